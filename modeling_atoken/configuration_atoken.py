@@ -1,0 +1,235 @@
+"""Configuration of AToken: encoder ("vision"), decoder, quantizer and the optional text tower.
+
+Where the paper and the released checkpoints differ, the defaults follow the checkpoints.
+"""
+
+import json
+from pathlib import Path
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig, Siglip2TextConfig
+
+
+class AtokenTransformerConfig(PreTrainedConfig):
+    """What the encoder's and the decoder's configurations have in common: the checks."""
+
+    def validate_heads(self):
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size must be divisible by num_attention_heads, got {self.hidden_size} and "
+                f"{self.num_attention_heads}"
+            )
+        head_dim = self.hidden_size // self.num_attention_heads
+        if self.use_rope and head_dim % 8:
+            raise ValueError(
+                "hidden_size / num_attention_heads must be a multiple of 8, because the 4D rotary embedding gives each "
+                f"of the axes t, x, y, z a quarter of the channel pairs; got {head_dim}"
+            )
+
+    def validate_patch(self):
+        if len(self.patch_size) != 3 or min(self.patch_size) < 1:
+            raise ValueError(f"patch_size must be three positive integers (t, h, w), got {self.patch_size}")
+
+    def validate_temporal_tiling(self):
+        frames = self.patch_size[0]
+        if self.tile_frames < frames or self.tile_frames % frames:
+            raise ValueError(
+                f"tile_frames must be a positive multiple of the patch's {frames} frames, got {self.tile_frames}"
+            )
+        if self.cache_frames < 0 or self.cache_frames % frames:
+            raise ValueError(
+                f"cache_frames must be 0 or a multiple of the patch's {frames} frames, got {self.cache_frames}"
+            )
+
+    @property
+    def patch_dim(self) -> int:
+        """Features of one packed patch: frames x rows x columns x channels."""
+        frames, height, width = self.patch_size
+        return frames * height * width * self.num_channels
+
+
+@strict
+class AtokenVisionConfig(AtokenTransformerConfig):
+    r"""
+    Configuration of the encoder (paper, section 3.2). The defaults are So400m.
+
+    Args:
+        hidden_size (`int`): Width d.
+        intermediate_size (`int`): Width of the MLP.
+        num_hidden_layers (`int`): Number of blocks.
+        num_attention_heads (`int`): Heads; `hidden_size / num_attention_heads` must be a multiple of 8.
+        num_channels (`int`): Colour channels.
+        patch_size (`list[int]`): Frames, rows and columns of a patch.
+        hidden_act (`str`): Activation of the MLP.
+        layer_norm_eps (`float`): Epsilon of the layer norms.
+        position_embedding_size (`int`): Side of the learned position table.
+        rope_theta (`float`): Base of the rotary frequencies.
+        use_rope (`bool`): Whether attention uses 4D rotary embeddings. Off, the encoder is a SigLIP2 vision tower.
+        vision_use_head (`bool`): Whether there is an attention-pooling head.
+        tile_frames (`int`): Frames of a temporal tile; longer videos are encoded tile by tile.
+        cache_frames (`int`): Frames whose keys and values the next tile attends to (paper, Figure 6). The released
+            checkpoints were trained without, so 0.
+        initializer_range (`float`): Standard deviation of freshly drawn weights.
+    """
+
+    model_type = "atoken_vision_model"
+    base_config_key = "vision_config"
+
+    hidden_size: int = 1152
+    intermediate_size: int = 4304
+    num_hidden_layers: int = 27
+    num_attention_heads: int = 16
+    num_channels: int = 3
+    patch_size: list[int] | tuple[int, ...] = (4, 16, 16)
+    hidden_act: str = "gelu_pytorch_tanh"
+    layer_norm_eps: float = 1e-6
+    position_embedding_size: int = 16
+    rope_theta: float | int = 10000.0
+    use_rope: bool = True
+    vision_use_head: bool = True
+    tile_frames: int = 16
+    cache_frames: int = 0
+    initializer_range: float = 0.02
+
+
+@strict
+class AtokenDecoderConfig(AtokenTransformerConfig):
+    r"""
+    Configuration of the decoder (paper, section 3.2). The defaults are So400m.
+
+    Args:
+        hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_channels, patch_size, hidden_act,
+            position_embedding_size, rope_theta, use_rope, initializer_range: as in [`AtokenVisionConfig`].
+        rms_norm_eps (`float`): Epsilon of the RMS norms.
+        tile_frames (`int`): Frames decoded at a time (the "stride" of a sliding window).
+        cache_frames (`int`): Frames before the window whose keys and values it attends to.
+    """
+
+    model_type = "atoken_decoder"
+    base_config_key = "decoder_config"
+
+    hidden_size: int = 1152
+    intermediate_size: int = 4304
+    num_hidden_layers: int = 27
+    num_attention_heads: int = 16
+    num_channels: int = 3
+    patch_size: list[int] | tuple[int, ...] = (4, 16, 16)
+    hidden_act: str = "gelu_pytorch_tanh"
+    rms_norm_eps: float = 1e-6
+    position_embedding_size: int = 16
+    rope_theta: float | int = 10000.0
+    use_rope: bool = True
+    tile_frames: int = 16
+    cache_frames: int = 0
+    initializer_range: float = 0.02
+
+
+@strict
+class AtokenQuantizerConfig(PreTrainedConfig):
+    r"""
+    Configuration of the finite scalar quantizer (paper, section 3.4, stage 4).
+
+    Args:
+        num_codebooks (`int`): Groups of channels, one code each.
+        codebook_dim (`int`): Channels of a group.
+        levels (`int`): Values a channel can take; a codebook has `levels ** codebook_dim` entries.
+    """
+
+    model_type = "atoken_quantizer"
+    base_config_key = "quantizer_config"
+
+    num_codebooks: int = 8
+    codebook_dim: int = 6
+    levels: int = 4
+
+    def validate_levels(self):
+        if self.levels < 2 or self.num_codebooks < 1 or self.codebook_dim < 1:
+            raise ValueError(
+                "levels must be at least 2, num_codebooks and codebook_dim at least 1; got "
+                f"levels={self.levels}, num_codebooks={self.num_codebooks}, codebook_dim={self.codebook_dim}"
+            )
+
+    @property
+    def codebook_size(self) -> int:
+        return self.levels**self.codebook_dim
+
+
+@strict
+class AtokenConfig(PreTrainedConfig):
+    r"""
+    Configuration of [`AtokenModel`].
+
+    Args:
+        vision_config (`AtokenVisionConfig` or `dict`): The encoder; So400m when not given.
+        decoder_config (`AtokenDecoderConfig` or `dict`): The decoder; So400m when not given.
+        quantizer_config (`AtokenQuantizerConfig` or `dict`, *optional*): Given, the tokens are discrete.
+        text_config (`Siglip2TextConfig` or `dict`, *optional*): Given, the model has a text tower.
+        latent_channels (`int`): Channels of a latent.
+        logit_scale_init_value (`float`): Logarithm of the factor on the cosines of image and text. The released
+            checkpoints go with 4.8438, which is SigLIP2's.
+        logit_bias_init_value (`float`): Bias of those logits.
+        latents_mean, latents_std (`list[float]`, *optional*): Statistics of the latents by channel, for diffusion.
+        initializer_range (`float`): Standard deviation of freshly drawn weights.
+    """
+
+    model_type = "atoken"
+    sub_configs_defaults = {
+        "vision_config": AtokenVisionConfig,
+        "decoder_config": AtokenDecoderConfig,
+        "quantizer_config": AtokenQuantizerConfig,
+        "text_config": Siglip2TextConfig,
+    }
+
+    vision_config: dict | PreTrainedConfig | None = None
+    decoder_config: dict | PreTrainedConfig | None = None
+    quantizer_config: dict | PreTrainedConfig | None = None
+    text_config: dict | PreTrainedConfig | None = None
+    latent_channels: int = 48
+    logit_scale_init_value: float = 4.8438
+    logit_bias_init_value: float = -15.5625
+    latents_mean: list[float] | None = None
+    latents_std: list[float] | None = None
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        # Absent means "none" for these two, while an absent encoder or decoder means the default one.
+        no_quantizer, no_text = self.quantizer_config is None, self.text_config is None
+        super().__post_init__(**kwargs)
+        if no_quantizer:
+            self.quantizer_config = None
+        if no_text:
+            self.text_config = None
+
+    def validate_parts(self):
+        vision, decoder, quantizer = self.vision_config, self.decoder_config, self.quantizer_config
+        if list(vision.patch_size) != list(decoder.patch_size):
+            raise ValueError(
+                f"vision_config.patch_size {vision.patch_size} and decoder_config.patch_size {decoder.patch_size} differ"
+            )
+        if quantizer is not None and quantizer.num_codebooks * quantizer.codebook_dim != self.latent_channels:
+            raise ValueError(
+                f"latent_channels must be num_codebooks x codebook_dim = {quantizer.num_codebooks} x "
+                f"{quantizer.codebook_dim}, got {self.latent_channels}"
+            )
+        if self.text_config is not None and self.text_config.projection_size != vision.hidden_size:
+            raise ValueError(
+                "text_config.projection_size must equal vision_config.hidden_size so that both embeddings can be "
+                f"compared, got {self.text_config.projection_size} and {vision.hidden_size}"
+            )
+        for name in ("latents_mean", "latents_std"):
+            values = getattr(self, name)
+            if values is not None and len(values) != self.latent_channels:
+                raise ValueError(f"{name} must have latent_channels={self.latent_channels} values, got {len(values)}")
+
+    @classmethod
+    def from_preset(cls, name: str, **overrides) -> "AtokenConfig":
+        """The configuration of a named size: "so400m", "base" or "tiny". Raises ValueError for another name."""
+        folder = Path(__file__).parent / "presets"
+        path = folder / f"{name}.json"
+        if not path.is_file():
+            known = ", ".join(sorted(p.stem for p in folder.glob("*.json")))
+            raise ValueError(f"name must be one of the presets ({known}), got {name!r}")
+        return cls(**{**json.loads(path.read_text(encoding="utf-8")), **overrides})
+
+
+__all__ = ["AtokenConfig", "AtokenDecoderConfig", "AtokenQuantizerConfig", "AtokenVisionConfig"]

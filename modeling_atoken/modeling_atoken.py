@@ -1,0 +1,745 @@
+"""AToken: the encoder (`AtokenVisionModel`), the decoder (`AtokenDecoder`) and the whole tokenizer (`AtokenModel`).
+
+Read it top-down: media or packed tokens -> `AtokenTransformer.run` -> latents (-> codes) -> the same transformer ->
+patches. Images, videos and 3D objects differ only in the coordinates of their tokens.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel, Siglip2TextModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from .configuration_atoken import AtokenConfig, AtokenDecoderConfig, AtokenVisionConfig
+from .layers_atoken import (
+    AtokenBlock,
+    AtokenHeadNorm,
+    AtokenPoolingHead,
+    AtokenPositionTable,
+    AtokenRMSNorm,
+    CacheWindow,
+    TemporalCache,
+    rotary_table,
+)
+from .quantization_atoken import AtokenQuantizer
+from .tokens_atoken import (
+    TokenBatch,
+    TokenLayout,
+    patchify,
+    sample_index,
+    temporal_windows,
+    unpatchify,
+    valid_pixels,
+)
+
+# Tiles that run together: enough to fill a GPU, and few enough that the MLP's activations stay near 1 GB at So400m.
+TILE_BATCH_TOKENS = 32768
+
+# Weights of the total loss (paper, equation 4; the values are those of the released training).
+RECONSTRUCTION_WEIGHT, SEMANTIC_WEIGHT, KL_WEIGHT = 0.2, 1.0, 1e-8
+
+
+class LatentDistribution:
+    """
+    Diagonal Gaussian over latents, from the encoder's moments.
+
+    Args:
+        moments: mean and log-variance, concatenated along `dim`. The log-variance is not clamped, as in the released
+            checkpoints.
+        dim: the channel dimension.
+    """
+
+    def __init__(self, moments: torch.Tensor, dim: int = -1):
+        self.dim = dim
+        self.mean, self.logvar = moments.chunk(2, dim=dim)
+
+    def mode(self) -> torch.Tensor:
+        return self.mean
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+        """mean + exp(logvar / 2) * noise. The noise is drawn on the generator's device, so seeds work across devices."""
+        device = generator.device if generator is not None else self.mean.device
+        noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
+        return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
+
+    def kl(self) -> torch.Tensor:
+        """KL divergence from the standard normal, summed over channels: one value per token, fp32."""
+        mean, logvar = self.mean.float(), self.logvar.float()
+        return 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).sum(self.dim)
+
+
+@dataclass
+class AtokenEncoderOutput(ModelOutput):
+    """
+    Output of [`AtokenModel.encode`], all in packed order.
+
+    Attributes:
+        latents (N, latent_channels): what the decoder takes: the mean, or the quantized values of a discrete model.
+        latent_dist: the posterior, with `.mode()`, `.sample(generator)` and `.kl()`.
+        codes (N, num_codebooks): integers of a discrete model, else None.
+        last_hidden_state (N, d): dense features.
+        pooler_output (B, d): one embedding per sample, not normalised. None with `pool=False`.
+        coords (N, 4), cu_seqlens (B + 1,): positions and lengths, for `decode`.
+        hidden_states: the embeddings and every block's output, each (N, d), on request.
+    """
+
+    latents: torch.Tensor | None = None
+    latent_dist: Any = None
+    codes: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    coords: torch.Tensor | None = None
+    cu_seqlens: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class AtokenDecoderOutput(ModelOutput):
+    """Output of the decoder: `pixel_values` (N, patch_dim), about [-1, 1] and not clamped."""
+
+    pixel_values: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+@dataclass
+class AtokenOutput(ModelOutput):
+    """
+    Output of [`AtokenModel`].
+
+    Attributes:
+        loss: on request, see [`AtokenModel.forward`].
+        reconstruction (N, patch_dim): decoded patches.
+        latent_dist, codes, pooler_output, last_hidden_state: as in [`AtokenEncoderOutput`].
+        image_embeds (B, d), text_embeds (texts, d): L2-normalised.
+        logits_per_image (B, texts), logits_per_text (texts, B): scaled and shifted cosines, if text is given.
+    """
+
+    loss: torch.Tensor | None = None
+    logits_per_image: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    reconstruction: torch.Tensor | None = None
+    image_embeds: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    latent_dist: Any = None
+    codes: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+
+
+class AtokenPreTrainedModel(PreTrainedModel):
+    config: AtokenConfig
+    base_model_prefix = "atoken"
+    main_input_name = "pixel_values"
+    input_modalities = ("image", "video", "text")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["AtokenBlock", "AtokenPoolingHead", "AtokenPositionTable", "Siglip2EncoderLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, (AtokenRMSNorm, AtokenHeadNorm)):
+            init.ones_(module.weight)
+        elif isinstance(module, AtokenPositionTable):
+            init.normal_(module.weight, std=self.config.initializer_range)
+        elif isinstance(module, AtokenPoolingHead):
+            init.normal_(module.probe, std=self.config.initializer_range)
+        elif isinstance(module, AtokenModel):
+            init.constant_(module.logit_scale, self.config.logit_scale_init_value)
+            init.constant_(module.logit_bias, self.config.logit_bias_init_value)
+
+
+class AtokenTransformer(AtokenPreTrainedModel):
+    """What encoder and decoder share: an input projection, positions, blocks, and how a batch runs through them."""
+
+    def __init__(self, config, in_features: int, norm, bias: bool, qk_norm: bool):
+        super().__init__(config)
+        self.patch_size = tuple(config.patch_size)
+        self.input_layer = nn.Linear(in_features, config.hidden_size, bias=bias)
+        self.position_embedding = AtokenPositionTable(config.position_embedding_size, config.hidden_size)
+        self.blocks = nn.ModuleList(
+            AtokenBlock(config, layer_idx, norm, bias=bias, qk_norm=qk_norm)
+            for layer_idx in range(config.num_hidden_layers)
+        )
+        self.gradient_checkpointing = False
+
+    def new_cache(self, cache_frames: int | None = None) -> TemporalCache:
+        """An empty cache for `cache_frames` frames (default: the configuration's), to be handed to every window."""
+        cache_frames = self.config.cache_frames if cache_frames is None else cache_frames
+        return TemporalCache(self._latent_frames("cache_frames", cache_frames, at_least=0))
+
+    def _latent_frames(self, name: str, frames: int, at_least: int) -> int:
+        latent_frames, rest = divmod(frames, self.patch_size[0])
+        if rest or latent_frames < at_least:
+            raise ValueError(
+                f"{name} must be a multiple of the patch's {self.patch_size[0]} frames"
+                f"{' and at least one patch' if at_least else ' or 0'}, got {frames}"
+            )
+        return latent_frames
+
+    def run(
+        self,
+        batch: TokenBatch,
+        tile_frames: int | None,
+        cache_frames: int | None,
+        cache: TemporalCache | None,
+        batch_tokens: int,
+        collect: bool,
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...] | None]:
+        """
+        Input projection and blocks over a batch.
+
+        Without a cache the temporal tiles are independent and run together, as many at a time as `batch_tokens`
+        allows. With one, windows follow each other in time.
+
+        Returns:
+            The last block's output (N, d) in the order given and, if `collect`, all hidden states.
+        """
+        if batch.features.shape[-1] != self.input_layer.in_features:
+            raise ValueError(
+                f"{self.main_input_name} must have {self.input_layer.in_features} features per token, got "
+                f"{batch.features.shape[-1]}"
+            )
+        if not batch.features.is_floating_point():
+            raise ValueError(f"{self.main_input_name} must be floating point, got {batch.features.dtype}")
+        batch.features = batch.features.to(self.input_layer.weight.dtype)
+        cache_frames = self.config.cache_frames if cache_frames is None else cache_frames
+        tile_frames = self.config.tile_frames if tile_frames is None else tile_frames
+        tile = self._latent_frames("tile_frames", tile_frames, at_least=1)
+        if cache is not None or self._latent_frames("cache_frames", cache_frames, at_least=0):
+            states, order = self._run_windows(batch, tile, cache or self.new_cache(cache_frames), collect)
+        else:
+            layout = batch.layout(tile)
+            features, order = layout.gather(batch.features), layout.order
+            if sum(batch.lengths) <= batch_tokens:
+                states = self._run_blocks(features, layout, None, collect)
+            else:
+                pieces = [
+                    self._run_blocks(features[start:end], layout.piece(start, end, sequences), None, collect)
+                    for start, end, sequences in layout.sequences.split(batch_tokens)
+                ]
+                states = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
+        if order is not None:
+            inverse = torch.argsort(order)
+            states = [state[inverse] for state in states]
+        return states[-1], tuple(states) if collect else None
+
+    def _run_windows(self, batch: TokenBatch, tile: int, cache: TemporalCache, collect: bool):
+        coords, sample, order, windows = temporal_windows(batch, tile)
+        pieces, origin = [], cache.next_frame
+        for start, end, first_frame, num_frames in windows:
+            cache.next_frame = origin + first_frame  # frames without any token pass as well
+            index = order[start:end]
+            local = torch.cat([coords[index, :1] - first_frame, coords[index, 1:]], dim=1)
+            window = cache.open_window(local, sample[index], num_frames)
+            pieces.append(self._run_blocks(batch.features[index], window.layout, window, collect))
+            cache.close_window(window)
+        return [torch.cat(parts) for parts in zip(*pieces, strict=True)], order
+
+    def _run_blocks(
+        self, features: torch.Tensor, layout: TokenLayout, window: CacheWindow | None, collect: bool
+    ) -> list[torch.Tensor]:
+        hidden_states = self.input_layer(features) + self.position_embedding(layout)
+        q_rotary = k_rotary = None
+        if self.config.use_rope:
+            head_dim, theta = self.config.hidden_size // self.config.num_attention_heads, self.config.rope_theta
+            q_rotary = k_rotary = rotary_table(layout.coords, head_dim, theta)
+            if window is not None:
+                k_rotary = rotary_table(window.key_coords, head_dim, theta)
+        states = [hidden_states]
+        for block in self.blocks:
+            hidden_states = block(hidden_states, q_rotary, k_rotary, layout.sequences, window)
+            if collect:
+                states.append(hidden_states)
+        return states if collect else [hidden_states]
+
+
+class AtokenVisionModel(AtokenTransformer):
+    """
+    The encoder with its pooling head (paper, section 3.2): a vision tower for images, videos and 3D objects.
+
+    `vision_model` inside [`AtokenModel`]; `AtokenVisionModel.from_pretrained` also takes it out of a full checkpoint.
+    """
+
+    config: AtokenVisionConfig
+    base_model_prefix = "vision_model"
+    input_modalities = ("image", "video")
+
+    def __init__(self, config: AtokenVisionConfig):
+        norm = partial(nn.LayerNorm, config.hidden_size, eps=config.layer_norm_eps)
+        super().__init__(config, config.patch_dim, norm, bias=True, qk_norm=False)
+        self.post_layernorm = norm()
+        self.head = AtokenPoolingHead(config) if config.vision_use_head else None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.input_layer
+
+    def tokenize(
+        self, pixel_values: torch.Tensor, coords: torch.Tensor | None = None, cu_seqlens: torch.Tensor | None = None
+    ) -> TokenBatch:
+        """
+        Packed tokens from packed or dense media.
+
+        Args:
+            pixel_values: (N, patch_dim) with `coords` and `cu_seqlens`, or (B, C, H, W), or (B, T, C, H, W), in [-1, 1].
+            coords: (N, 4) integers [t, x, y, z], for packed input only.
+            cu_seqlens: (B + 1,) integers, for packed input only.
+
+        Raises:
+            ValueError: naming the argument whose shape or type does not fit.
+        """
+        if not pixel_values.is_floating_point():
+            raise ValueError(f"pixel_values must be floating point in [-1, 1], got {pixel_values.dtype}")
+        if pixel_values.ndim == 2:
+            if coords is None or cu_seqlens is None:
+                raise ValueError(
+                    "coords and cu_seqlens must be given with packed pixel_values (N, patch_dim); dense input is "
+                    "(B, C, H, W) or (B, T, C, H, W)"
+                )
+            return TokenBatch.from_packed(pixel_values, coords, cu_seqlens)
+        if coords is not None or cu_seqlens is not None:
+            raise ValueError(
+                "coords and cu_seqlens go with packed pixel_values (N, patch_dim), got pixel_values of shape "
+                f"{tuple(pixel_values.shape)}"
+            )
+        channels = self.config.num_channels
+        if pixel_values.ndim not in (4, 5) or pixel_values.shape[-3] != channels or 0 in pixel_values.shape:
+            raise ValueError(
+                f"pixel_values must be (N, {self.config.patch_dim}), (B, {channels}, H, W) or (B, T, {channels}, H, W) "
+                f"and not empty, got {tuple(pixel_values.shape)}"
+            )
+        video = pixel_values if pixel_values.ndim == 5 else pixel_values[:, None]
+        return TokenBatch.from_grid(patchify(video, self.patch_size))
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        coords: torch.Tensor | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+        tile_frames: int | None = None,
+        cache_frames: int | None = None,
+        cache: TemporalCache | None = None,
+        batch_tokens: int = TILE_BATCH_TOKENS,
+        pool: bool = True,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPooling:
+        r"""
+        Args:
+            pixel_values (`torch.Tensor`): (N, patch_dim) packed, or dense (B, C, H, W) or (B, T, C, H, W), in [-1, 1].
+                Dense heights and widths must be multiples of the patch; frames are filled up with zeros.
+            coords (`torch.Tensor`, *optional*): (N, 4) integers [t, x, y, z] of packed tokens.
+            cu_seqlens (`torch.Tensor`, *optional*): (B + 1,) integers, where each packed sample starts.
+            tile_frames (`int`, *optional*): frames of a temporal tile; default from the configuration.
+            cache_frames (`int`, *optional*): frames of the past that a tile attends to; default from the configuration.
+            cache (`TemporalCache`, *optional*): the state left by the windows before this one, updated in place.
+            batch_tokens (`int`): tokens that run at a time when tiles are independent.
+            pool (`bool`): whether to compute `pooler_output`.
+            output_hidden_states (`bool`, *optional*): whether to return all hidden states.
+
+        Returns:
+            `last_hidden_state`: (N, d) for packed input, (B, L, d) for dense input. `pooler_output`: (B, d), not
+            normalised. `hidden_states`: the embeddings and every block's output, shaped like `last_hidden_state`.
+
+        Raises:
+            ValueError: naming the argument that does not fit.
+        """
+        batch = self.tokenize(pixel_values, coords, cu_seqlens)
+        collect = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden, states = self.run(batch, tile_frames, cache_frames, cache, batch_tokens, collect)
+        hidden = self.post_layernorm(hidden)
+        pooled = None
+        if self.head is not None and pool:
+            pooled = self.head(hidden, batch.pooling_sequences())
+        if batch.grid is not None:
+            shape = (batch.num_samples, batch.lengths[0])
+            hidden = hidden.unflatten(0, shape)
+            states = tuple(state.unflatten(0, shape) for state in states) if collect else None
+        return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled, hidden_states=states)
+
+
+class AtokenDecoder(AtokenTransformer):
+    """The decoder (paper, section 3.2): latents of any coordinates to patches of pixels."""
+
+    config: AtokenDecoderConfig
+    base_model_prefix = "decoder"
+    main_input_name = "latents"
+    input_modalities = ("image", "video")
+
+    def __init__(self, config: AtokenDecoderConfig, latent_channels: int):
+        norm = partial(AtokenRMSNorm, config.hidden_size, eps=config.rms_norm_eps)
+        super().__init__(config, latent_channels, norm, bias=False, qk_norm=True)
+        self.out_norm = norm()
+        self.out_layer = nn.Linear(config.hidden_size, config.patch_dim, bias=False)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        latents: torch.Tensor,
+        coords: torch.Tensor | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+        tile_frames: int | None = None,
+        cache_frames: int | None = None,
+        cache: TemporalCache | None = None,
+        batch_tokens: int = TILE_BATCH_TOKENS,
+        output_hidden_states: bool | None = None,
+        **kwargs,
+    ) -> AtokenDecoderOutput:
+        r"""
+        Args:
+            latents (`torch.Tensor`): (N, latent_channels) packed, or a dense grid (B, t, h, w, latent_channels).
+            coords, cu_seqlens, tile_frames, cache_frames, cache, batch_tokens, output_hidden_states: as in
+                [`AtokenVisionModel.forward`].
+
+        Returns:
+            `pixel_values`: (N, patch_dim) for packed input, (B, T, C, H, W) for dense input; about [-1, 1], not clamped.
+
+        Raises:
+            ValueError: naming the argument that does not fit.
+        """
+        if not latents.is_floating_point():
+            raise ValueError(f"latents must be floating point (for integers, give codes), got {latents.dtype}")
+        if latents.ndim == 5 and coords is None and cu_seqlens is None and 0 not in latents.shape:
+            batch = TokenBatch.from_grid(latents)
+        elif latents.ndim == 2 and coords is not None and cu_seqlens is not None:
+            batch = TokenBatch.from_packed(latents, coords, cu_seqlens)
+        else:
+            raise ValueError(
+                "latents must be (N, latent_channels) with coords and cu_seqlens, or a non-empty grid "
+                f"(B, t, h, w, latent_channels) without them; got {tuple(latents.shape)}"
+            )
+        collect = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        hidden, states = self.run(batch, tile_frames, cache_frames, cache, batch_tokens, collect)
+        patches = self.out_layer(self.out_norm(hidden))
+        if batch.grid is not None:
+            patches = unpatchify(patches.unflatten(0, (batch.num_samples, *batch.grid)), self.patch_size)
+        return AtokenDecoderOutput(pixel_values=patches, hidden_states=states)
+
+
+class AtokenModel(AtokenPreTrainedModel):
+    """
+    The tokenizer: media to latents (and codes) and back, and embeddings that text is compared with.
+
+    ```python
+    inputs = processor(images=[...], videos=[...])
+    encoded = model.encode(inputs.pixel_values, inputs.coords, inputs.cu_seqlens)
+    decoded = model.decode(encoded.latents, inputs.coords, inputs.cu_seqlens)
+    media = processor.post_process(decoded.pixel_values, inputs.coords, inputs.cu_seqlens, inputs.media_sizes)
+    ```
+    """
+
+    _tied_weights_keys = {}
+
+    def __init__(self, config: AtokenConfig):
+        super().__init__(config)
+        self.vision_model = AtokenVisionModel._from_config(config.vision_config)
+        self.latent_proj = nn.Linear(config.vision_config.hidden_size, 2 * config.latent_channels, bias=False)
+        self.quantizer = AtokenQuantizer(config.quantizer_config) if config.quantizer_config is not None else None
+        self.decoder = AtokenDecoder._from_config(config.decoder_config, latent_channels=config.latent_channels)
+        self.text_model = Siglip2TextModel._from_config(config.text_config) if config.text_config is not None else None
+        self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
+        self.logit_bias = nn.Parameter(torch.tensor(config.logit_bias_init_value))
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.vision_model.input_layer
+
+    def encode(
+        self,
+        pixel_values: torch.Tensor,
+        coords: torch.Tensor | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+        tile_frames: int | None = None,
+        cache_frames: int | None = None,
+        cache: TemporalCache | None = None,
+        batch_tokens: int = TILE_BATCH_TOKENS,
+        pool: bool = True,
+        output_hidden_states: bool = False,
+    ) -> AtokenEncoderOutput:
+        """
+        Media to latents. The arguments are those of [`AtokenVisionModel.forward`]; dense input is packed, and `coords`
+        and `cu_seqlens` of the result tell how.
+        """
+        batch = self.vision_model.tokenize(pixel_values, coords, cu_seqlens)
+        coords, cu_seqlens = batch.packed()
+        options = {
+            "tile_frames": tile_frames,
+            "cache_frames": cache_frames,
+            "cache": cache,
+            "batch_tokens": batch_tokens,
+            "pool": pool,
+            "output_hidden_states": output_hidden_states,
+        }
+        if pixel_values.ndim == 2:
+            features = self.vision_model(pixel_values, coords, cu_seqlens, return_dict=True, **options)
+        else:
+            features = self.vision_model(pixel_values, return_dict=True, **options)
+        hidden = features.last_hidden_state.reshape(-1, self.config.vision_config.hidden_size)
+        posterior = LatentDistribution(self.latent_proj(hidden))
+        latents, codes = posterior.mode(), None
+        if self.quantizer is not None:
+            quantized = self.quantizer(latents)
+            latents, codes = quantized.to(latents.dtype), self.quantizer.to_codes(quantized)
+        states = features.hidden_states
+        return AtokenEncoderOutput(
+            latents=latents,
+            latent_dist=posterior,
+            codes=codes,
+            last_hidden_state=hidden,
+            pooler_output=features.pooler_output,
+            coords=coords,
+            cu_seqlens=cu_seqlens,
+            hidden_states=tuple(state.flatten(0, -2) for state in states) if states is not None else None,
+        )
+
+    def decode(
+        self,
+        latents: torch.Tensor | None = None,
+        coords: torch.Tensor | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+        codes: torch.Tensor | None = None,
+        tile_frames: int | None = None,
+        cache_frames: int | None = None,
+        cache: TemporalCache | None = None,
+        batch_tokens: int = TILE_BATCH_TOKENS,
+    ) -> AtokenDecoderOutput:
+        """
+        Latents or codes to patches.
+
+        Args:
+            latents: (N, latent_channels), or a grid (B, t, h, w, latent_channels) without coords and cu_seqlens. For a
+                discrete model these are quantized values, such as `encode(...).latents`.
+            codes: instead of latents, integers (N, num_codebooks) or (B, t, h, w, num_codebooks) of a discrete model.
+            coords, cu_seqlens, tile_frames, cache_frames, cache, batch_tokens: as in [`AtokenVisionModel.forward`].
+
+        Returns:
+            `pixel_values`: (N, patch_dim), or (B, T, C, H, W) for a grid.
+
+        Raises:
+            ValueError: naming the argument that does not fit.
+        """
+        if (latents is None) == (codes is None):
+            raise ValueError("exactly one of latents and codes must be given")
+        if codes is not None:
+            if self.quantizer is None:
+                raise ValueError("codes need a discrete model, but this one has no quantizer; give latents")
+            latents = self.quantizer.from_codes(codes)
+        return self.decoder(
+            latents,
+            coords,
+            cu_seqlens,
+            tile_frames=tile_frames,
+            cache_frames=cache_frames,
+            cache=cache,
+            batch_tokens=batch_tokens,
+            return_dict=True,
+        )
+
+    @torch.no_grad()
+    def encode_stream(
+        self, frames: Iterable[torch.Tensor], tile_frames: int | None = None, cache_frames: int | None = None
+    ) -> Iterator[torch.Tensor]:
+        """
+        Encodes a video that arrives piece by piece, in memory that does not grow with its length.
+
+        Args:
+            frames: tensors (C, H, W) or (T, C, H, W) in [-1, 1], in order; H and W multiples of the patch. The last
+                frames are filled up with zeros to a multiple of the patch's frames.
+            tile_frames, cache_frames: default from the configuration.
+
+        Yields:
+            Latents (t, h, w, latent_channels) of one tile after another: the mean, or the quantized values.
+        """
+        tile_frames = self.config.vision_config.tile_frames if tile_frames is None else tile_frames
+        cache = self.vision_model.new_cache(cache_frames)
+        for clip in _regroup(frames, tile_frames, "frames", ndim=4):
+            encoded = self.encode(clip[None].to(self.device), tile_frames=tile_frames, cache=cache, pool=False)
+            frames_, height, width = self.vision_model.patch_size
+            grid = (-(-clip.shape[0] // frames_), clip.shape[2] // height, clip.shape[3] // width)
+            yield encoded.latents.unflatten(0, grid)
+
+    @torch.no_grad()
+    def decode_stream(
+        self,
+        latents: Iterable[torch.Tensor],
+        tile_frames: int | None = None,
+        cache_frames: int | None = None,
+        num_frames: int | None = None,
+    ) -> Iterator[torch.Tensor]:
+        """
+        Decodes latents that arrive piece by piece, in memory that does not grow with the video's length.
+
+        Args:
+            latents: tensors (t, h, w, latent_channels) in order, such as `encode_stream` yields.
+            tile_frames, cache_frames: default from the configuration.
+            num_frames: true length of the video; frames past it are dropped, as they are the encoder's filling.
+
+        Yields:
+            Frames (T, C, H, W), about [-1, 1], of one tile after another.
+        """
+        tile_frames = self.config.decoder_config.tile_frames if tile_frames is None else tile_frames
+        stride = tile_frames // self.decoder.patch_size[0]
+        cache = self.decoder.new_cache(cache_frames)
+        left = num_frames
+        for grid in _regroup(latents, stride, "latents", ndim=4):
+            video = self.decode(grid[None].to(self.device), tile_frames=tile_frames, cache=cache).pixel_values[0]
+            if left is not None:
+                video = video[:left]
+                left -= video.shape[0]
+            if video.shape[0]:
+                yield video
+
+    @can_return_tuple
+    def get_image_features(
+        self,
+        pixel_values: torch.Tensor,
+        coords: torch.Tensor | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithPooling:
+        """The vision tower's output; `.pooler_output` (B, d) is the image-side embedding, not normalised."""
+        kwargs["return_dict"] = True
+        return self.vision_model(pixel_values, coords, cu_seqlens, **kwargs)
+
+    @can_return_tuple
+    def get_text_features(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs
+    ) -> BaseModelOutputWithPooling:
+        """The text tower's output for (texts, length) token ids; `.pooler_output` (texts, d) is not normalised.
+
+        Raises:
+            ValueError: if the model has no text tower.
+        """
+        if self.text_model is None:
+            raise ValueError(
+                "input_ids were given, but this model has no text tower: set text_config, or convert with --text-tower"
+            )
+        kwargs["return_dict"] = True
+        return self.text_model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        coords: torch.Tensor | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        media_sizes: torch.Tensor | None = None,
+        sample_posterior: bool = False,
+        generator: torch.Generator | None = None,
+        return_loss: bool | None = None,
+        **kwargs,
+    ) -> AtokenOutput:
+        r"""
+        Args:
+            pixel_values, coords, cu_seqlens: packed or dense media, as in [`AtokenVisionModel.forward`].
+            input_ids, attention_mask (`torch.Tensor`, *optional*): (texts, length) for the text tower.
+            media_sizes (`torch.Tensor`, *optional*): (B, 3) true frames, height and width; the loss leaves out what
+                lies beyond. Without it every value counts.
+            sample_posterior (`bool`): decode a sample of the posterior instead of its mean.
+            generator (`torch.Generator`, *optional*): for that sample.
+            return_loss (`bool`, *optional*): whether to return 0.2 * L1 + 1e-8 * KL, plus the sigmoid contrastive loss
+                of the diagonal pairs if text is given (paper, equation 4, without the perceptual terms, which need
+                frozen networks).
+        """
+        encoded = self.encode(pixel_values, coords, cu_seqlens)
+        latents = encoded.latents
+        if sample_posterior and self.quantizer is None:
+            latents = encoded.latent_dist.sample(generator)
+        decoded = self.decode(latents, encoded.coords, encoded.cu_seqlens).pixel_values
+
+        image_embeds = text_embeds = logits_per_image = logits_per_text = None
+        if encoded.pooler_output is not None:
+            image_embeds = nn.functional.normalize(encoded.pooler_output, dim=-1)
+        if input_ids is not None:
+            text = self.get_text_features(input_ids, attention_mask, return_dict=True)
+            text_embeds = nn.functional.normalize(text.pooler_output, dim=-1)
+            logits_per_text = text_embeds @ image_embeds.T * self.logit_scale.exp() + self.logit_bias
+            logits_per_image = logits_per_text.T
+
+        loss = None
+        if return_loss:
+            target = pixel_values
+            if target.ndim != 2:
+                target = self.vision_model.tokenize(pixel_values).features
+            loss = self._loss(target, decoded, encoded, media_sizes, logits_per_text)
+        return AtokenOutput(
+            loss=loss,
+            logits_per_image=logits_per_image,
+            logits_per_text=logits_per_text,
+            reconstruction=decoded,
+            image_embeds=image_embeds,
+            text_embeds=text_embeds,
+            latent_dist=encoded.latent_dist,
+            codes=encoded.codes,
+            last_hidden_state=encoded.last_hidden_state,
+            pooler_output=encoded.pooler_output,
+        )
+
+    def _loss(
+        self,
+        target: torch.Tensor,
+        decoded: torch.Tensor,
+        encoded: AtokenEncoderOutput,
+        media_sizes: torch.Tensor | None,
+        logits_per_text: torch.Tensor | None,
+    ) -> torch.Tensor:
+        error = (decoded.float() - target.float()).abs()
+        if media_sizes is None:
+            l1 = error.mean()
+        else:
+            lengths = encoded.cu_seqlens.diff().tolist()
+            sample = sample_index(lengths, error.device)
+            patch_size = self.vision_model.patch_size
+            valid = valid_pixels(encoded.coords, sample, media_sizes, patch_size)
+            error = error.unflatten(-1, (*patch_size, -1)) * valid
+            l1 = error.sum() / (valid.sum() * error.shape[-1])
+        loss = RECONSTRUCTION_WEIGHT * l1 + KL_WEIGHT * encoded.latent_dist.kl().mean()
+        if logits_per_text is not None:
+            texts, samples = logits_per_text.shape
+            if texts != samples:
+                raise ValueError(f"return_loss with text needs one text per sample, got {texts} for {samples}")
+            signs = 2 * torch.eye(texts, device=logits_per_text.device) - 1
+            pairs = nn.functional.logsigmoid(signs * logits_per_text.float())
+            loss = loss - SEMANTIC_WEIGHT * pairs.sum(-1).mean()
+        return loss
+
+
+def _regroup(pieces: Iterable[torch.Tensor], size: int, name: str, ndim: int) -> Iterator[torch.Tensor]:
+    """Cuts a stream of tensors with time in front into tensors of `size`; the last may be shorter."""
+    waiting: list[torch.Tensor] = []
+    held = 0
+    shape = None
+    for piece in pieces:
+        piece = piece[None] if piece.ndim == ndim - 1 else piece
+        shape = piece.shape[1:] if shape is None else shape
+        if piece.ndim != ndim or piece.shape[1:] != shape or piece.shape[0] == 0:
+            raise ValueError(
+                f"{name} must be non-empty tensors of {ndim} dimensions (or {ndim - 1}, without time) and of one size "
+                f"per stream; got {tuple(piece.shape)} after {tuple(shape)}"
+            )
+        waiting.append(piece)
+        held += piece.shape[0]
+        while held >= size:
+            joined = torch.cat(waiting)
+            yield joined[:size]
+            waiting, held = [joined[size:]], held - size
+    if held:
+        yield torch.cat(waiting)
+
+
+__all__ = ["AtokenDecoder", "AtokenModel", "AtokenPreTrainedModel", "AtokenVisionModel", "LatentDistribution"]

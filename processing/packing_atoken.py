@@ -1,0 +1,161 @@
+"""Packed batches: samples one after another, and back to a list of media."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .patching_atoken import PATCH_SIZE, pad_and_patchify, unpatchify
+
+MODEL_INPUT_NAMES = ["pixel_values", "coords", "cu_seqlens", "media_sizes"]
+OUTPUT_TYPES = ("pt", "np", "pil")
+
+
+def check_return_tensors(return_tensors: str | None) -> str:
+    """Return "pt" or "np" ("pt" for None); `ValueError` for any other framework."""
+    name = "pt" if return_tensors is None else getattr(return_tensors, "value", return_tensors)
+    if name not in ("pt", "np"):
+        raise ValueError(f'return_tensors: got {return_tensors!r}; expected "pt" (the default) or "np".')
+    return name
+
+
+def pack_media(media: Sequence[torch.Tensor], patch_size: Sequence[int] = PATCH_SIZE) -> dict[str, torch.Tensor]:
+    """Tokenise samples and concatenate them.
+
+    Args:
+        media: one (T, C, H, W) float tensor in [-1, 1] per sample; sizes may differ.
+        patch_size: (frames, rows, columns) of one patch.
+
+    Returns:
+        `pixel_values` (N, patch_dim), `coords` (N, 4) int64, `cu_seqlens` (B + 1,) int32 and `media_sizes` (B, 3)
+        int64, the true (frames, height, width).
+    """
+    tokens = [pad_and_patchify(sample, patch_size) for sample in media]
+    return join_packed(
+        [
+            {
+                "pixel_values": pixel_values,
+                "coords": coords,
+                "cu_seqlens": torch.tensor([0, len(coords)], dtype=torch.int32, device=coords.device),
+                "media_sizes": torch.tensor([[sample.shape[0], *sample.shape[2:]]], device=coords.device),
+            }
+            for sample, (pixel_values, coords) in zip(media, tokens, strict=True)
+        ]
+    )
+
+
+def join_packed(batches: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Concatenate packed batches, keeping the order of their samples."""
+    if len(batches) == 1:
+        return {name: batches[0][name] for name in MODEL_INPUT_NAMES}
+    lengths = torch.cat([batch["cu_seqlens"].diff() for batch in batches])
+    return {
+        "pixel_values": torch.cat([batch["pixel_values"] for batch in batches]),
+        "coords": torch.cat([batch["coords"] for batch in batches]),
+        "cu_seqlens": torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0)),
+        "media_sizes": torch.cat([batch["media_sizes"] for batch in batches]),
+    }
+
+
+def unpack_media(
+    pixel_values: torch.Tensor,
+    coords: torch.Tensor,
+    cu_seqlens: torch.Tensor,
+    media_sizes: torch.Tensor,
+    patch_size: Sequence[int] = PATCH_SIZE,
+) -> list[torch.Tensor]:
+    """Split a packed batch into its samples: the exact inverse of `pack_media`.
+
+    Args:
+        pixel_values: (N, patch_dim).
+        coords: (N, 4) integer.
+        cu_seqlens: (B + 1,) integer, from 0 to N.
+        media_sizes: (B, 3) integer, the true (frames, height, width).
+        patch_size: (frames, rows, columns) of one patch.
+
+    Returns:
+        One (T, C, H, W) tensor per sample, in the dtype of `pixel_values`.
+
+    Raises:
+        ValueError: the four arguments do not fit together.
+    """
+    pixel_values, coords, cu_seqlens, media_sizes = (
+        _as_tensor(name, value)
+        for name, value in zip(MODEL_INPUT_NAMES, (pixel_values, coords, cu_seqlens, media_sizes), strict=True)
+    )
+    if not pixel_values.is_floating_point() or pixel_values.ndim != 2:
+        raise ValueError(
+            f"pixel_values: got {pixel_values.dtype} {tuple(pixel_values.shape)}; expected floats (N, patch_dim)."
+        )
+    for name, tensor in (("coords", coords), ("cu_seqlens", cu_seqlens), ("media_sizes", media_sizes)):
+        if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+            raise ValueError(f"{name}: got {tensor.dtype}; expected integers.")
+    bounds = cu_seqlens.tolist() if cu_seqlens.ndim == 1 else []
+    if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != len(pixel_values) or sorted(bounds) != bounds:
+        raise ValueError(
+            f"cu_seqlens: got {bounds or tuple(cu_seqlens.shape)}; expected (B + 1,) growing integers from 0 to "
+            f"{len(pixel_values)}, the rows of pixel_values."
+        )
+    if media_sizes.ndim != 2 or media_sizes.shape != (len(bounds) - 1, 3):
+        raise ValueError(
+            f"media_sizes: got shape {tuple(media_sizes.shape)}; expected ({len(bounds) - 1}, 3), one (frames, height, "
+            "width) for each sample of cu_seqlens."
+        )
+    if len(coords) != len(pixel_values):
+        raise ValueError(f"coords: got {len(coords)} rows; expected {len(pixel_values)}, one per row of pixel_values.")
+    return [
+        unpatchify(pixel_values[start:stop], coords[start:stop], size, patch_size)
+        for start, stop, size in zip(bounds[:-1], bounds[1:], media_sizes.tolist(), strict=True)
+    ]
+
+
+@torch.no_grad()
+def media_to_output(
+    media: torch.Tensor,
+    output_type: str,
+    image_mean: float | Sequence[float],
+    image_std: float | Sequence[float],
+) -> torch.Tensor | np.ndarray | list[Image.Image]:
+    """Undo the normalisation of one sample and give it the type a caller wants.
+
+    Args:
+        media: (T, 3, H, W), any floating point dtype, normalised as the model sees it.
+        output_type: "pt", "np" or "pil".
+        image_mean: mean that was subtracted, a number or one per channel.
+        image_std: standard deviation that was divided by, a number or one per channel.
+
+    Returns:
+        "pt": float32 (T, 3, H, W) in [0, 1], clamped, since a decoder may overshoot. "np": uint8 (T, H, W, 3), rounded.
+        "pil": a list of T images.
+
+    Raises:
+        ValueError: unknown `output_type`, or values that are not finite.
+    """
+    check_output_type(output_type)
+    values = media.float()
+    if not torch.isfinite(values).all():
+        raise ValueError(
+            "pixel_values: got NaN or infinite values; expected finite ones. Decode in float32 or bfloat16 if float16 "
+            "overflows."
+        )
+    mean, std = (torch.as_tensor(value, device=values.device).reshape(-1, 1, 1) for value in (image_mean, image_std))
+    values = (values * std.float()).add_(mean.float()).clamp_(0, 1)
+    if output_type == "pt":
+        return values
+    array = values.mul_(255).round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return array if output_type == "np" else [Image.fromarray(frame) for frame in array]
+
+
+def check_output_type(output_type: str) -> None:
+    """`ValueError` unless `output_type` is one of "pt", "np" and "pil"."""
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f'output_type: got {output_type!r}; expected "pt", "np" or "pil".')
+
+
+def _as_tensor(name: str, value: object) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype != object:
+        return torch.from_numpy(np.array(value))
+    raise ValueError(f"{name}: got {type(value).__name__}; expected a torch tensor or a numpy array.")

@@ -1,0 +1,259 @@
+"""One processor for everything a model takes: images, videos and texts."""
+
+import copy
+import os
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from PIL import Image
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import ImageInput
+from transformers.processing_utils import ProcessingKwargs, ProcessorMixin, Unpack
+from transformers.utils.hub import cached_file
+from transformers.video_utils import VideoInput
+
+from .image_processing_atoken import AtokenImageProcessor, AtokenImageProcessorKwargs, output_statistics
+from .packing_atoken import (
+    MODEL_INPUT_NAMES,
+    check_output_type,
+    check_return_tensors,
+    join_packed,
+    media_to_output,
+    unpack_media,
+)
+from .text_processing_atoken import check_texts, tokenize_text
+from .video_processing_atoken import AtokenVideoProcessor, AtokenVideoProcessorKwargs
+
+# Any one of these shows that a checkpoint has a tokenizer.
+_TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model")
+
+
+class AtokenTextKwargs(TypedDict, total=False):
+    """What a caller can choose about the text; see `tokenize_text`."""
+
+    padding: bool | str
+    truncation: bool | str
+    max_length: int
+    padding_side: str
+    return_tensors: str | None
+
+
+class AtokenProcessorKwargs(ProcessingKwargs, total=False):
+    text_kwargs: AtokenTextKwargs
+    images_kwargs: AtokenImageProcessorKwargs
+    videos_kwargs: AtokenVideoProcessorKwargs
+
+
+class AtokenProcessor(ProcessorMixin):
+    """
+    Packs images and videos into one batch of tokens, and tokenises texts.
+
+    Args:
+        image_processor: `AtokenImageProcessor`; by default a new one.
+        video_processor: `AtokenVideoProcessor`; by default a new one.
+        tokenizer: a transformers tokenizer, or None for a processor that takes no text.
+    """
+
+    valid_processor_kwargs = AtokenProcessorKwargs
+    text_kwargs = {"padding": "max_length", "truncation": True, "max_length": 64}
+
+    def __init__(
+        self,
+        image_processor: AtokenImageProcessor | None = None,
+        video_processor: AtokenVideoProcessor | None = None,
+        tokenizer: Any = None,
+    ):
+        image_processor = AtokenImageProcessor() if image_processor is None else image_processor
+        video_processor = AtokenVideoProcessor() if video_processor is None else video_processor
+        super().__init__(image_processor, video_processor, tokenizer)
+
+    def __call__(
+        self,
+        images: ImageInput | None = None,
+        videos: VideoInput | None = None,
+        text: str | Sequence[str] | None = None,
+        **kwargs: Unpack[AtokenProcessorKwargs],
+    ) -> BatchFeature:
+        """Make the inputs of a model.
+
+        Args:
+            images: one image or a list, as for `AtokenImageProcessor`.
+            videos: one video or a list, as for `AtokenVideoProcessor`.
+            text: a string or a list of strings.
+            kwargs: options of the image processor, the video processor and the tokenizer. An option goes to each that
+                knows it; `images_kwargs`, `videos_kwargs` and `text_kwargs` address one alone. `return_tensors` is
+                "pt" by default.
+
+        Returns:
+            `BatchFeature`. With images or videos: `pixel_values` (N, 3072), `coords` (N, 4), `cu_seqlens` (B + 1,) and
+            `media_sizes` (B, 3), the images first, then the videos. With text: `input_ids` (number of texts, 64). With
+            videos and `return_metadata=True`: `video_metadata`, a list.
+
+        Raises:
+            FileNotFoundError: a path does not exist.
+            ValueError: nothing is given, text without a tokenizer, or bad media or options; the message names which.
+        """
+        if images is None and videos is None and text is None:
+            raise ValueError("images: got None, and no videos or text either; expected at least one of the three.")
+        if text is not None:
+            text = check_texts(text)
+            if self.tokenizer is None:
+                raise ValueError(
+                    "text: got text, but this processor has no tokenizer. Load a checkpoint with tokenizer files, or "
+                    "pass AtokenProcessor(..., tokenizer=AutoTokenizer.from_pretrained(...))."
+                )
+        options = self._options_by_modality(kwargs)
+        return_tensors = check_return_tensors(options["text_kwargs"].pop("return_tensors", None))
+        for modality in ("images_kwargs", "videos_kwargs"):
+            options[modality]["return_tensors"] = "pt"
+
+        data: dict[str, Any] = {}
+        # Text first: it is quick, and its mistakes should not wait for the decoding of a video.
+        if text is not None:
+            data["input_ids"] = tokenize_text(self.tokenizer, text, **options["text_kwargs"])
+        batches = []
+        if images is not None:
+            batches.append(self.image_processor(images, **options["images_kwargs"]))
+        if videos is not None:
+            batches.append(self.video_processor(videos, **options["videos_kwargs"]))
+        if batches:
+            data.update(join_packed(batches))
+        if videos is not None and "video_metadata" in batches[-1]:
+            data["video_metadata"] = batches[-1]["video_metadata"]
+        return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["video_metadata"])
+
+    def post_process(
+        self,
+        pixel_values: torch.Tensor,
+        coords: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        media_sizes: torch.Tensor,
+        output_type: str = "pt",
+    ) -> list[torch.Tensor | np.ndarray | Image.Image | list[Image.Image]]:
+        """Turn tokens, such as a decoder returns, back into images and videos of exactly their true size.
+
+        Args:
+            pixel_values: (N, 3072), any floating point dtype.
+            coords: (N, 4) integer.
+            cu_seqlens: (B + 1,) integer.
+            media_sizes: (B, 3) integer; a sample of one frame is an image.
+            output_type: "pt", "np" or "pil".
+
+        Returns:
+            One entry per sample, in the order of the batch. "pt": float32 in [0, 1], an image (3, H, W) or a video
+            (T, 3, H, W); "np": uint8 (H, W, 3) or (T, H, W, 3); "pil": an image or a list of them.
+
+        Raises:
+            ValueError: the arguments do not fit together.
+        """
+        check_output_type(output_type)
+        media = unpack_media(pixel_values, coords, cu_seqlens, media_sizes, self.image_processor.patch_size)
+        outputs = []
+        for sample in media:
+            processor = self.image_processor if len(sample) == 1 else self.video_processor
+            output = media_to_output(sample, output_type, *output_statistics(processor))
+            outputs.append(output[0] if len(sample) == 1 else output)
+        return outputs
+
+    @property
+    def model_input_names(self) -> list[str]:
+        """Names of what `__call__` returns for a model: tokens, and `input_ids` if there is a tokenizer."""
+        return [*MODEL_INPUT_NAMES, *(["input_ids"] if self.tokenizer is not None else [])]
+
+    def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:
+        """As in the base class, but there need not be a tokenizer."""
+        if argument_name == "tokenizer" and argument is None:
+            return None
+        return super().check_argument_for_proper_class(argument_name, argument)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
+        """Write processor_config.json, whose path is returned in a list, and the files of the tokenizer, if any."""
+        if self.tokenizer is not None:
+            return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        # The base class saves every part it knows of; one that writes nothing takes the place of the absent tokenizer.
+        writable = copy.copy(self)
+        writable.tokenizer = _NoTokenizer()
+        return ProcessorMixin.save_pretrained(writable, save_directory, push_to_hub=push_to_hub, **kwargs)
+
+    @classmethod
+    def _get_arguments_from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        processor_dict: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> list[Any]:
+        # The parts are classes of this package, so they load without being registered for auto classes.
+        subfolder = kwargs.pop("subfolder", "")
+        parts = [
+            part.from_pretrained(pretrained_model_name_or_path, subfolder=subfolder, **kwargs)
+            for part in (AtokenImageProcessor, AtokenVideoProcessor)
+        ]
+        location = {
+            name: kwargs[name]
+            for name in ("cache_dir", "force_download", "local_files_only", "token", "revision")
+            if name in kwargs
+        }
+        has_tokenizer = any(
+            cached_file(
+                pretrained_model_name_or_path,
+                filename,
+                subfolder=subfolder,
+                _raise_exceptions_for_missing_entries=False,
+                **location,
+            )
+            for filename in _TOKENIZER_FILES
+        )
+        if not has_tokenizer:
+            return [*parts, None]
+        tokenizer = cls._load_tokenizer_from_pretrained(
+            "tokenizer", pretrained_model_name_or_path, subfolder=subfolder, **kwargs
+        )
+        return [*parts, tokenizer]
+
+    def _options_by_modality(self, given: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Distribute the options of a call; `ValueError` if nobody knows one or it is given twice."""
+        schemas = {
+            name: schema
+            for name, schema in AtokenProcessorKwargs.__annotations__.items()
+            if name in ("text_kwargs", "images_kwargs", "videos_kwargs")
+        }
+        known = {"common_kwargs"}.union(schemas, *(schema.__annotations__ for schema in schemas.values()))
+        for name in given:
+            if name not in known:
+                raise ValueError(f"{name}: unknown option; expected one of {', '.join(sorted(known))}.")
+        for name in given.keys() & {"common_kwargs", *schemas}:
+            if not isinstance(given[name], dict):
+                raise ValueError(f"{name}: got {type(given[name]).__name__}; expected a dictionary of options.")
+            allowed = schemas[name].__annotations__ if name in schemas else known
+            for option in given[name]:
+                if option not in allowed:
+                    expected = ", ".join(sorted(allowed))
+                    raise ValueError(f"{name}: got the unknown option {option!r}; expected one of {expected}.")
+        # As options of the call itself, common ones reach each part that knows them and no other.
+        given = {**given.get("common_kwargs", {}), **given}
+        given.pop("common_kwargs", None)
+        if "return_tensors" in given:
+            check_return_tensors(given["return_tensors"])
+        tokenizer_options = {} if self.tokenizer is None else self.tokenizer.init_kwargs
+        # The side on which a tokenizer pads by itself is meant for generation; the text tower was trained on the right.
+        tokenizer_options = {name: value for name, value in tokenizer_options.items() if name != "padding_side"}
+        try:
+            merged = self._merge_kwargs(AtokenProcessorKwargs, tokenizer_init_kwargs=tokenizer_options, **given)
+        except StrictDataclassError as error:
+            raise ValueError(" ".join(str(error).split())) from error
+        return {name: dict(merged[name]) for name in schemas}
+
+
+class _NoTokenizer:
+    """Stands where the base class expects a tokenizer to save, and saves nothing."""
+
+    _auto_class = None
+
+    def _set_processor_class(self, processor_class: str) -> None:
+        pass
+
+    def save_pretrained(self, save_directory: str | os.PathLike) -> None:
+        pass

@@ -1,0 +1,48 @@
+from pathlib import Path
+
+from setuptools import setup
+
+DIFFUSERS = ["diffusers>=0.36"]
+VIDEO = ["av>=12"]
+THREE_D = ["trimesh>=4.4", "gsplat>=1.5.3"]
+TRAIN = ["accelerate>=1.1", "datasets>=3", "lpips>=0.1.4", "peft>=0.13", "torchmetrics>=1.4", "torch-fidelity>=0.3"]
+DEV = ["pytest>=8", "pytest-xdist>=3", "ruff>=0.17", "scikit-image>=0.22"]
+
+setup(
+    name="atoken",
+    version="0.1.0",
+    description="AToken: one tokenizer for images, videos and 3D objects, at home in transformers and diffusers",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    # The folders are flat so that the Hub can carry them as remote code; as a package they nest.
+    packages=["atoken", "atoken.processing", "atoken.training", "atoken.training.data"],
+    package_dir={
+        "atoken": "modeling_atoken",
+        "atoken.processing": "processing",
+        "atoken.training": "training",
+        "atoken.training.data": "training/data",
+    },
+    package_data={"atoken": ["presets/*.json"], "atoken.training.data": ["*.json"]},
+    install_requires=[
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "transformers>=5.17",
+        "huggingface_hub>=1.0",
+        "safetensors>=0.4.5",
+        "numpy>=1.26",
+        "pillow>=10",
+        "ftfy>=6.1",
+        "typer>=0.12",
+        "rich>=13",
+    ],
+    extras_require={
+        "diffusers": DIFFUSERS,
+        "video": VIDEO,
+        "3d": THREE_D,
+        "train": TRAIN,
+        "dev": DEV + DIFFUSERS + VIDEO,
+    },
+    entry_points={"console_scripts": ["atoken = atoken.cli:main"]},
+)

@@ -1,0 +1,104 @@
+"""Batches of random crops from folders of photos and clips, for training a tokenizer from pixels alone."""
+
+import random
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2 import functional as tvF
+
+
+PHOTO_SIDES = (256, 384, 512, 768)
+
+
+def load_photos(folder: Path) -> list[dict[int, torch.Tensor]]:
+    """Every photo of a folder as uint8 (3, H, W), at each of several short sides up to its own size."""
+    photos = []
+    for path in sorted(folder.iterdir()):
+        photo = decode_image(str(path), mode=ImageReadMode.RGB)
+        short = min(photo.shape[1:])
+        sides = [side for side in PHOTO_SIDES if side <= short * 1.34]
+        photos.append({side: tvF.resize(photo, [side], antialias=True) for side in sides})
+    return photos
+
+
+def load_clips(folder: Path, names: list[str]) -> list[torch.Tensor]:
+    """The named clips as uint8 (T, H, W, 3): every frame that decodes, as one header announces more than there are."""
+    clips = []
+    for name in names:
+        with av.open(str(folder / name)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        clips.append(torch.from_numpy(np.stack(frames)))
+    return clips
+
+
+def _crop(pixels: torch.Tensor, height: int, width: int, rng: random.Random) -> torch.Tensor:
+    top = rng.randint(0, pixels.shape[-2] - height)
+    left = rng.randint(0, pixels.shape[-1] - width)
+    crop = pixels[..., top : top + height, left : left + width]
+    return crop.flip(-1) if rng.random() < 0.5 else crop
+
+
+def photo_batch(photos: list, side: int, count: int, rng: random.Random) -> torch.Tensor:
+    """(count, 3, side, side) in [-1, 1]: half of the crops show as much of the photo as fits, half are details."""
+    crops = []
+    while len(crops) < count:
+        photo = rng.choice(photos)
+        fitting = [s for s in photo if s >= side]
+        if not fitting:
+            continue
+        chosen = fitting[0] if rng.random() < 0.5 else rng.choice(fitting)
+        crops.append(_crop(photo[chosen], side, side, rng))
+    return torch.stack(crops).float() / 127.5 - 1
+
+
+def clip_batch(clips: list, side: int, frames: int, count: int, rng: random.Random) -> torch.Tensor:
+    """(count, frames, 3, side, side) in [-1, 1] from real clips, with frame strides 1 to 3, forwards or backwards."""
+    batch = []
+    while len(batch) < count:
+        clip = rng.choices(clips, weights=[len(c) for c in clips])[0]
+        stride = rng.randint(1, 3)
+        span = (frames - 1) * stride + 1
+        if len(clip) < span or min(clip.shape[1:3]) < 128:
+            continue
+        start = rng.randint(0, len(clip) - span)
+        piece = clip[start : start + span : stride].permute(0, 3, 1, 2)
+        full = min(piece.shape[-2:])
+        if full > side:
+            size = rng.choice([full, max(side, full // 2), rng.randint(side, full)])
+            if size < full:
+                window = _crop(piece, full, full, rng)
+                piece = tvF.resize(window, [size, size], antialias=True)
+        elif full < side:
+            piece = tvF.resize(piece, [side], antialias=True)
+        piece = _crop(piece, side, side, rng)
+        batch.append(piece.flip(0) if rng.random() < 0.5 else piece)
+    return torch.stack(batch).float() / 127.5 - 1
+
+
+def pan_batch(photos: list, side: int, frames: int, count: int, rng: random.Random) -> torch.Tensor:
+    """(count, frames, 3, side, side) in [-1, 1]: a camera gliding and zooming over photos."""
+    batch = []
+    while len(batch) < count:
+        photo = rng.choice(photos)
+        fitting = [s for s in photo if s >= 1.5 * side]
+        if not fitting:
+            continue
+        pixels = photo[rng.choice(fitting)][None].float() / 127.5 - 1
+        height, width = pixels.shape[-2:]
+        speed = rng.choice([0.5, 2.0, 5.0]) * torch.tensor([rng.uniform(-1, 1), rng.uniform(-1, 1)])
+        zoom = rng.uniform(-0.006, 0.006) if rng.random() < 0.5 else 0.0
+        time = torch.arange(frames) - frames / 2
+        scale = 1 + zoom * time
+        room_y, room_x = (height - side) / 2 - 1, (width - side) / 2 - 1
+        centre_y = (height / 2 + rng.uniform(-room_y, room_y) / 2 + speed[0] * time)[:, None, None]
+        centre_x = (width / 2 + rng.uniform(-room_x, room_x) / 2 + speed[1] * time)[:, None, None]
+        offset = torch.arange(side) - (side - 1) / 2
+        y = centre_y + scale[:, None, None] * offset[None, :, None]
+        x = centre_x + scale[:, None, None] * offset[None, None, :]
+        grid = torch.stack(torch.broadcast_tensors(2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1), dim=-1)
+        pixels = pixels.expand(frames, -1, -1, -1)
+        batch.append(torch.nn.functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=True))
+    return torch.stack(batch)

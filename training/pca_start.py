@@ -1,0 +1,193 @@
+"""A start for small tokenizers: at step 0 the model equals PCA, of 16x16 patches for images and 4x16x16 for videos.
+
+From random weights a CPU budget ends near 21 dB; from here, training begins where linear coding ends. One set of
+latents serves both media, so the network itself decides which basis applies: frames 2 to 4 of an image's patches are
+exactly zero, and that is carried to every token and switches one basis off. The switches are built from pairs of GELU
+neurons, for which gelu(x) - gelu(-x) = x holds exactly, so that a large negative offset in both turns the identity off.
+
+The official layout normalises before the latent projection and before the output. A channel that holds a large
+constant makes every norm nearly constant, hence nearly linear, and the norms' weights undo the scale.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from atoken import AtokenModel
+
+CONSTANT = 196.0  # bf16 holds it exactly; far above the norm of the whitened components
+OFF = 40.0  # whitened components stay below this
+SHARPNESS = 80.0
+
+
+@dataclass
+class Pca:
+    """Mean (D,), orthonormal components (D, K) by falling variance, and their standard deviations (K,)."""
+
+    mean: torch.Tensor
+    components: torch.Tensor
+    deviations: torch.Tensor
+
+    @classmethod
+    def fit(cls, samples: torch.Tensor, num_components: int) -> "Pca":
+        """From samples (N, D), by eigenvectors of the covariance."""
+        mean = samples.mean(0, dtype=torch.float64)
+        covariance = torch.zeros(samples.shape[1], samples.shape[1], dtype=torch.float64)
+        for part in samples.split(8192):
+            centred = part - mean.float()
+            covariance += centred.T @ centred
+        values, vectors = torch.linalg.eigh(covariance / len(samples))
+        values, vectors = values.flip(0)[:num_components], vectors.flip(1)[:, :num_components]
+        return cls(mean.float(), vectors.float(), values.clamp(min=1e-12).sqrt().float())
+
+    def reconstruct(self, samples: torch.Tensor, num_components: int) -> torch.Tensor:
+        """Samples (N, D) seen through the first components."""
+        basis = self.components[:, :num_components]
+        return (samples - self.mean) @ basis @ basis.T + self.mean
+
+
+def _linear(layer: torch.nn.Linear, std: float = 0.0) -> None:
+    torch.nn.init.normal_(layer.weight, std=std) if std else torch.nn.init.zeros_(layer.weight)
+    if layer.bias is not None:
+        torch.nn.init.zeros_(layer.bias)
+
+
+@torch.no_grad()
+def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
+    """
+    Sets all weights of encoder, latent projection and decoder.
+
+    Args:
+        model: width of at least 160, at least 3 encoder and 2 decoder blocks, MLP of at least 256.
+        image: PCA of one frame's patches (768 values, in [-1, 1]), at least as many components as half the width.
+        video: PCA of 4-frame patches (3072 values), likewise.
+    """
+    kept = model.config.latent_channels - 1  # one latent says whether a token belongs to an image or a video
+    for tower in (model.vision_model, model.decoder):
+        torch.nn.init.zeros_(tower.position_embedding.weight)
+        for block in tower.blocks:
+            _linear(block.attn.qkv, std=0.05)
+            _linear(block.attn.out_proj)
+            _linear(block.mlp.fc1, std=0.05)
+            _linear(block.mlp.fc2)
+    _start_encoder(model, image, video, kept)
+    _start_decoder(model, image, video, kept)
+
+
+def _start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> None:
+    encoder, width = model.vision_model, model.config.vision_config.hidden_size
+    energy, mean_energy, is_video, is_image, balance = 2, 3, 4, 5, 10
+    detectors = torch.arange(6, 10)
+    free = width - 11
+    a = 11 + torch.arange(free // 2 + free % 2)  # components of the first frame
+    b = a[-1] + 1 + torch.arange(free // 2)  # components of all four frames
+    frame = image.mean.shape[0]
+
+    weight, bias = encoder.input_layer.weight.zero_(), encoder.input_layer.bias.zero_()
+    bias[0], bias[1] = CONSTANT, -CONSTANT
+    weight[a, :frame] = (image.components / image.deviations)[:, : len(a)].T
+    bias[a] = -weight[a, :frame] @ image.mean
+    weight[b] = (video.components / video.deviations)[:, : len(b)].T
+    bias[b] = -weight[b] @ video.mean
+    # Four whitened views of frames 2 to 4 alone: zero for an image, whatever it shows. No mean is taken off.
+    weight[detectors, frame:] = (image.components / image.deviations)[:, :4].T.repeat(1, 3) / 3
+    # Layer norms subtract the mean over channels; a channel that holds minus the sum keeps that mean at zero.
+    others = torch.arange(2, width) != balance
+    weight[balance] = -weight[2:][others].sum(0)
+    bias[balance] = -bias[2:][others].sum()
+
+    scale = ((2 * CONSTANT**2 + 2 * width) / width) ** 0.5
+    for norm in [n for block in encoder.blocks for n in (block.norm1, block.norm2)] + [encoder.post_layernorm]:
+        norm.weight.fill_(scale)
+        norm.weight[:2] = 0.0
+        norm.bias.zero_()
+        norm.bias[0] = 1.0
+
+    def write(layer: torch.nn.Linear, channel: int | torch.Tensor, columns, values) -> None:
+        layer.weight[channel, columns] = values
+        layer.weight[balance, columns] -= torch.as_tensor(values, dtype=layer.weight.dtype)
+
+    # Block 1: how much there is in frames 2 to 4, |d| = gelu(k d) / k + gelu(-k d) / k.
+    mlp, steep = encoder.blocks[0].mlp, 8.0
+    for i, detector in enumerate(detectors):
+        for j, sign in enumerate((1.0, -1.0)):
+            neuron = 2 * i + j
+            mlp.fc1.weight[neuron] = 0
+            mlp.fc1.weight[neuron, detector] = sign * steep
+            write(mlp.fc2, energy, neuron, 1.0 / steep)
+    # Block 2: the mean over all tokens of the tile (equal attention in the first head), then two ramps.
+    attention = encoder.blocks[1].attn
+    head_dim = attention.head_dim
+    attention.qkv.weight[:head_dim] = 0
+    attention.qkv.weight[width : width + head_dim] = 0
+    attention.qkv.weight[2 * width] = 0
+    attention.qkv.weight[2 * width, energy] = 1.0
+    write(attention.out_proj, mean_energy, 0, 1.0)
+    mlp, rise = encoder.blocks[1].mlp, 8.0
+    ramps = ((is_video, SHARPNESS, 0.0, -rise), (is_image, -SHARPNESS, rise, 0.0))
+    for i, (channel, slope, upper, lower) in enumerate(ramps):
+        for neuron, offset, sign in ((2 * i, upper, 1.0), (2 * i + 1, lower, -1.0)):
+            mlp.fc1.weight[neuron] = 0
+            mlp.fc1.weight[neuron, mean_energy] = slope
+            mlp.fc1.bias[neuron] = offset
+            write(mlp.fc2, channel, neuron, sign / rise)
+    # Block 3: remove the components that do not apply.
+    mlp = encoder.blocks[2].mlp
+    for k in range(kept):
+        # A switch is exactly 0 where it must let pass: a small offset there would not cancel.
+        for i, (channel, switch) in enumerate(((a[k], is_image), (b[k], is_video))):
+            for j, sign in enumerate((1.0, -1.0)):
+                neuron = 4 * k + 2 * i + j
+                mlp.fc1.weight[neuron] = 0
+                mlp.fc1.weight[neuron, channel] = sign
+                mlp.fc1.weight[neuron, switch] = -OFF
+                write(mlp.fc2, channel, neuron, -sign)
+
+    projection = model.latent_proj.weight.zero_()
+    rows = torch.arange(kept)
+    projection[rows, a[:kept]] = 1.0
+    projection[rows, b[:kept]] = 1.0
+    projection[kept, is_video], projection[kept, 0] = 2.0, -1.0
+    projection[kept + 1 :, 0] = -9.0  # log-variance: noise far below the components
+
+
+def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> None:
+    decoder, width = model.decoder, model.config.decoder_config.hidden_size
+    indicator, is_video, is_image = 1, 2, 3
+    a = 4 + torch.arange(kept)
+    b = 4 + kept + torch.arange(kept)
+    frame = image.mean.shape[0]
+
+    decoder.position_embedding.weight[:, 0] = CONSTANT  # there are no biases to hold it
+    weight = decoder.input_layer.weight.zero_()
+    weight[a, torch.arange(kept)] = 1.0
+    weight[b, torch.arange(kept)] = 1.0
+    weight[indicator, kept] = 1.0
+
+    scale = ((CONSTANT**2 + 2 * kept) / width) ** 0.5
+    for norm in [n for block in decoder.blocks for n in (block.norm1, block.norm2)] + [decoder.out_norm]:
+        norm.weight.fill_(scale)
+        norm.weight[0] = scale / CONSTANT
+    # Block 1: the indicator latent, 1 or -1, to two switches; block 2: remove the components that do not apply.
+    mlp, rise = decoder.blocks[0].mlp, 8.0
+    for i, (channel, slope) in enumerate(((is_video, 2 * rise), (is_image, -2 * rise))):
+        for neuron, offset, sign in ((2 * i, 0.0, 1.0), (2 * i + 1, -rise, -1.0)):
+            mlp.fc1.weight[neuron] = 0
+            mlp.fc1.weight[neuron, indicator] = slope
+            mlp.fc1.weight[neuron, 0] = offset
+            mlp.fc2.weight[channel, neuron] = sign / rise
+    mlp = decoder.blocks[1].mlp
+    for k in range(kept):
+        for i, (channel, switch) in enumerate(((a[k], is_image), (b[k], is_video))):
+            for j, sign in enumerate((1.0, -1.0)):
+                neuron = 4 * k + 2 * i + j
+                mlp.fc1.weight[neuron] = 0
+                mlp.fc1.weight[neuron, channel] = sign
+                mlp.fc1.weight[neuron, switch] = -OFF
+                mlp.fc2.weight[channel, neuron] = -sign
+
+    out = decoder.out_layer.weight.zero_()
+    out[:frame, a] = image.components[:, :kept] * image.deviations[:kept]
+    out[:, b] = video.components[:, :kept] * video.deviations[:kept]
+    out[:frame, 0] = image.mean
+    out[:, is_video] = video.mean - out[:, 0]

@@ -1,0 +1,222 @@
+"""Trains the embedded tiny tokenizer on a laptop: reconstruction of photos and clips, from a PCA start.
+
+    python -m atoken.training.train_tiny DATA OUT --minutes 45
+    python -m atoken.training.train_tiny DATA OUT --minutes 25 --discrete --start CHECKPOINT
+
+DATA is what `python -m atoken.training.data.collect_media` writes. OUT receives the weights in bf16 and
+`training.json`: data, command, seed, steps, the curve and the held-out scores beside those of PCA.
+"""
+
+import copy
+import json
+import math
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+
+from atoken import AtokenConfig, AtokenModel
+from atoken.processing import AtokenProcessor
+
+from .crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
+from .held_out import load_held_out_clips, load_squares, measure
+from .pca_start import Pca, start_from_pca
+
+IMAGE_SHAPES = [(128, 24), (256, 8), (512, 2)]  # (side, crops): about 2,000 tokens a step
+CLIP_SHAPES = [(128, 16, 8), (256, 16, 2), (128, 4, 24), (128, 8, 12), (192, 17, 3), (256, 8, 4)]  # side, frames, crops
+PAN_SHARE = 0.5  # of the video steps: photos that a camera glides over
+VIDEO_SHARE = 0.4
+EMA_DECAY = 0.998
+
+
+def patches_of(video: torch.Tensor) -> torch.Tensor:
+    """(B, 4, 3, H, W) -> (N, 3072) patches in the model's order."""
+    from atoken.tokens_atoken import patchify
+
+    return patchify(video, (4, 16, 16)).flatten(0, 3)
+
+
+def fit_pcas(photos: list, clips: list, rng: random.Random) -> tuple[Pca, Pca, Pca]:
+    """PCA of image patches, of patches of clips and pans together, and of clips alone (the baseline)."""
+    images = [patches_of(photo_batch(photos, side, 16, rng)[:, None])[:, :768] for side in (128, 256, 512) * 8]
+    real = [patches_of(clip_batch(clips, side, 4, 8, rng)) for side in (128, 256) * 30]
+    pans = [patches_of(pan_batch(photos, side, 4, 8, rng)) for side in (128, 256) * 15]
+    return Pca.fit(torch.cat(images), 128), Pca.fit(torch.cat(real + pans), 128), Pca.fit(torch.cat(real), 128)
+
+
+def damped(pca: Pca, floor: float) -> Pca:
+    """Whitening that leaves faint components faint, as moving clips hold far more of them than still ones."""
+    return Pca(pca.mean, pca.components, pca.deviations.clamp(min=floor))
+
+
+def parameter_groups(model: AtokenModel, rate: float) -> list[dict]:
+    """The blocks at full rate; the layers that hold the PCA bases, and the norms that undo its scale, at 0.05 of it."""
+    slow, fast = [], []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        holds_basis = "norm" in name or any(n in name for n in ("input_layer", "latent_proj", "out_layer"))
+        (slow if holds_basis else fast).append(parameter)
+    return [{"params": fast, "lr": rate, "scale": 1.0}, {"params": slow, "lr": 0.05 * rate, "scale": 0.05}]
+
+
+def next_batch(photos: list, clips: list, rng: random.Random) -> torch.Tensor:
+    """(B, T, 3, H, W) in [-1, 1]; photos have T = 1."""
+    if rng.random() >= VIDEO_SHARE:
+        side, count = rng.choice(IMAGE_SHAPES)
+        return photo_batch(photos, side, count, rng)[:, None]
+    side, frames, count = rng.choice(CLIP_SHAPES)
+    if rng.random() < PAN_SHARE:
+        return pan_batch(photos, side, frames, count, rng)
+    return clip_batch(clips, side, frames, count, rng)
+
+
+def reconstruct(model: AtokenModel, video: torch.Tensor) -> torch.Tensor:
+    """(B, T, 3, H, W) -> the same, through encoder and decoder; the encoder's filling of time is cut off."""
+    encoded = model.encode(video, pool=False)
+    frames, rows, columns = -(-video.shape[1] // 4), video.shape[3] // 16, video.shape[4] // 16
+    grid = encoded.latents.unflatten(0, (video.shape[0], frames, rows, columns))
+    return model.decode(grid).pixel_values[:, : video.shape[1]]
+
+
+def reconstruct_pca(pca: Pca, num_components: int):
+    """The linear baseline, as a function for `measure`."""
+    from atoken.tokens_atoken import patchify, unpatchify
+
+    def through(video: torch.Tensor) -> torch.Tensor:
+        frames = pca.mean.shape[0] // 768
+        patches = patchify(video, (frames, 16, 16))
+        return unpatchify(pca.reconstruct(patches, num_components), (frames, 16, 16))
+
+    return through
+
+
+def evaluate(model: AtokenModel, held_out: dict[str, list]) -> dict[str, dict]:
+    model.eval()
+    with torch.no_grad():
+        scores = {name: measure(lambda video: reconstruct(model, video), media) for name, media in held_out.items()}
+    model.train()
+    return scores
+
+
+@torch.no_grad()
+def latent_statistics(model: AtokenModel, photos: list, rng: random.Random) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each latent channel over photo crops, for diffusion models."""
+    latents = torch.cat([model.encode(photo_batch(photos, 256, 8, rng), pool=False).latents for _ in range(32)])
+    return [round(v, 5) for v in latents.mean(0).tolist()], [round(v, 5) for v in latents.std(0).tolist()]
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder written by collect_media.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.")],
+    minutes: Annotated[float, typer.Option(help="Wall-clock budget of the training loop.")] = 45.0,
+    discrete: Annotated[bool, typer.Option(help="Quantize with FSQ; needs --start.")] = False,
+    start: Annotated[Path | None, typer.Option(help="Continuous checkpoint to start from.")] = None,
+    rate: Annotated[float, typer.Option(help="Peak learning rate of the blocks.")] = 6e-4,
+    clip_names: Annotated[str, typer.Option(help="Training clips, by comma.")] = (
+        "box.mp4,carphone_pristine.mp4,tree.avi"
+    ),
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Trains and writes a checkpoint with its record."""
+    if discrete and start is None:
+        raise typer.BadParameter("--discrete needs --start, a continuous checkpoint to begin with")
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    photos, clips = load_photos(data / "photos/train"), load_clips(data / "clips/train", clip_names.split(","))
+    held_out = {
+        "photos_256": load_squares(data / "photos/heldout", 256),
+        "photos_512": load_squares(data / "photos/heldout", 512),
+        "clips_16x256": load_held_out_clips(data / "clips/heldout", 16, 256),
+    }
+    image_pca, video_pca, clip_pca = fit_pcas(photos, clips, rng)
+    baseline = {
+        name: measure(reconstruct_pca(clip_pca if name.startswith("clips") else image_pca, 48), media)
+        for name, media in held_out.items()
+    }
+    print(json.dumps({"pca_48": baseline}), flush=True)
+
+    config = AtokenConfig.from_preset("tiny", quantizer_config={} if discrete else None)
+    model = AtokenModel(config)
+    if discrete:
+        from .fsq_start import start_from_continuous
+
+        start_from_continuous(model, AtokenModel.from_pretrained(start, dtype=torch.float32), photos, clips, rng)
+    elif start is not None:
+        model.load_state_dict(AtokenModel.from_pretrained(start, dtype=torch.float32).state_dict())
+    else:
+        start_from_pca(model, damped(image_pca, 0.5), damped(video_pca, 1.0))
+    model.vision_model.head.requires_grad_(False)  # no understanding is trained here
+    model.logit_scale.requires_grad_(False)
+    model.logit_bias.requires_grad_(False)
+    averaged = copy.deepcopy(model)
+    curve = [{"step": 0, "minutes": 0.0, **evaluate(model, held_out)}]
+    print(json.dumps(curve[-1]), flush=True)
+
+    optimizer = torch.optim.AdamW(parameter_groups(model, rate), betas=(0.9, 0.99), weight_decay=0.0)
+    began, step, tokens = time.monotonic(), 0, 0
+    next_report = 5.0
+    with Progress(disable=not sys.stdout.isatty()) as progress:
+        bar = progress.add_task("training", total=minutes)
+        while (spent := (time.monotonic() - began) / 60) < minutes:
+            # The budget is time, so the schedule is, too: warm-up over 2 %, then cosine to 2 % of the peak.
+            done = spent / minutes
+            factor = min(1.0, (done + 1e-4) / 0.02) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+            for group in optimizer.param_groups:
+                group["lr"] = rate * factor * group["scale"]
+            video = next_batch(photos, clips, rng)
+            output = reconstruct(model, video)
+            # The mean of log MSE over samples is mean PSNR itself, so easy samples count as much as hard ones.
+            loss = (output - video).square().flatten(1).mean(1).add(1e-5).log().mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            tokens += video.shape[0] * -(-video.shape[1] // 4) * video.shape[3] * video.shape[4] // 256
+            decay = min(EMA_DECAY, (1 + step) / (10 + step))
+            with torch.no_grad():
+                for slow, fast in zip(averaged.parameters(), model.parameters(), strict=True):
+                    slow.lerp_(fast, 1 - decay)
+            progress.update(bar, completed=spent)
+            if spent >= next_report:
+                curve.append({"step": step, "minutes": round(spent, 1), **evaluate(averaged, held_out)})
+                print(json.dumps(curve[-1]), flush=True)
+                averaged.save_pretrained(out)
+                next_report += 5.0
+
+    model = averaged.eval()
+    model.config.latents_mean, model.config.latents_std = latent_statistics(model, photos, rng)
+    model.to(torch.bfloat16).save_pretrained(out)
+    AtokenProcessor().save_pretrained(out)
+    stored = AtokenModel.from_pretrained(out, dtype=torch.float32)
+    record = {
+        "command": " ".join(["python -m atoken.training.train_tiny", *sys.argv[1:]]),
+        "data": {
+            "photos": len(photos),
+            "clips": clip_names.split(","),
+            "source": "training/data/media.json, split 'train'; held-out scores are on split 'heldout'",
+        },
+        "seed": seed,
+        "steps": step,
+        "tokens": tokens,
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "protocol": "short side resized (bicubic, antialias), centre crop, 8-bit values, PSNR and SSIM per item, "
+        "averaged; clips: 16 frames every 60, short side 256, one MSE per clip; weights rounded to bf16, run in fp32",
+        "pca_48": baseline,
+        "held_out": evaluate(stored, held_out),
+        "curve": curve,
+    }
+    (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(record["held_out"]), flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
