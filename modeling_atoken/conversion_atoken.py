@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import Siglip2TextModel, Siglip2VisionModel
 
 from .configuration_atoken import AtokenConfig, AtokenVisionConfig
@@ -69,6 +70,10 @@ def _depth(state: dict[str, torch.Tensor], prefix: str) -> int:
     return 1 + max((int(m.group(1)) for m in map(pattern.match, state) if m), default=-1)
 
 
+def _table_side(state: dict[str, torch.Tensor], prefix: str) -> int:
+    return round(state[f"{prefix}.pos_embedder.position_embedding.weight"].shape[0] ** 0.5)
+
+
 def _default_heads(width: int) -> int | None:
     # 16 heads at the released width of 1152 and 12 at 768.
     return {1152: 16, 768: 12}.get(width)
@@ -119,28 +124,35 @@ def config_from_original(
         raise ValueError(f"path: patches of 4 x 16 x 16 x 3 = 3072 values are expected, the checkpoint has {patch_dim}")
     decoder_width = state["decoder.input_layer.weight"].shape[0]
     latent_channels = state["decoder.input_layer.weight"].shape[1]
-    return AtokenConfig(
-        vision_config={
-            "hidden_size": width,
-            "intermediate_size": state["encoder.blocks.0.mlp.mlp.0.weight"].shape[0],
-            "num_hidden_layers": _depth(state, "encoder"),
-            "num_attention_heads": heads,
-            "patch_size": patch_size,
-            "position_embedding_size": round(state["encoder.pos_embedder.position_embedding.weight"].shape[0] ** 0.5),
-            "vision_use_head": "encoder.head.probe" in state,
-        },
-        decoder_config={
-            "hidden_size": decoder_width,
-            "intermediate_size": state["decoder.blocks.0.mlp.mlp.0.weight"].shape[0],
-            "num_hidden_layers": _depth(state, "decoder"),
-            "num_attention_heads": state["decoder.blocks.0.attn.q_rms_norm.gamma"].shape[0],
-            "patch_size": patch_size,
-            "position_embedding_size": round(state["decoder.pos_embedder.position_embedding.weight"].shape[0] ** 0.5),
-        },
-        quantizer_config={} if quantizer == "fsq" else None,
-        text_config=text_config,
-        latent_channels=latent_channels,
-    )
+    try:
+        return AtokenConfig(
+            vision_config={
+                "hidden_size": width,
+                "intermediate_size": state["encoder.blocks.0.mlp.mlp.0.weight"].shape[0],
+                "num_hidden_layers": _depth(state, "encoder"),
+                "num_attention_heads": heads,
+                "patch_size": patch_size,
+                "position_embedding_size": round(
+                    state["encoder.pos_embedder.position_embedding.weight"].shape[0] ** 0.5
+                ),
+                "vision_use_head": "encoder.head.probe" in state,
+            },
+            decoder_config={
+                "hidden_size": decoder_width,
+                "intermediate_size": state["decoder.blocks.0.mlp.mlp.0.weight"].shape[0],
+                "num_hidden_layers": _depth(state, "decoder"),
+                "num_attention_heads": state["decoder.blocks.0.attn.q_rms_norm.gamma"].shape[0],
+                "patch_size": patch_size,
+                "position_embedding_size": round(
+                    state["decoder.pos_embedder.position_embedding.weight"].shape[0] ** 0.5
+                ),
+            },
+            quantizer_config={} if quantizer == "fsq" else None,
+            text_config=text_config,
+            latent_channels=latent_channels,
+        )
+    except StrictDataclassError as error:
+        raise ValueError(f"path and the options given do not fit together: {error}") from error
 
 
 def convert_original_checkpoint(
