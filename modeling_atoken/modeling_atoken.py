@@ -235,6 +235,7 @@ class AtokenTransformer(AtokenPreTrainedModel):
         return states[-1], tuple(states) if collect else None
 
     def _run_windows(self, batch: TokenBatch, tile: int, cache: TemporalCache, collect: bool):
+        self._check_checkpointing()
         coords, sample, order, windows = temporal_windows(batch, tile)
         pieces, origin = [], cache.next_frame
         for start, end, first_frame, num_frames in windows:
@@ -245,6 +246,13 @@ class AtokenTransformer(AtokenPreTrainedModel):
             pieces.append(self._run_blocks(batch.features[index], window.layout, window, collect))
             cache.close_window(window)
         return [torch.cat(parts) for parts in zip(*pieces, strict=True)], order
+
+    def _check_checkpointing(self) -> None:
+        # Reentrant checkpointing runs blocks without gradients, so the keys that windows hand on would have none.
+        for block in self.blocks:
+            if block.training and block.gradient_checkpointing and torch.is_grad_enabled():
+                if getattr(block._gradient_checkpointing_func, "keywords", {}).get("use_reentrant"):
+                    raise ValueError("use_reentrant must be False for gradient checkpointing with a temporal cache")
 
     def _run_blocks(
         self, features: torch.Tensor, layout: TokenLayout, window: CacheWindow | None, collect: bool

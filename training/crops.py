@@ -9,7 +9,6 @@ import torch
 from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as tvF
 
-
 PHOTO_SIDES = (256, 384, 512, 768)
 
 

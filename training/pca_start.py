@@ -63,6 +63,19 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
         video: PCA of 4-frame patches (3072 values), likewise.
     """
     kept = model.config.latent_channels - 1  # one latent says whether a token belongs to an image or a video
+    start_blocks(model)
+    channels = start_encoder(model, image, video, kept)
+    projection = model.latent_proj.weight.zero_()
+    rows = torch.arange(kept)
+    projection[rows, channels.image[:kept]] = 1.0
+    projection[rows, channels.video[:kept]] = 1.0
+    projection[kept, channels.is_video], projection[kept, 0] = 2.0, -1.0
+    projection[kept + 1 :, 0] = -9.0  # log-variance: noise far below the components
+    _start_decoder(model, image, video, kept)
+
+
+def start_blocks(model: AtokenModel) -> None:
+    """Attention and MLPs that add nothing yet, and no learned positions."""
     for tower in (model.vision_model, model.decoder):
         torch.nn.init.zeros_(tower.position_embedding.weight)
         for block in tower.blocks:
@@ -70,16 +83,27 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
             _linear(block.attn.out_proj)
             _linear(block.mlp.fc1, std=0.05)
             _linear(block.mlp.fc2)
-    _start_encoder(model, image, video, kept)
-    _start_decoder(model, image, video, kept)
 
 
-def _start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> None:
+@dataclass
+class EncoderChannels:
+    """Which channels of the encoder's width hold what; channel 0 reads as 1 behind every norm."""
+
+    is_video: int
+    balance: int
+    image: torch.Tensor  # components of the first frame, 0 for tokens of a video
+    video: torch.Tensor  # components of four frames, 0 for tokens of an image
+    spare: torch.Tensor
+
+
+def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spare: int = 0) -> EncoderChannels:
+    """The encoder up to its last norm, where of the first `kept` components those that apply are left."""
     encoder, width = model.vision_model, model.config.vision_config.hidden_size
     energy, mean_energy, is_video, is_image, balance = 2, 3, 4, 5, 10
     detectors = torch.arange(6, 10)
-    free = width - 11
-    a = 11 + torch.arange(free // 2 + free % 2)  # components of the first frame
+    spare = torch.arange(11, 11 + num_spare)
+    free = width - 11 - num_spare
+    a = 11 + num_spare + torch.arange(free // 2 + free % 2)  # components of the first frame
     b = a[-1] + 1 + torch.arange(free // 2)  # components of all four frames
     frame = image.mean.shape[0]
 
@@ -143,12 +167,7 @@ def _start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> Non
                 mlp.fc1.weight[neuron, switch] = -OFF
                 write(mlp.fc2, channel, neuron, -sign)
 
-    projection = model.latent_proj.weight.zero_()
-    rows = torch.arange(kept)
-    projection[rows, a[:kept]] = 1.0
-    projection[rows, b[:kept]] = 1.0
-    projection[kept, is_video], projection[kept, 0] = 2.0, -1.0
-    projection[kept + 1 :, 0] = -9.0  # log-variance: noise far below the components
+    return EncoderChannels(is_video, balance, a, b, spare)
 
 
 def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> None:

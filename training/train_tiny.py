@@ -1,7 +1,7 @@
 """Trains the embedded tiny tokenizer on a laptop: reconstruction of photos and clips, from a PCA start.
 
     python -m atoken.training.train_tiny DATA OUT --minutes 45
-    python -m atoken.training.train_tiny DATA OUT --minutes 25 --discrete --start CHECKPOINT
+    python -m atoken.training.train_tiny DATA OUT --minutes 45 --discrete
 
 DATA is what `python -m atoken.training.data.collect_media` writes. OUT receives the weights in bf16 and
 `training.json`: data, command, seed, steps, the curve and the held-out scores beside those of PCA.
@@ -22,8 +22,10 @@ from rich.progress import Progress
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.processing import AtokenProcessor
+from atoken.tokens_atoken import patchify, unpatchify
 
 from .crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
+from .fsq_start import start_discrete_from_pca
 from .held_out import load_held_out_clips, load_squares, measure
 from .pca_start import Pca, start_from_pca
 
@@ -36,8 +38,6 @@ EMA_DECAY = 0.998
 
 def patches_of(video: torch.Tensor) -> torch.Tensor:
     """(B, 4, 3, H, W) -> (N, 3072) patches in the model's order."""
-    from atoken.tokens_atoken import patchify
-
     return patchify(video, (4, 16, 16)).flatten(0, 3)
 
 
@@ -86,7 +86,6 @@ def reconstruct(model: AtokenModel, video: torch.Tensor) -> torch.Tensor:
 
 def reconstruct_pca(pca: Pca, num_components: int):
     """The linear baseline, as a function for `measure`."""
-    from atoken.tokens_atoken import patchify, unpatchify
 
     def through(video: torch.Tensor) -> torch.Tensor:
         frames = pca.mean.shape[0] // 768
@@ -115,8 +114,8 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder written by collect_media.")],
     out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.")],
     minutes: Annotated[float, typer.Option(help="Wall-clock budget of the training loop.")] = 45.0,
-    discrete: Annotated[bool, typer.Option(help="Quantize with FSQ; needs --start.")] = False,
-    start: Annotated[Path | None, typer.Option(help="Continuous checkpoint to start from.")] = None,
+    discrete: Annotated[bool, typer.Option(help="Quantize with FSQ.")] = False,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint to go on from, instead of the PCA start.")] = None,
     rate: Annotated[float, typer.Option(help="Peak learning rate of the blocks.")] = 6e-4,
     clip_names: Annotated[str, typer.Option(help="Training clips, by comma.")] = (
         "box.mp4,carphone_pristine.mp4,tree.avi"
@@ -124,8 +123,6 @@ def main(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Trains and writes a checkpoint with its record."""
-    if discrete and start is None:
-        raise typer.BadParameter("--discrete needs --start, a continuous checkpoint to begin with")
     torch.manual_seed(seed)
     rng = random.Random(seed)
     photos, clips = load_photos(data / "photos/train"), load_clips(data / "clips/train", clip_names.split(","))
@@ -143,12 +140,10 @@ def main(
 
     config = AtokenConfig.from_preset("tiny", quantizer_config={} if discrete else None)
     model = AtokenModel(config)
-    if discrete:
-        from .fsq_start import start_from_continuous
-
-        start_from_continuous(model, AtokenModel.from_pretrained(start, dtype=torch.float32), photos, clips, rng)
-    elif start is not None:
+    if start is not None:
         model.load_state_dict(AtokenModel.from_pretrained(start, dtype=torch.float32).state_dict())
+    elif discrete:
+        start_discrete_from_pca(model, image_pca, video_pca)
     else:
         start_from_pca(model, damped(image_pca, 0.5), damped(video_pca, 1.0))
     model.vision_model.head.requires_grad_(False)  # no understanding is trained here

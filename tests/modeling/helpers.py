@@ -1,6 +1,7 @@
 """Tiny models and packed batches that several test files share."""
 
 import torch
+
 from atoken import AtokenConfig, AtokenModel
 from atoken.tokens_atoken import grid_coords, patchify
 

@@ -7,14 +7,15 @@ import sys
 import warnings
 from pathlib import Path
 
-import atoken
 import pytest
 import torch
+from safetensors.torch import load_file
+from transformers import Siglip2TextConfig
+
+import atoken
 from atoken import AtokenConfig, AtokenModel, AtokenVisionModel
 from atoken.conversion_atoken import convert_original_checkpoint
 from atoken.tokens_atoken import unpatchify
-from safetensors.torch import load_file
-from transformers import Siglip2TextConfig
 
 diffusers = pytest.importorskip("diffusers")
 

@@ -5,10 +5,11 @@ from functools import cache
 
 import pytest
 import torch
-from atoken import AtokenConfig, AtokenModel
-from atoken.conversion_atoken import config_from_original, convert_original_checkpoint, to_original_state_dict
 from safetensors.torch import save_file
 from transformers import Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel
+
+from atoken import AtokenConfig, AtokenModel
+from atoken.conversion_atoken import config_from_original, convert_original_checkpoint, to_original_state_dict
 
 from .helpers import TEXT, WIDTH, assert_close, make_model, media, randomise
 

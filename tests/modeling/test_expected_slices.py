@@ -6,9 +6,10 @@ against slices of it typed in below.
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from atoken import AtokenModel
 from atoken.conversion_atoken import to_original_state_dict
-from safetensors.torch import load_file
 
 from .helpers import as_tokens, assert_close, tiny_config
 from .reference import Reference, fsq, kl

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from torch.nn.functional import normalize, pad
+
 from atoken.conversion_atoken import convert_original_checkpoint
 from atoken.modeling_atoken import LatentDistribution
-from torch.nn.functional import normalize, pad
 
 from .helpers import as_tokens, assert_close, pack
 

@@ -5,6 +5,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+
 from atoken.conversion_atoken import to_original_state_dict
 
 from .helpers import LATENTS, as_tokens, assert_close, media, pack, voxel_tokens

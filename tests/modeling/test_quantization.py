@@ -32,7 +32,9 @@ def test_values_and_codes_follow_the_formulas(levels):
     assert clear.float().mean() > 0.99
     expected = exact.round() / (levels // 2)
     values = fsq(z)
-    assert torch.equal(values.double().unflatten(-1, (8, 3))[clear], expected.float().double().unflatten(-1, (8, 3))[clear])
+    assert torch.equal(
+        values.double().unflatten(-1, (8, 3))[clear], expected.float().double().unflatten(-1, (8, 3))[clear]
+    )
     digits = (expected * (levels // 2) + levels // 2).unflatten(-1, (8, 3))
     indices = sum(digits[..., k] * levels**k for k in range(3)).round().long()
     assert torch.equal(fsq.to_codes(values)[clear.all(-1)], indices[clear.all(-1)])

@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from atoken.conversion_atoken import vision_model_from_siglip2
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Siglip2VisionConfig, Siglip2VisionModel
+
+from atoken.conversion_atoken import vision_model_from_siglip2
 
 from .helpers import as_tokens, assert_close, media, pack, randomise
 

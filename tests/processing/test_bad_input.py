@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor, canonicalize_text
 from atoken.processing.media_reading_atoken import open_image, read_video, write_image, write_video
 from atoken.processing.patching_atoken import pad_and_patchify, unpatchify
 from atoken.processing.text_processing_atoken import tokenize_text
-from PIL import Image
 
 from .samples import clip, photo, smooth_clip, tiny_tokenizer
 

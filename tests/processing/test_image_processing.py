@@ -6,10 +6,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from atoken.processing import AtokenImageProcessor
 from atoken.processing.media_reading_atoken import open_image
 from atoken.processing.pil_decoding_atoken import apply_orientation, pil_to_rgb
-from PIL import Image
 
 from .samples import exif_bytes, photo, png16
 

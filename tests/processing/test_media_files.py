@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from atoken.processing import media_reading_atoken
 from atoken.processing.media_reading_atoken import open_image, read_video, write_image, write_video
-from PIL import Image
 
 from .samples import clip, photo, smooth_clip, write_rotated_mp4
 

@@ -3,11 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from atoken.processing.image_processing_atoken import AtokenImageProcessor
 from atoken.processing.packing_atoken import join_packed, pack_media, unpack_media
 from atoken.processing.patching_atoken import grid_size, pad_and_patchify, unpatchify
 from atoken.processing.video_processing_atoken import AtokenVideoProcessor
-from safetensors.torch import load_file
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "continuous.tensors.safetensors"
 

@@ -7,9 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
 from atoken.processing.media_reading_atoken import write_video
-from PIL import Image
 
 from .samples import clip, photo, tiny_tokenizer
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from atoken.processing import canonicalize_text
 from atoken.processing.text_processing_atoken import tokenize_text
 

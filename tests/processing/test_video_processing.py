@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from atoken.processing import AtokenVideoProcessor
-from atoken.processing.media_reading_atoken import write_video
 from PIL import Image
 from transformers.video_utils import VideoMetadata
+
+from atoken.processing import AtokenVideoProcessor
+from atoken.processing.media_reading_atoken import write_video
 
 from .samples import clip, png16
 

@@ -1,0 +1,183 @@
+"""A start for small discrete tokenizers: PCA whose strong components are spread over several 2-bit channels.
+
+A channel of FSQ has four levels, too few for a component that holds most of the variance, and more than enough for a
+faint one. So channels are given out one by one to the component with the most distortion left. Further channels of a
+component hold its place within the cell of the channel before, folded like a triangle wave (as in a Gray code), so
+that no channel jumps where another one does.
+"""
+
+import torch
+
+from atoken import AtokenModel
+
+from .pca_start import CONSTANT, OFF, Pca, start_blocks, start_encoder
+
+LEVELS = 4
+STEP = 0.80355  # distance of FSQ's thresholds before its tanh, around -SHIFT
+SHIFT = 0.34621
+# Mean squared error of a unit Gaussian in 1, 4, 16 and 64 levels, and the range that 4, 16 and 64 equal cells cover.
+DISTORTION = (1.0, 0.1175, 0.0115, 0.0012)
+RANGE = {1: 1.96, 2: 2.6, 3: 3.2}
+STEEP = 40.0  # sharpness of a fold: gelu(40 x) / 40 is a ramp
+
+
+def allocate(deviations: torch.Tensor, num_channels: int) -> list[int]:
+    """Channels (0 to 3) for each component, by falling distortion."""
+    variances = deviations.double().square().tolist()
+    channels = [0] * len(variances)
+    for _ in range(num_channels):
+        gains = [
+            variance * (DISTORTION[n] - DISTORTION[n + 1]) if n < 3 else 0.0
+            for variance, n in zip(variances, channels, strict=True)
+        ]
+        channels[gains.index(max(gains))] += 1
+    return channels
+
+
+@torch.no_grad()
+def start_discrete_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
+    """
+    Sets all weights of a discrete model with 4 levels per channel.
+
+    Args:
+        model: width of at least 192, 4 encoder and 4 decoder blocks, MLP of at least 512.
+        image, video: as for `start_from_pca`, whitened without damping.
+    """
+    channels = allocate(image.deviations, model.config.latent_channels - 1)
+    used = sum(n > 0 for n in channels)
+    counts = sorted(channels, reverse=True)[:used]  # variances fall, and so do the counts
+    start_blocks(model)
+    _start_encoder(model, image, video, counts)
+    _start_decoder(model, image, video, counts)
+
+
+def _first_latents(counts: list[int]) -> list[int]:
+    """The latent that holds each component's coarsest channel."""
+    return [sum(counts[:k]) for k in range(len(counts))]
+
+
+def _start_encoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]) -> None:
+    used = len(counts)
+    channels = start_encoder(model, image, video, used, num_spare=sum(counts) - used)
+    mlp = model.vision_model.blocks[3].mlp
+    projection = model.latent_proj.weight.zero_()
+    neuron = spare = 0
+    for k, first in enumerate(_first_latents(counts)):
+        sources = [channels.image[k], channels.video[k]]  # one of the two is 0
+        reach = RANGE[counts[k]]
+        projection[first, sources] = STEP / (reach / 2)
+        projection[first, 0] = -SHIFT
+        for stage in range(1, counts[k]):
+            # A triangle wave from -1 to 1 with one flank per cell of the stage before.
+            flanks = LEVELS**stage
+            width = 2 * reach / flanks
+            slope = 2 / width
+            kinks = [(-reach + i * width, 2 * slope * (-1) ** i) for i in range(1, flanks)]
+            fold = channels.spare[spare]
+            for offset, sign, weight, steep in [
+                (0.0, 1.0, slope, 1.0),
+                (0.0, -1.0, -slope, 1.0),
+                *((-kink * STEEP, STEEP, change / STEEP, 1.0) for kink, change in kinks),
+            ]:
+                mlp.fc1.weight[neuron] = 0
+                mlp.fc1.weight[neuron, sources] = sign * steep
+                mlp.fc1.bias[neuron] = offset
+                mlp.fc2.weight[fold, neuron] = weight
+                mlp.fc2.weight[channels.balance, neuron] = -weight
+                neuron += 1
+            mlp.fc2.bias[fold] = slope * reach - 1
+            mlp.fc2.bias[channels.balance] -= slope * reach - 1
+            projection[first + stage, fold] = STEP / 0.5
+            projection[first + stage, 0] = -SHIFT
+            spare += 1
+    last = model.config.latent_channels - 1
+    projection[last, channels.is_video], projection[last, 0] = 4.0, -2.0 - SHIFT
+    projection[last + 1 :, 0] = -9.0
+
+
+def _start_decoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]) -> None:
+    decoder, width, used = model.decoder, model.config.decoder_config.hidden_size, len(counts)
+    indicator, is_video, is_image = 1, 2, 3
+    a, b = 4 + torch.arange(used), 4 + used + torch.arange(used)
+    next_channel = 4 + 2 * used
+    table = decoder.position_embedding.weight
+    table[:, 0] = CONSTANT
+    weight = decoder.input_layer.weight.zero_()
+
+    def linear(channel: int, terms: dict[int, float], constant: float) -> None:
+        """channel = sum of latents + constant."""
+        for latent, factor in terms.items():
+            weight[channel, latent] = factor
+        table[:, channel] = constant
+
+    neurons = [0] * len(decoder.blocks)
+
+    def neuron(block: int, inputs: dict[int, float], outputs: dict[int, float]) -> None:
+        mlp, i = decoder.blocks[block].mlp, neurons[block]
+        mlp.fc1.weight[i] = 0
+        for channel, value in inputs.items():
+            mlp.fc1.weight[i, channel] = value
+        for channel, value in outputs.items():
+            mlp.fc2.weight[channel, i] = value
+        neurons[block] += 1
+
+    def copy(block: int, source: int, outputs: dict[int, float]) -> None:
+        neuron(block, {source: 1.0}, outputs)
+        neuron(block, {source: -1.0}, {channel: -value for channel, value in outputs.items()})
+
+    def ramp(block: int, inputs: dict[int, float], outputs: dict[int, float]) -> None:
+        """outputs += factor * max(0, inputs)."""
+        steep_inputs = {channel: value * STEEP for channel, value in inputs.items()}
+        neuron(block, steep_inputs, {channel: value / STEEP for channel, value in outputs.items()})
+
+    linear(indicator, {model.config.latent_channels - 1: 1.0}, 0.25)  # -0.75 or 0.75
+    for switch, sign in ((is_video, 1.0), (is_image, -1.0)):
+        neuron(0, {indicator: 16 * sign}, {switch: 1 / 8})
+        neuron(0, {indicator: 16 * sign, 0: -8.0}, {switch: -1 / 8})
+
+    for k, first in enumerate(_first_latents(counts)):
+        reach, x = RANGE[counts[k]], int(a[k])
+        if counts[k] == 1:
+            linear(x, {first: reach}, reach / 4)
+            continue
+        # x = reach * q0 + reach / 2 * (place within the cell, which runs backwards in every other cell)
+        linear(x, {first: reach}, 0.0)
+        place = None
+        for stage in reversed(range(1, counts[k])):
+            finer, place = place, next_channel
+            coarse, parity = next_channel + 1, next_channel + 2
+            next_channel += 3
+            latent = first + stage
+            # The cell's index is 2 q + 2 of 4; its middle, or the place that the finer stage tells.
+            linear(place, {latent: 0.5}, 0.625 if finer is None else 0.5)
+            if finer is not None:
+                _unfold(copy, ramp, 1, finer, finer_parity, place, 0.25)  # noqa: F821
+            linear(coarse, {latent - 1: 1.0}, 0.0)
+            table[:, parity] = 2.0
+            copy(0, coarse, {parity: 2.0})
+            ramp(0, {coarse: 1.0, 0: 0.5}, {parity: -4.0})
+            ramp(0, {coarse: 1.0}, {parity: 4.0})
+            finer_parity = parity
+        _unfold(copy, ramp, 2, place, finer_parity, x, reach / 2)
+
+    for k in range(used):
+        # A component belongs to the video's basis instead, unless the switch says image.
+        for sign in (1.0, -1.0):
+            neuron(3, {int(a[k]): sign, is_image: -OFF}, {int(a[k]): -sign, int(b[k]): sign})
+
+    scale = ((CONSTANT**2 + 2 * used) / width) ** 0.5
+    for norm in [n for block in decoder.blocks for n in (block.norm1, block.norm2)] + [decoder.out_norm]:
+        norm.weight.fill_(scale)
+        norm.weight[0] = scale / CONSTANT
+    out, frame = decoder.out_layer.weight.zero_(), image.mean.shape[0]
+    out[:frame, a] = image.components[:, :used] * image.deviations[:used]
+    out[:, b] = video.components[:, :used] * video.deviations[:used]
+    out[:frame, 0] = image.mean
+    out[:, is_video] = video.mean - out[:, 0]
+
+
+def _unfold(copy, ramp, block: int, place: int, parity: int, target: int, factor: float) -> None:
+    """target += factor * (parity ? 1 - place : place), for a place within (0, 1) and a parity of 0 or 1."""
+    copy(block, place, {target: factor})
+    copy(block, parity, {target: factor})
+    ramp(block, {place: 1.0, parity: 1.0, 0: -1.0}, {target: -2 * factor})
