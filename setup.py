@@ -5,7 +5,7 @@ from setuptools import setup
 DIFFUSERS = ["diffusers>=0.36"]
 VIDEO = ["av>=12"]
 THREE_D = ["trimesh>=4.4", "gsplat>=1.5.3"]
-TRAIN = ["accelerate>=1.1", "datasets>=3", "lpips>=0.1.4", "peft>=0.13", "torchmetrics>=1.4", "torch-fidelity>=0.3"]
+TRAIN = ["accelerate>=1.1", "datasets>=3", "lpips>=0.1.4", "peft>=0.13", "torch-fidelity>=0.3"]
 DEV = ["pytest>=8", "pytest-xdist>=3", "ruff>=0.17", "scikit-image>=0.22"]
 
 setup(
@@ -34,6 +34,7 @@ setup(
         "numpy>=1.26",
         "pillow>=10",
         "ftfy>=6.1",
+        "torchmetrics>=1.4",
         "typer>=0.12",
         "rich>=13",
     ],

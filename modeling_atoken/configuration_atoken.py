@@ -8,12 +8,26 @@ from pathlib import Path
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, Siglip2TextConfig
+from transformers.activations import ACT2FN
 
 
 class AtokenTransformerConfig(PreTrainedConfig):
     """What the encoder's and the decoder's configurations have in common: the checks."""
 
     def validate_heads(self):
+        for name in (
+            "hidden_size",
+            "intermediate_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_channels",
+            "position_embedding_size",
+            "rope_theta",
+        ):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act must be an activation that transformers knows, got {self.hidden_act!r}")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"hidden_size must be divisible by num_attention_heads, got {self.hidden_size} and "
@@ -148,6 +162,14 @@ class AtokenQuantizerConfig(PreTrainedConfig):
                 "levels must be at least 2, num_codebooks and codebook_dim at least 1; got "
                 f"levels={self.levels}, num_codebooks={self.num_codebooks}, codebook_dim={self.codebook_dim}"
             )
+        if self.levels > 1000:
+            # The margin of 1e-3 in the bound would let the outermost values round to a level that does not exist.
+            raise ValueError(f"levels must be at most 1000, got {self.levels}")
+        if self.codebook_size >= 2**63:
+            raise ValueError(
+                "levels ** codebook_dim must fit into a 64-bit integer, got "
+                f"levels={self.levels}, codebook_dim={self.codebook_dim}"
+            )
 
     @property
     def codebook_size(self) -> int:
@@ -204,8 +226,16 @@ class AtokenConfig(PreTrainedConfig):
         vision, decoder, quantizer = self.vision_config, self.decoder_config, self.quantizer_config
         if list(vision.patch_size) != list(decoder.patch_size):
             raise ValueError(
-                f"vision_config.patch_size {vision.patch_size} and decoder_config.patch_size {decoder.patch_size} differ"
+                "vision_config.patch_size and decoder_config.patch_size must be equal, got "
+                f"{vision.patch_size} and {decoder.patch_size}"
             )
+        if vision.num_channels != decoder.num_channels:
+            raise ValueError(
+                "vision_config.num_channels and decoder_config.num_channels must be equal, got "
+                f"{vision.num_channels} and {decoder.num_channels}"
+            )
+        if self.latent_channels < 1:
+            raise ValueError(f"latent_channels must be positive, got {self.latent_channels}")
         if quantizer is not None and quantizer.num_codebooks * quantizer.codebook_dim != self.latent_channels:
             raise ValueError(
                 f"latent_channels must be num_codebooks x codebook_dim = {quantizer.num_codebooks} x "
@@ -220,6 +250,8 @@ class AtokenConfig(PreTrainedConfig):
             values = getattr(self, name)
             if values is not None and len(values) != self.latent_channels:
                 raise ValueError(f"{name} must have latent_channels={self.latent_channels} values, got {len(values)}")
+        if self.latents_std is not None and min(self.latents_std) <= 0:
+            raise ValueError(f"latents_std must be positive, got {min(self.latents_std)}")
 
     @classmethod
     def from_preset(cls, name: str, **overrides) -> "AtokenConfig":

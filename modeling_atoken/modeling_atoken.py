@@ -57,6 +57,8 @@ class LatentDistribution:
     """
 
     def __init__(self, moments: torch.Tensor, dim: int = -1):
+        if moments.shape[dim] % 2:
+            raise ValueError(f"moments must hold as many means as log-variances, got {moments.shape[dim]} channels")
         self.dim = dim
         self.mean, self.logvar = moments.chunk(2, dim=dim)
 
@@ -64,7 +66,7 @@ class LatentDistribution:
         return self.mean
 
     def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
-        """mean + exp(logvar / 2) * noise. The noise is drawn on the generator's device, so seeds work across devices."""
+        """mean + exp(logvar / 2) * noise. The noise is drawn on the generator's device, so a seed suits all devices."""
         device = generator.device if generator is not None else self.mean.device
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
         return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
@@ -179,7 +181,7 @@ class AtokenTransformer(AtokenPreTrainedModel):
         return TemporalCache(self._latent_frames("cache_frames", cache_frames, at_least=0))
 
     def _latent_frames(self, name: str, frames: int, at_least: int) -> int:
-        latent_frames, rest = divmod(frames, self.patch_size[0])
+        latent_frames, rest = divmod(frames, self.patch_size[0]) if isinstance(frames, int) else (0, 1)
         if rest or latent_frames < at_least:
             raise ValueError(
                 f"{name} must be a multiple of the patch's {self.patch_size[0]} frames"
@@ -210,8 +212,10 @@ class AtokenTransformer(AtokenPreTrainedModel):
                 f"{self.main_input_name} must have {self.input_layer.in_features} features per token, got "
                 f"{batch.features.shape[-1]}"
             )
-        if not batch.features.is_floating_point():
-            raise ValueError(f"{self.main_input_name} must be floating point, got {batch.features.dtype}")
+        if batch_tokens < 1:
+            raise ValueError(f"batch_tokens must be positive, got {batch_tokens}")
+        if cache is not None and not isinstance(cache, TemporalCache):
+            raise ValueError(f"cache must be a TemporalCache (see new_cache), got {type(cache).__name__}")
         batch.features = batch.features.to(self.input_layer.weight.dtype)
         cache_frames = self.config.cache_frames if cache_frames is None else cache_frames
         tile_frames = self.config.tile_frames if tile_frames is None else tile_frames
@@ -300,15 +304,14 @@ class AtokenVisionModel(AtokenTransformer):
         Packed tokens from packed or dense media.
 
         Args:
-            pixel_values: (N, patch_dim) with `coords` and `cu_seqlens`, or (B, C, H, W), or (B, T, C, H, W), in [-1, 1].
+            pixel_values: (N, patch_dim) with `coords` and `cu_seqlens`, (B, C, H, W) or (B, T, C, H, W); in [-1, 1].
             coords: (N, 4) integers [t, x, y, z], for packed input only.
             cu_seqlens: (B + 1,) integers, for packed input only.
 
         Raises:
             ValueError: naming the argument whose shape or type does not fit.
         """
-        if not pixel_values.is_floating_point():
-            raise ValueError(f"pixel_values must be floating point in [-1, 1], got {pixel_values.dtype}")
+        _check_floating("pixel_values", pixel_values, "in [-1, 1]")
         if pixel_values.ndim == 2:
             if coords is None or cu_seqlens is None:
                 raise ValueError(
@@ -413,13 +416,12 @@ class AtokenDecoder(AtokenTransformer):
                 [`AtokenVisionModel.forward`].
 
         Returns:
-            `pixel_values`: (N, patch_dim) for packed input, (B, T, C, H, W) for dense input; about [-1, 1], not clamped.
+            `pixel_values`: (N, patch_dim) for packed, (B, T, C, H, W) for dense input; about [-1, 1], not clamped.
 
         Raises:
             ValueError: naming the argument that does not fit.
         """
-        if not latents.is_floating_point():
-            raise ValueError(f"latents must be floating point (for integers, give codes), got {latents.dtype}")
+        _check_floating("latents", latents, "(for integers, give codes)")
         if latents.ndim == 5 and coords is None and cu_seqlens is None and 0 not in latents.shape:
             batch = TokenBatch.from_grid(latents)
         elif latents.ndim == 2 and coords is not None and cu_seqlens is not None:
@@ -544,6 +546,11 @@ class AtokenModel(AtokenPreTrainedModel):
         if codes is not None:
             if self.quantizer is None:
                 raise ValueError("codes need a discrete model, but this one has no quantizer; give latents")
+            if not isinstance(codes, torch.Tensor) or codes.ndim not in (2, 5):
+                given = tuple(codes.shape) if isinstance(codes, torch.Tensor) else type(codes).__name__
+                raise ValueError(
+                    f"codes must be a tensor (N, num_codebooks) or (B, t, h, w, num_codebooks), got {given}"
+                )
             latents = self.quantizer.from_codes(codes)
         return self.decoder(
             latents,
@@ -572,6 +579,7 @@ class AtokenModel(AtokenPreTrainedModel):
             Latents (t, h, w, latent_channels) of one tile after another: the mean, or the quantized values.
         """
         tile_frames = self.config.vision_config.tile_frames if tile_frames is None else tile_frames
+        self.vision_model._latent_frames("tile_frames", tile_frames, at_least=1)
         cache = self.vision_model.new_cache(cache_frames)
         for clip in _regroup(frames, tile_frames, "frames", ndim=4):
             encoded = self.encode(clip[None].to(self.device), tile_frames=tile_frames, cache=cache, pool=False)
@@ -599,7 +607,9 @@ class AtokenModel(AtokenPreTrainedModel):
             Frames (T, C, H, W), about [-1, 1], of one tile after another.
         """
         tile_frames = self.config.decoder_config.tile_frames if tile_frames is None else tile_frames
-        stride = tile_frames // self.decoder.patch_size[0]
+        stride = self.decoder._latent_frames("tile_frames", tile_frames, at_least=1)
+        if num_frames is not None and num_frames < 1:
+            raise ValueError(f"num_frames must be positive, got {num_frames}")
         cache = self.decoder.new_cache(cache_frames)
         left = num_frames
         for grid in _regroup(latents, stride, "latents", ndim=4):
@@ -631,12 +641,19 @@ class AtokenModel(AtokenPreTrainedModel):
         Raises:
             ValueError: if the model has no text tower.
         """
+        self._check_text(input_ids)
+        kwargs["return_dict"] = True
+        return self.text_model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+
+    def _check_text(self, input_ids: torch.Tensor) -> None:
         if self.text_model is None:
             raise ValueError(
                 "input_ids were given, but this model has no text tower: set text_config, or convert with --text-tower"
             )
-        kwargs["return_dict"] = True
-        return self.text_model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        is_tensor = isinstance(input_ids, torch.Tensor)
+        if not is_tensor or input_ids.dtype not in (torch.int32, torch.int64) or input_ids.ndim != 2:
+            given = f"{input_ids.dtype} {tuple(input_ids.shape)}" if is_tensor else type(input_ids).__name__
+            raise ValueError(f"input_ids must be integers of shape (texts, length), got {given}")
 
     @can_return_tuple
     def forward(
@@ -664,6 +681,10 @@ class AtokenModel(AtokenPreTrainedModel):
                 of the diagonal pairs if text is given (paper, equation 4, without the perceptual terms, which need
                 frozen networks).
         """
+        if input_ids is not None:
+            self._check_text(input_ids)
+            if self.vision_model.head is None:
+                raise ValueError("input_ids were given, but vision_config.vision_use_head is off: nothing to compare")
         encoded = self.encode(pixel_values, coords, cu_seqlens)
         latents = encoded.latents
         if sample_posterior and self.quantizer is None:
@@ -711,6 +732,11 @@ class AtokenModel(AtokenPreTrainedModel):
             l1 = error.mean()
         else:
             lengths = encoded.cu_seqlens.diff().tolist()
+            if media_sizes.shape != (len(lengths), 3) or media_sizes.is_floating_point() or media_sizes.min() < 1:
+                raise ValueError(
+                    f"media_sizes must be positive integers of shape ({len(lengths)}, 3), the true frames, height and "
+                    f"width of each sample; got {media_sizes.dtype} {tuple(media_sizes.shape)}"
+                )
             sample = sample_index(lengths, error.device)
             patch_size = self.vision_model.patch_size
             valid = valid_pixels(encoded.coords, sample, media_sizes, patch_size)
@@ -727,12 +753,21 @@ class AtokenModel(AtokenPreTrainedModel):
         return loss
 
 
+def _check_floating(name: str, value: torch.Tensor, hint: str = "") -> None:
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        given = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ValueError(f"{name} must be a floating point tensor{' ' if hint else ''}{hint}, got {given}")
+
+
 def _regroup(pieces: Iterable[torch.Tensor], size: int, name: str, ndim: int) -> Iterator[torch.Tensor]:
     """Cuts a stream of tensors with time in front into tensors of `size`; the last may be shorter."""
+    if isinstance(pieces, torch.Tensor) and pieces.ndim != ndim:
+        raise ValueError(f"{name} given as one tensor must have {ndim} dimensions, got {tuple(pieces.shape)}")
     waiting: list[torch.Tensor] = []
     held = 0
     shape = None
     for piece in pieces:
+        _check_floating(name, piece)
         piece = piece[None] if piece.ndim == ndim - 1 else piece
         shape = piece.shape[1:] if shape is None else shape
         if piece.ndim != ndim or piece.shape[1:] != shape or piece.shape[0] == 0:

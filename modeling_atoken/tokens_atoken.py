@@ -10,6 +10,8 @@ from functools import cached_property
 
 import torch
 
+# fp32, in which positions are rotated, cannot tell larger integers apart.
+MAX_COORDINATE = 2**24
 # The learned positions are resized to the grid that a sample spans; 512 x 512 patches are 8192 x 8192 pixels.
 MAX_GRID_CELLS = 512 * 512
 
@@ -131,6 +133,9 @@ def check_packed(coords: torch.Tensor, cu_seqlens: torch.Tensor, num_tokens: int
     Raises:
         ValueError: naming the argument that does not fit.
     """
+    for name, value in (("coords", coords), ("cu_seqlens", cu_seqlens)):
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"{name} must be a tensor of integers, got {type(value).__name__}")
     integers = (torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64)
     if coords.ndim != 2 or coords.shape[1] != 4 or coords.dtype not in integers:
         raise ValueError(
@@ -151,12 +156,13 @@ def check_packed(coords: torch.Tensor, cu_seqlens: torch.Tensor, num_tokens: int
             f"cu_seqlens must increase from 0 to the number of tokens, {num_tokens}, without an empty sample; got "
             f"{shown}"
         )
+    low, high = torch.stack(coords.aminmax()).tolist()
+    if low < 0 or high >= MAX_COORDINATE:
+        raise ValueError(f"coords must be in [0, {MAX_COORDINATE}), got values from {low} to {high}")
     return lengths
 
 
-def _check_grid(lowest: int, rows: int, columns: int) -> None:
-    if lowest < 0:
-        raise ValueError(f"coords must not be negative, got {lowest}")
+def _check_grid(rows: int, columns: int) -> None:
     if rows * columns > MAX_GRID_CELLS:
         raise ValueError(
             f"coords span a grid of {rows} x {columns} patches; at most {MAX_GRID_CELLS} cells are supported. "
@@ -194,12 +200,10 @@ def grid_positions(coords: torch.Tensor, sequence: torch.Tensor, num_sequences: 
     extent = coords.new_zeros(num_sequences, 2)
     extent.scatter_reduce_(0, sequence[:, None].expand(-1, 2), coords[:, 1:3], "amax")
     # One transfer to the host: resizing needs the sizes as numbers.
-    summary = torch.cat([extent + 1, coords.amin().expand(1, 2)]).cpu()
-    lowest, sizes = summary[-1, 0], summary[:-1]
-    distinct, which = torch.unique(sizes, dim=0, return_inverse=True)
+    distinct, which = torch.unique((extent + 1).cpu(), dim=0, return_inverse=True)
     grids = [(rows, columns) for rows, columns in distinct.tolist()]
     for rows, columns in grids:
-        _check_grid(int(lowest), rows, columns)
+        _check_grid(rows, columns)
     if len(grids) == 1:
         return grids, x * grids[0][1] + y
     offsets = torch.nn.functional.pad(distinct.prod(1).cumsum(0), (1, 0))[:-1][which].to(coords.device)
@@ -219,7 +223,7 @@ def packed_layout(coords: torch.Tensor, lengths: list[int], tile: int) -> TokenL
         tile: latent frames of a tile.
 
     Raises:
-        ValueError: if a coordinate is negative or far out of range.
+        ValueError: if a sample spans too large a grid.
     """
     device = coords.device
     sample = sample_index(lengths, device)

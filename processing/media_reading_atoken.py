@@ -4,10 +4,11 @@ import io
 import os
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from http.client import HTTPException
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +103,35 @@ def read_video(
         ValueError: not a video, truncated, corrupt, or with frames of several sizes.
         ImportError: PyAV is needed and not installed.
     """
-    path = check_file(path, name)
-    label = f"{name}: {str(path)!r}"
-    with open(path, "rb") as file:
-        head = file.read(64)
-    _check_announced_size(head, path.stat().st_size, label)
-    if head.startswith(b"GIF8") or head.startswith(b"\x89PNG") or head[8:12] == b"WEBP":
-        return _read_animation(path, select, label)
-    return _read_with_pyav(path, select, label)
+    path, label, animated = _open_checks(path, name)
+    return _read_animation(path, select, label) if animated else _read_with_pyav(path, select, label)
+
+
+def iter_video(path: str | os.PathLike, name: str = "path") -> tuple[VideoMetadata, Iterator[np.ndarray]]:
+    """Open a video to be read frame by frame, in memory that does not grow with its length.
+
+    Args:
+        path: as for `read_video`; animated pictures are decoded as a whole.
+        name: what to call the argument in an error message.
+
+    Returns:
+        The `VideoMetadata` that the file states (`total_num_frames` is 0 if it states none), and an iterator over all
+        frames, (H, W, 3) uint8, turned as the file's rotation says. Damage further on is raised as a `ValueError` by
+        the iterator, at the frame where it shows and at the latest at the end.
+
+    Raises:
+        FileNotFoundError, ValueError, ImportError: as `read_video`.
+    """
+    path, label, animated = _open_checks(path, name)
+    if animated:
+        frames, metadata = _read_animation(path, None, label)
+        return metadata, iter(frames.numpy())
+    av = _import_pyav()
+    try:
+        metadata = _probe(av, path, label)
+    except av.FFmpegError as error:
+        raise ValueError(_damaged(label, error)) from error
+    return metadata, _iter_with_pyav(av, path, metadata.total_num_frames, label)
 
 
 def write_image(path: str | os.PathLike, array: np.ndarray | torch.Tensor) -> None:
@@ -134,7 +156,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray | torch.Tensor) -> No
 
 def write_video(
     path: str | os.PathLike,
-    frames: np.ndarray | torch.Tensor,
+    frames: np.ndarray | torch.Tensor | Iterable[np.ndarray],
     fps: float,
     codec: str = "libx264",
     crf: int | None = 18,
@@ -146,7 +168,8 @@ def write_video(
 
     Args:
         path: its suffix chooses the container: .mp4, .mkv, .mov, .webm, ...
-        frames: (T, H, W, 3) uint8.
+        frames: (T, H, W, 3) uint8, or an iterable over frames (H, W, 3) of one size, which are written as they come. An
+            error that it raises passes through, and nothing is left behind.
         fps: frames per second, positive.
         codec: the name of an FFmpeg encoder.
         crf: constant rate factor of the encoder, 0 is best; None leaves the encoder's default.
@@ -158,26 +181,61 @@ def write_video(
     """
     av = _import_pyav()
     path = _check_target(path)
-    pixels = _check_pixels(frames, "frames", ("T", "H", "W", 3))
+    if isinstance(frames, (np.ndarray, torch.Tensor)):
+        frames = _check_pixels(frames, "frames", ("T", "H", "W", 3))
     if isinstance(fps, bool) or not isinstance(fps, (int, float, Fraction)) or not 0 < fps < float("inf"):
         raise ValueError(f"fps: got {fps!r}; expected a positive number of frames per second.")
     try:
         pixel_formats = {pixel_format.name for pixel_format in av.Codec(codec, "w").video_formats or ()}
     except (av.FFmpegError, ValueError) as error:
         raise ValueError(f'codec: got {codec!r}; expected an FFmpeg video encoder such as "libx264".') from error
-    odd = pixels.shape[1] % 2 or pixels.shape[2] % 2
+    height, width, arrays = _first_size(frames)
+    odd = height % 2 or width % 2
     wanted = ("rgb24", "bgr0", "gbrp") if codec.endswith("rgb") else ("yuv444p",) if odd else ("yuv420p", "yuv444p")
     pixel_format = next((found for found in wanted if found in pixel_formats), None)
     if pixel_format is None:
         raise ValueError(
-            f"codec: {codec!r} cannot encode frames of {pixels.shape[1]}x{pixels.shape[2]} without losing pixels; it "
+            f"codec: {codec!r} cannot encode frames of {height}x{width} without losing pixels; it "
             f'takes {", ".join(sorted(pixel_formats))}. Use "libx264".'
         )
     with _atomic(path) as temporary:
+        rate = Fraction(fps).limit_denominator(65535)
         try:
-            _encode(av, temporary, pixels, Fraction(fps).limit_denominator(65535), codec, crf, pixel_format)
-        except (av.FFmpegError, ValueError) as error:
+            _encode(av, temporary, arrays, (height, width), rate, codec, crf, pixel_format)
+        except (av.FFmpegError, _UnwritableVideo) as error:
             raise ValueError(f"path: cannot write {str(path)!r} with codec={codec!r}: {error}.") from error
+
+
+class _UnwritableVideo(ValueError):
+    """A container, codec and size that do not go together, told apart from errors of the frames' own source."""
+
+
+def _open_checks(path: str | os.PathLike, name: str) -> tuple[Path, str, bool]:
+    """The path, what to call it in errors, and whether it is an animated (or still) picture."""
+    path = check_file(path, name)
+    label = f"{name}: {str(path)!r}"
+    with open(path, "rb") as file:
+        head = file.read(64)
+    _check_announced_size(head, path.stat().st_size, label)
+    return path, label, head.startswith((b"GIF8", b"\x89PNG")) or head[8:12] == b"WEBP"
+
+
+def _first_size(frames: Iterable[np.ndarray]) -> tuple[int, int, Iterator[np.ndarray]]:
+    """Height and width of the first frame, and all frames, each checked as it comes."""
+    source = iter(frames)
+    first = next(source, None)
+    if first is None:
+        raise ValueError("frames: got no frame; expected at least one.")
+    first = _check_pixels(first, "frames[0]", ("H", "W", 3))
+
+    def rest() -> Iterator[np.ndarray]:
+        for index, frame in enumerate(source, start=1):
+            frame = _check_pixels(frame, f"frames[{index}]", ("H", "W", 3))
+            if frame.shape != first.shape:
+                raise ValueError(f"frames[{index}]: got {frame.shape} after {first.shape}; expected frames of one size.")
+            yield frame
+
+    return *first.shape[:2], chain([first], rest())
 
 
 def _import_pyav() -> Any:
@@ -272,7 +330,7 @@ def _read_with_pyav(
             # The container counted wrongly: keep every frame, and choose now that their number is known.
             kept, decoded = _decode(av, path, None, announced, label)
     except av.FFmpegError as error:
-        raise ValueError(f"{label} is not a video, truncated or corrupt: {error.strerror or error}.") from error
+        raise ValueError(_damaged(label, error)) from error
     metadata.total_num_frames = decoded
     metadata.height, metadata.width = next(iter(kept.values())).shape[:2]
     if metadata.duration is None and metadata.fps:
@@ -282,6 +340,18 @@ def _read_with_pyav(
     for position, index in enumerate(metadata.frames_indices):
         frames[position] = kept[index]
     return torch.from_numpy(frames), metadata
+
+
+def _iter_with_pyav(av: Any, path: Path, expected: int, label: str) -> Iterator[np.ndarray]:
+    try:
+        for frame in _decoded_frames(av, path, expected, label):
+            yield _upright(frame)
+    except av.FFmpegError as error:
+        raise ValueError(_damaged(label, error)) from error
+
+
+def _damaged(label: str, error: Any) -> str:
+    return f"{label} is not a video, truncated or corrupt: {error.strerror or error}."
 
 
 def _indices(select: Callable[[VideoMetadata], Sequence[int]] | None, metadata: VideoMetadata) -> list[int]:
@@ -332,7 +402,20 @@ def _decode(
     av: Any, path: Path, wanted: set[int] | None, expected: int, label: str
 ) -> tuple[dict[int, np.ndarray], int]:
     """The wanted frames (H, W, 3) by index, None for all of them, and how many there are, at least `expected`."""
-    kept, count, size = {}, 0, None
+    kept, count = {}, 0
+    for count, frame in enumerate(_decoded_frames(av, path, expected, label), start=1):
+        if wanted is None or count - 1 in wanted:
+            kept[count - 1] = _upright(frame)
+    return kept, count
+
+
+def _upright(frame: Any) -> np.ndarray:
+    return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+
+
+def _decoded_frames(av: Any, path: Path, expected: int, label: str) -> Iterator[Any]:
+    """PyAV's frames one after another, each checked, at least `expected` of them."""
+    count, size = 0, None
     with _video_stream(av, path, label) as (container, stream):
         for count, frame in enumerate(container.decode(stream), start=1):
             if frame.is_corrupt:
@@ -347,21 +430,33 @@ def _decode(
                 raise ValueError(
                     f"{label} is to be shown turned by {frame.rotation} degrees; expected a multiple of 90."
                 )
-            if wanted is None or count - 1 in wanted:
-                kept[count - 1] = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
+            yield frame
     if count == 0:
         raise ValueError(f"{label} holds no frame that can be decoded; it is truncated or corrupt.")
     if count < expected:
         raise ValueError(f"{label} is truncated or corrupt: of {expected} frames only {count} can be decoded.")
-    return kept, count
 
 
 def _encode(
-    av: Any, path: Path, pixels: np.ndarray, rate: Fraction, codec: str, crf: int | None, pixel_format: str
+    av: Any,
+    path: Path,
+    arrays: Iterable[np.ndarray],
+    size: tuple[int, int],
+    rate: Fraction,
+    codec: str,
+    crf: int | None,
+    pixel_format: str,
 ) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=rate)
-        stream.height, stream.width = pixels.shape[1:3]
+    try:
+        container = av.open(str(path), "w")
+    except ValueError as error:
+        raise _UnwritableVideo(str(error)) from error
+    with container:
+        try:
+            stream = container.add_stream(codec, rate=rate)
+        except ValueError as error:
+            raise _UnwritableVideo(str(error)) from error
+        stream.height, stream.width = size
         stream.pix_fmt = pixel_format
         stream.options = {} if crf is None else {"crf": str(crf)}
         is_yuv = pixel_format.startswith("yuv")
@@ -369,7 +464,7 @@ def _encode(
             # State the matrix in the file: players guess it from the height otherwise. 1 is BT.709 and studio range.
             context = stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = context.color_range = 1
-        for array in pixels:
+        for array in arrays:
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")
             frame = frame.reformat(format=pixel_format, dst_colorspace="ITU709" if is_yuv else None)
             container.mux(stream.encode(frame))

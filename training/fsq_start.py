@@ -6,6 +6,8 @@ component hold its place within the cell of the channel before, folded like a tr
 that no channel jumps where another one does.
 """
 
+import dataclasses
+
 import torch
 
 from atoken import AtokenModel
@@ -18,7 +20,7 @@ SHIFT = 0.34621
 # Mean squared error of a unit Gaussian in 1, 4, 16 and 64 levels, and the range that 4, 16 and 64 equal cells cover.
 DISTORTION = (1.0, 0.1175, 0.0115, 0.0012)
 RANGE = {1: 1.96, 2: 2.6, 3: 3.2}
-STEEP = 40.0  # sharpness of a fold: gelu(40 x) / 40 is a ramp
+STEEP = 20.0  # sharpness of a fold: gelu(20 x) / 20 is a ramp, where a step of FSQ is 0.5
 
 
 def allocate(deviations: torch.Tensor, num_channels: int) -> list[int]:
@@ -41,14 +43,17 @@ def start_discrete_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
 
     Args:
         model: width of at least 192, 4 encoder and 4 decoder blocks, MLP of at least 512.
-        image, video: as for `start_from_pca`, whitened without damping.
+        image, video: as for `start_from_pca`.
     """
+    # One quantizer serves both media, so a component's standard deviation must look the same in both.
+    video = dataclasses.replace(video, units=video.deviations * image.units / image.deviations)
     channels = allocate(image.deviations, model.config.latent_channels - 1)
     used = sum(n > 0 for n in channels)
     counts = sorted(channels, reverse=True)[:used]  # variances fall, and so do the counts
+    reaches = [RANGE[n] * float(image.deviations[k] / image.units[k]) for k, n in enumerate(counts)]
     start_blocks(model)
-    _start_encoder(model, image, video, counts)
-    _start_decoder(model, image, video, counts)
+    _start_encoder(model, image, video, counts, reaches)
+    _start_decoder(model, image, video, counts, reaches)
 
 
 def _first_latents(counts: list[int]) -> list[int]:
@@ -56,7 +61,7 @@ def _first_latents(counts: list[int]) -> list[int]:
     return [sum(counts[:k]) for k in range(len(counts))]
 
 
-def _start_encoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]) -> None:
+def _start_encoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int], reaches: list[float]) -> None:
     used = len(counts)
     channels = start_encoder(model, image, video, used, num_spare=sum(counts) - used)
     mlp = model.vision_model.blocks[3].mlp
@@ -64,7 +69,7 @@ def _start_encoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
     neuron = spare = 0
     for k, first in enumerate(_first_latents(counts)):
         sources = [channels.image[k], channels.video[k]]  # one of the two is 0
-        reach = RANGE[counts[k]]
+        reach = reaches[k]
         projection[first, sources] = STEP / (reach / 2)
         projection[first, 0] = -SHIFT
         for stage in range(1, counts[k]):
@@ -74,13 +79,14 @@ def _start_encoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
             slope = 2 / width
             kinks = [(-reach + i * width, 2 * slope * (-1) ** i) for i in range(1, flanks)]
             fold = channels.spare[spare]
-            for offset, sign, weight, steep in [
-                (0.0, 1.0, slope, 1.0),
-                (0.0, -1.0, -slope, 1.0),
-                *((-kink * STEEP, STEEP, change / STEEP, 1.0) for kink, change in kinks),
+            steep = 2 * STEEP / width
+            for offset, factor, weight in [
+                (0.0, 1.0, slope),
+                (0.0, -1.0, -slope),
+                *((-kink * steep, steep, change / steep) for kink, change in kinks),
             ]:
                 mlp.fc1.weight[neuron] = 0
-                mlp.fc1.weight[neuron, sources] = sign * steep
+                mlp.fc1.weight[neuron, sources] = factor
                 mlp.fc1.bias[neuron] = offset
                 mlp.fc2.weight[fold, neuron] = weight
                 mlp.fc2.weight[channels.balance, neuron] = -weight
@@ -95,7 +101,7 @@ def _start_encoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
     projection[last + 1 :, 0] = -9.0
 
 
-def _start_decoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]) -> None:
+def _start_decoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int], reaches: list[float]) -> None:
     decoder, width, used = model.decoder, model.config.decoder_config.hidden_size, len(counts)
     indicator, is_video, is_image = 1, 2, 3
     a, b = 4 + torch.arange(used), 4 + used + torch.arange(used)
@@ -136,7 +142,7 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
         neuron(0, {indicator: 16 * sign, 0: -8.0}, {switch: -1 / 8})
 
     for k, first in enumerate(_first_latents(counts)):
-        reach, x = RANGE[counts[k]], int(a[k])
+        reach, x = reaches[k], int(a[k])
         if counts[k] == 1:
             linear(x, {first: reach}, reach / 4)
             continue
@@ -170,8 +176,8 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
         norm.weight.fill_(scale)
         norm.weight[0] = scale / CONSTANT
     out, frame = decoder.out_layer.weight.zero_(), image.mean.shape[0]
-    out[:frame, a] = image.components[:, :used] * image.deviations[:used]
-    out[:, b] = video.components[:, :used] * video.deviations[:used]
+    out[:frame, a] = image.components[:, :used] * image.units[:used]
+    out[:, b] = video.components[:, :used] * video.units[:used]
     out[:frame, 0] = image.mean
     out[:, is_video] = video.mean - out[:, 0]
 

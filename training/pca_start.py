@@ -16,17 +16,24 @@ import torch
 from atoken import AtokenModel
 
 CONSTANT = 196.0  # bf16 holds it exactly; far above the norm of the whitened components
-OFF = 40.0  # whitened components stay below this
+OFF = 40.0  # components stay below this
 SHARPNESS = 80.0
 
 
 @dataclass
 class Pca:
-    """Mean (D,), orthonormal components (D, K) by falling variance, and their standard deviations (K,)."""
+    """
+    Mean (D,), orthonormal components (D, K) by falling variance, their standard deviations (K,), and the unit (K,) in
+    which a network should hold each of them.
+
+    The unit is the square root of the deviation. Whitened, all components would look alike to the network, but the
+    optimizer's noise in the first one would cost a thousand times what it costs in the fiftieth.
+    """
 
     mean: torch.Tensor
     components: torch.Tensor
     deviations: torch.Tensor
+    units: torch.Tensor
 
     @classmethod
     def fit(cls, samples: torch.Tensor, num_components: int) -> "Pca":
@@ -38,7 +45,8 @@ class Pca:
             covariance += centred.T @ centred
         values, vectors = torch.linalg.eigh(covariance / len(samples))
         values, vectors = values.flip(0)[:num_components], vectors.flip(1)[:, :num_components]
-        return cls(mean.float(), vectors.float(), values.clamp(min=1e-12).sqrt().float())
+        deviations = values.clamp(min=1e-12).sqrt().float()
+        return cls(mean.float(), vectors.float(), deviations, deviations.sqrt())
 
     def reconstruct(self, samples: torch.Tensor, num_components: int) -> torch.Tensor:
         """Samples (N, D) seen through the first components."""
@@ -109,9 +117,9 @@ def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spa
 
     weight, bias = encoder.input_layer.weight.zero_(), encoder.input_layer.bias.zero_()
     bias[0], bias[1] = CONSTANT, -CONSTANT
-    weight[a, :frame] = (image.components / image.deviations)[:, : len(a)].T
+    weight[a, :frame] = (image.components / image.units)[:, : len(a)].T
     bias[a] = -weight[a, :frame] @ image.mean
-    weight[b] = (video.components / video.deviations)[:, : len(b)].T
+    weight[b] = (video.components / video.units)[:, : len(b)].T
     bias[b] = -weight[b] @ video.mean
     # Four whitened views of frames 2 to 4 alone: zero for an image, whatever it shows. No mean is taken off.
     weight[detectors, frame:] = (image.components / image.deviations)[:, :4].T.repeat(1, 3) / 3
@@ -206,7 +214,7 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> Non
                 mlp.fc2.weight[channel, neuron] = -sign
 
     out = decoder.out_layer.weight.zero_()
-    out[:frame, a] = image.components[:, :kept] * image.deviations[:kept]
-    out[:, b] = video.components[:, :kept] * video.deviations[:kept]
+    out[:frame, a] = image.components[:, :kept] * image.units[:kept]
+    out[:, b] = video.components[:, :kept] * video.units[:kept]
     out[:frame, 0] = image.mean
     out[:, is_video] = video.mean - out[:, 0]

@@ -49,11 +49,6 @@ def fit_pcas(photos: list, clips: list, rng: random.Random) -> tuple[Pca, Pca, P
     return Pca.fit(torch.cat(images), 128), Pca.fit(torch.cat(real + pans), 128), Pca.fit(torch.cat(real), 128)
 
 
-def damped(pca: Pca, floor: float) -> Pca:
-    """Whitening that leaves faint components faint, as moving clips hold far more of them than still ones."""
-    return Pca(pca.mean, pca.components, pca.deviations.clamp(min=floor))
-
-
 def parameter_groups(model: AtokenModel, rate: float) -> list[dict]:
     """The blocks at full rate; the layers that hold the PCA bases, and the norms that undo its scale, at 0.05 of it."""
     slow, fast = [], []
@@ -116,7 +111,7 @@ def main(
     minutes: Annotated[float, typer.Option(help="Wall-clock budget of the training loop.")] = 45.0,
     discrete: Annotated[bool, typer.Option(help="Quantize with FSQ.")] = False,
     start: Annotated[Path | None, typer.Option(help="Checkpoint to go on from, instead of the PCA start.")] = None,
-    rate: Annotated[float, typer.Option(help="Peak learning rate of the blocks.")] = 6e-4,
+    rate: Annotated[float, typer.Option(help="Peak learning rate of the blocks.")] = 3e-4,
     clip_names: Annotated[str, typer.Option(help="Training clips, by comma.")] = (
         "box.mp4,carphone_pristine.mp4,tree.avi"
     ),
@@ -145,7 +140,7 @@ def main(
     elif discrete:
         start_discrete_from_pca(model, image_pca, video_pca)
     else:
-        start_from_pca(model, damped(image_pca, 0.5), damped(video_pca, 1.0))
+        start_from_pca(model, image_pca, video_pca)
     model.vision_model.head.requires_grad_(False)  # no understanding is trained here
     model.logit_scale.requires_grad_(False)
     model.logit_bias.requires_grad_(False)
@@ -155,13 +150,13 @@ def main(
 
     optimizer = torch.optim.AdamW(parameter_groups(model, rate), betas=(0.9, 0.99), weight_decay=0.0)
     began, step, tokens = time.monotonic(), 0, 0
-    next_report = 5.0
+    next_report = 2.5
     with Progress(disable=not sys.stdout.isatty()) as progress:
         bar = progress.add_task("training", total=minutes)
         while (spent := (time.monotonic() - began) / 60) < minutes:
-            # The budget is time, so the schedule is, too: warm-up over 2 %, then cosine to 2 % of the peak.
+            # The budget is time, so the schedule is, too: warm-up over 4 %, then cosine to 2 % of the peak.
             done = spent / minutes
-            factor = min(1.0, (done + 1e-4) / 0.02) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+            factor = min(1.0, (done + 1e-4) / 0.04) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
             for group in optimizer.param_groups:
                 group["lr"] = rate * factor * group["scale"]
             video = next_batch(photos, clips, rng)

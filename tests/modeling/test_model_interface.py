@@ -51,7 +51,8 @@ def test_saving_and_loading(tmp_path, kind):
     with torch.no_grad():
         for before, after in zip(model(image).to_tuple(), again(image).to_tuple(), strict=True):
             if isinstance(before, torch.Tensor):
-                assert torch.equal(before, after)
+                # Not bit for bit: weights mapped from a file lie differently in memory, so sums run in another order.
+                assert_close(before, after, 1e-5)
 
 
 def test_the_vision_tower_alone(tmp_path):
