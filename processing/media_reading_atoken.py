@@ -232,7 +232,7 @@ def _first_size(frames: Iterable[np.ndarray]) -> tuple[int, int, Iterator[np.nda
         for index, frame in enumerate(source, start=1):
             frame = _check_pixels(frame, f"frames[{index}]", ("H", "W", 3))
             if frame.shape != first.shape:
-                raise ValueError(f"frames[{index}]: got {frame.shape} after {first.shape}; expected frames of one size.")
+                raise ValueError(f"frames[{index}]: got {frame.shape} after {first.shape}; expected one size.")
             yield frame
 
     return *first.shape[:2], chain([first], rest())

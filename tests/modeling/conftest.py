@@ -3,21 +3,11 @@
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from .helpers import make_model
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_thread():
-    """The models are so small that more threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

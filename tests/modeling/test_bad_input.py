@@ -24,7 +24,10 @@ def batch(**changes):
 
 
 def latents(**changes):
-    return {**batch(), "latents": media(8, LATENTS), "pixel_values": None, **changes}
+    """The same batch for the decoder."""
+    given = {**batch(), "latents": media(8, LATENTS), **changes}
+    del given["pixel_values"]
+    return given
 
 
 def at(tensor, index, value):
@@ -275,19 +278,7 @@ def test_encode(model, no_blocks, kind):
 @pytest.mark.parametrize("kind", DECODE)
 def test_decode(model, no_blocks, kind):
     call, message = DECODE[kind]
-    options = ("pixel_values",)
-    refuse(message, lambda: call(Decoding(model, options)))
-
-
-class Decoding:
-    """The model, whose `decode` leaves out the arguments of `encode` that packed batches carry."""
-
-    def __init__(self, model, leave_out):
-        self.model, self.leave_out = model, leave_out
-
-    def decode(self, *arguments, **options):
-        options = {name: value for name, value in options.items() if name not in self.leave_out}
-        return self.model.decode(*arguments, **options)
+    refuse(message, call, model)
 
 
 @pytest.mark.parametrize("cache_frames", [0, 4])
@@ -295,17 +286,13 @@ class Decoding:
 def test_packed_batches(model, no_blocks, kind, cache_frames):
     name, value = ("coords", BAD_COORDS[kind]) if kind in BAD_COORDS else ("cu_seqlens", BAD_CUMULATIVE[kind])
     refuse(f"{name} ", lambda: model.encode(**batch(**{name: value}), cache_frames=cache_frames))
-    given = batch(**{name: value})
-    del given["pixel_values"]
-    refuse(f"{name} ", lambda: model.decode(media(8, LATENTS), **given, cache_frames=cache_frames))
+    refuse(f"{name} ", lambda: model.decode(**latents(**{name: value}), cache_frames=cache_frames))
 
 
 @pytest.mark.parametrize("kind", DISCRETE)
 def test_codes(discrete_model, no_blocks, kind):
     codes, message = DISCRETE[kind]
-    given = batch()
-    del given["pixel_values"]
-    refuse(message, lambda: discrete_model.decode(codes=codes, **given))
+    refuse(message, lambda: discrete_model.decode(**latents(latents=None, codes=codes)))
 
 
 @pytest.mark.parametrize("kind", STREAMS)
@@ -344,7 +331,8 @@ def test_a_failed_window_leaves_the_cache_as_it_was(model):
     """Bad coordinates of a later window must not leave a half-used cache behind."""
     cache = model.vision_model.new_cache(4)
     features, coords = as_tokens(media(8, 3, 16, 32))
-    refuse("coords", lambda: model.encode(features, at(coords, (3, 1), -1), torch.tensor([0, 4]), cache=cache))
+    bad = at(coords, (3, 1), -1)
+    refuse("coords", lambda: model.encode(features, bad, torch.tensor([0, 4]), tile_frames=4, cache=cache))
     assert cache.next_frame == 0
 
 

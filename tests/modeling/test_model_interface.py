@@ -283,8 +283,8 @@ def test_checkpointing_that_would_cut_the_cache_off():
     enable_checkpointing(model, reentrant=True)
     with pytest.raises(ValueError, match="use_reentrant must be False"):
         model.encode(media(1, 20, 3, 32, 16), tile_frames=8, cache_frames=4)
-    with torch.no_grad():
-        model.encode(media(1, 20, 3, 32, 16), tile_frames=8, cache_frames=4)
+    # Where nothing is recomputed, nothing can go wrong.
+    model.eval().encode(media(1, 20, 3, 32, 16), tile_frames=8, cache_frames=4)
 
 
 def test_gradients_reach_the_past_through_the_cache():

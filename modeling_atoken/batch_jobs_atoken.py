@@ -1,0 +1,214 @@
+"""Many files through one command: which to read, where to write, and what went wrong with which."""
+
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+# Everything a user reads while waiting goes here, so that standard output holds results only.
+STDERR = Console(stderr=True)
+
+# What can be wrong with one file. Anything else is a mistake of ours and keeps its traceback.
+EXPECTED_ERRORS = (ValueError, OSError, ImportError)
+_LONGEST_MESSAGE = 600
+
+
+class UsageError(Exception):
+    """Options or arguments that contradict each other: exit code 2, before any work."""
+
+
+@dataclass
+class Job:
+    """
+    One file to work on.
+
+    Attributes:
+        path: the file.
+        name: where its output goes, relative to the output folder and without suffix.
+        kind: "image", "video" or "latents".
+        target: the output.
+        header: of a latents file.
+    """
+
+    path: Path
+    name: Path
+    kind: str = ""
+    target: Path | None = None
+    header: Any = None
+
+
+@dataclass
+class Failure:
+    """A file that could not be used, and why."""
+
+    file: str
+    error: str
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's message on one line of bounded length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
+
+
+def say(message: str) -> None:
+    """Prints a line on standard error, never wrapped, so that scripts can search it."""
+    STDERR.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+def find_files(inputs: list[str], suffixes: frozenset[str]) -> tuple[list[Job], list[Failure]]:
+    """
+    The files that the arguments of a command stand for.
+
+    Folders are searched with all they contain, and their structure is kept in the output; hidden files and those of
+    other suffixes are passed over. Patterns are expanded in the same way. A file that is found twice counts once.
+
+    Args:
+        inputs: files, folders and glob patterns.
+        suffixes: lower case, with the dot.
+
+    Returns:
+        One job per file, in the order of the inputs and sorted within each, and the inputs that stand for nothing.
+    """
+    expected = ", ".join(sorted(suffixes))
+    jobs, failures, seen = [], [], set()
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            found = _in_folder(path, suffixes)
+            problem = f"the folder holds no file with one of the suffixes {expected}"
+        elif path.exists():
+            found = [(path, Path(path.stem))] if path.suffix.lower() in suffixes else []
+            problem = f"has the suffix {path.suffix!r}; expected one of {expected}"
+        elif glob.has_magic(text):
+            found, problem = [], f"the pattern matches no file with one of the suffixes {expected}"
+            for match in map(Path, sorted(glob.glob(text, recursive=True))):
+                if match.is_dir():
+                    found += _in_folder(match, suffixes)
+                elif match.suffix.lower() in suffixes:
+                    found.append((match, Path(match.stem)))
+        else:
+            found, problem = [], "no such file or folder"
+        if not found:
+            failures.append(Failure(text, problem))
+        for file, name in found:
+            if file.resolve() not in seen:
+                seen.add(file.resolve())
+                jobs.append(Job(file, name))
+    return jobs, failures
+
+
+def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
+    found = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in relative.parts)
+        if path.suffix.lower() in suffixes and not hidden and path.is_file():
+            found.append((path, relative.with_suffix("")))
+    return found
+
+
+def assign_outputs(
+    jobs: list[Job], output: Path, suffix: Callable[[Job], str], overwrite: bool
+) -> tuple[list[Job], list[Failure]]:
+    """
+    Gives every job its target in the folder `output`.
+
+    Returns:
+        The jobs to do, and those whose target exists already although `overwrite` is off.
+
+    Raises:
+        UsageError: if `output` cannot be a folder, two jobs have one target, or a target is an input.
+    """
+    check_output_folder(output)
+    sources = {job.path.resolve() for job in jobs}
+    owners: dict[Path, Job] = {}
+    ready, failures = [], []
+    for job in jobs:
+        # Appended, not replaced: a name such as "v1.5" has no suffix.
+        job.target = output / job.name.with_name(job.name.name + suffix(job))
+        if job.target in owners:
+            raise UsageError(
+                f"{owners[job.target].path} and {job.path} would both be written to {job.target}; rename one, or give "
+                "them in separate calls with different --output"
+            )
+        if job.target.resolve() in sources:
+            raise UsageError(f"{job.target} is one of the inputs and would be overwritten; give another --output")
+        owners[job.target] = job
+        if job.target.exists() and not overwrite:
+            failures.append(Failure(str(job.path), f"its output {job.target} exists; use --overwrite to replace it"))
+        else:
+            ready.append(job)
+    return ready, failures
+
+
+def check_output_folder(output: Path) -> None:
+    """UsageError if `output`, or what it would be created in, is a file."""
+    existing = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"--output: {existing} is a file; expected a folder")
+
+
+@contextmanager
+def folder_of(target: Path) -> Iterator[None]:
+    """Creates the folder of `target`, and removes what it created if the work inside fails."""
+    created = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        for folder in created:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def progress_bar() -> Iterator[Progress]:
+    """A bar on standard error, only where somebody can see it."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=STDERR, transient=True, disable=not sys.stderr.isatty()) as progress:
+        yield progress
+
+
+def run_jobs(
+    jobs: list[Job], failures: list[Failure], work: Callable[[Job], dict[str, Any]], verb: str
+) -> list[dict[str, Any]]:
+    """
+    Does the work on one file after another; a file that fails is named, added to `failures`, and the next one follows.
+
+    Returns:
+        What `work` returned, of the files that did not fail.
+    """
+    from torch import OutOfMemoryError
+
+    results = []
+    with progress_bar() as progress:
+        task = progress.add_task(verb, total=len(jobs))
+        for job in jobs:
+            progress.update(task, description=f"{verb} {escape(job.path.name)}")
+            try:
+                results.append(work(job))
+            except (*EXPECTED_ERRORS, OutOfMemoryError) as error:
+                failures.append(Failure(str(job.path), one_line(error)))
+                say(f"skipped {job.path}")
+            progress.advance(task)
+    return results
+
+
+def list_failures(failures: list[Failure], total: int) -> None:
+    """Prints what failed, one line each."""
+    if failures:
+        say(f"{len(failures)} of {total} failed:")
+    for failure in failures:
+        # Most messages of readers name the file already.
+        known = os.fspath(failure.file) in failure.error
+        say(f"  {failure.error}" if known else f"  {failure.file}: {failure.error}")
