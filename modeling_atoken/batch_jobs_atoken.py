@@ -2,7 +2,9 @@
 
 import glob
 import os
+import shutil
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -212,3 +214,25 @@ def list_failures(failures: list[Failure], total: int) -> None:
         # Most messages of readers name the file already.
         known = os.fspath(failure.file) in failure.error
         say(f"  {failure.error}" if known else f"  {failure.file}: {failure.error}")
+
+
+class NewFolder:
+    """A folder beside `path` to write into; it becomes `path` at the end, or nothing stays of it if anything fails."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+
+    def __enter__(self) -> Path:
+        self.temporary.mkdir(parents=True)
+        return self.temporary
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if kind is not None:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            return
+        old = self.temporary.with_name(f"{self.temporary.name}.old")
+        if self.path.exists():
+            self.path.rename(old)
+        self.temporary.rename(self.path)
+        shutil.rmtree(old, ignore_errors=True)

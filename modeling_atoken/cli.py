@@ -1,36 +1,51 @@
 """The `atoken` command: images and videos to latents, codes and embeddings, and back.
 
-Torch and the models are imported inside the commands, so that `--help` and mistakes in the options do not wait for them.
+Torch and the models are imported inside the commands, so that mistakes in the options need not wait for them. Every
+image and video goes through `encode_stream` and `decode_stream`, an image as a video of one frame, so that memory does
+not grow with the length of a video.
 """
 
-from __future__ import annotations
-
 import functools
-import glob
+import itertools
 import json
 import math
-import os
 import re
 import shutil
 import sys
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+from .batch_jobs_atoken import (
+    EXPECTED_ERRORS,
+    Failure,
+    Job,
+    UsageError,
+    assign_outputs,
+    check_output_folder,
+    find_files,
+    folder_of,
+    list_failures,
+    one_line,
+    run_jobs,
+    say,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from .latent_files_atoken import LatentHeader
     from .modeling_atoken import AtokenModel
     from .processing import AtokenProcessor
 
@@ -40,11 +55,16 @@ EXAMPLE_MEDIA = CHECKPOINTS.parent / "examples" / "media"
 DEFAULT_MODEL, DISCRETE_MODEL = "atoken-tiny", "atoken-tiny-d"
 
 IMAGE_SUFFIXES = frozenset(
-    ".apng .avif .bmp .gif .jp2 .jpeg .jpg .pgm .png .ppm .tif .tiff .webp".split()  # noqa: SIM905
+    {".apng", ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
-VIDEO_SUFFIXES = frozenset(".avi .m4v .mkv .mov .mp4 .mpeg .mpg .ogv .ts .webm .wmv".split())  # noqa: SIM905
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"})
 # These may also hold an animation; only a look inside tells.
-ANIMATED_SUFFIXES = (".apng", ".gif", ".png", ".webp")
+ANIMATED_SUFFIXES = frozenset({".apng", ".gif", ".png", ".webp"})
+LATENTS_SUFFIX = ".safetensors"
+OUTPUT_SUFFIXES = {"image": ".png", "video": ".mp4"}
+
+LATENT_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
+RESEARCH_ONLY = "Converted official weights are for research only: their licence stays the authors'."
 
 app = typer.Typer(
     help="AToken: one tokenizer for images and videos.",
@@ -52,3 +72,842 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+class Device(str, Enum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Dtype(str, Enum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Quantizer(str, Enum):
+    fsq = "fsq"
+
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(metavar="INPUT...", help="Images and videos: files, folders (with all they contain) and globs."),
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help=f"Folder, Hub name, or name of an embedded checkpoint. [default: the embedded {DEFAULT_MODEL}]",
+        show_default=False,
+    ),
+]
+DeviceName = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")]
+DtypeName = Annotated[Dtype, typer.Option("--dtype", help="What to compute in.")]
+LatentDtype = Annotated[
+    Dtype,
+    typer.Option(
+        "--latent-dtype",
+        help="How latents are stored. bfloat16 is half of float32, has its range, and costs no visible quality.",
+    ),
+]
+OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; created when needed.")]
+Fps = Annotated[
+    float | None, typer.Option("--fps", min=0.001, help="Frame rate to write for videos that state none themselves.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else, on stdout.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Registers a command whose expected errors end as one line on stderr: 2 for wrong usage, 1 for the rest."""
+
+    @functools.wraps(function)
+    def run(*args, **kwargs):
+        try:
+            function(*args, **kwargs)
+        except UsageError as error:
+            say(f"error: {one_line(error)}")
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            raise typer.Exit(130) from error
+        except EXPECTED_ERRORS as error:
+            say(f"error: {one_line(error)}")
+            raise typer.Exit(1) from error
+
+    return app.command()(run)
+
+
+@_command
+def reconstruct(
+    inputs: Inputs,
+    output: OutputFolder,
+    model: ModelName = None,
+    device: DeviceName = Device.auto,
+    dtype: DtypeName = Dtype.float32,
+    latent_dtype: LatentDtype = Dtype.bfloat16,
+    fps: Fps = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+):
+    """
+    Encode and decode: PNG and MP4 files of exactly the size they had, with PSNR, SSIM and bits per pixel.
+
+    PSNR and SSIM are of 8-bit RGB (data range 255), for videos before they are compressed again as MP4. Bits per pixel
+    are those of what `encode` stores, over the true pixels of all frames. Seconds are of the model alone.
+    """
+    jobs, failures = _find_media(inputs)
+    total = len(jobs) + len(failures)
+    jobs, existing = assign_outputs(jobs, output, lambda job: OUTPUT_SUFFIXES[job.kind], overwrite)
+    failures += existing
+    results, loaded = [], None
+    if jobs:
+        loaded = load_tokenizer(model, device, dtype)
+        results = run_jobs(
+            jobs, failures, lambda job: _reconstruct(loaded, job, latent_dtype.value, fps), "reconstructing"
+        )
+    _report(results, failures, total, as_json, _quality_table, _about(loaded))
+
+
+@_command
+def encode(
+    inputs: Inputs,
+    output: OutputFolder,
+    codes: Annotated[
+        bool | None,
+        typer.Option(
+            "--codes/--latents",
+            help="What to store. [default: codes of a discrete model, latents of a continuous one]",
+            show_default=False,
+        ),
+    ] = None,
+    model: ModelName = None,
+    device: DeviceName = Device.auto,
+    dtype: DtypeName = Dtype.float32,
+    latent_dtype: LatentDtype = Dtype.bfloat16,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+):
+    """Write latents or codes, one .safetensors file per image or video, with all that `decode` needs to know."""
+    jobs, failures = _find_media(inputs)
+    total = len(jobs) + len(failures)
+    jobs, existing = assign_outputs(jobs, output, lambda job: LATENTS_SUFFIX, overwrite)
+    failures += existing
+    results, loaded = [], None
+    if jobs:
+        loaded = load_tokenizer(model, device, dtype)
+        if codes and not loaded.discrete:
+            raise UsageError(f"--codes needs a discrete model, but {loaded.name} has no quantizer; use --latents")
+        content = "codes" if codes or (codes is None and loaded.discrete) else "latents"
+        results = run_jobs(jobs, failures, lambda job: _encode(loaded, job, content, latent_dtype.value), "encoding")
+    _report(results, failures, total, as_json, _stored_table, _about(loaded))
+
+
+@_command
+def decode(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Files that `encode` wrote: files, folders and globs.")
+    ],
+    output: OutputFolder,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Where the model is now. [default: where each file says]", show_default=False),
+    ] = None,
+    device: DeviceName = Device.auto,
+    dtype: DtypeName = Dtype.float32,
+    fps: Fps = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+):
+    """Turn stored latents or codes back into PNG and MP4 files, with the model they were written by."""
+    from .latent_files_atoken import read_header
+
+    jobs, failures = find_files(inputs, frozenset({LATENTS_SUFFIX}))
+    total = len(jobs) + len(failures)
+    readable = []
+    for job in jobs:
+        try:
+            job.header = read_header(job.path)
+            job.kind = job.header.kind
+            readable.append(job)
+        except EXPECTED_ERRORS as error:
+            failures.append(Failure(str(job.path), one_line(error)))
+    jobs, existing = assign_outputs(readable, output, lambda job: OUTPUT_SUFFIXES[job.kind], overwrite)
+    failures += existing
+    given = load_tokenizer(model, device, dtype) if jobs and model is not None else None
+    # Only the model in use is kept: two large ones may not fit.
+    last: dict[str, Tokenizer] = {}
+
+    def work(job: Job) -> dict[str, Any]:
+        name = job.header.model
+        if given is None and name not in last:
+            last.clear()
+            try:
+                last[name] = load_tokenizer(name, device, dtype)
+            except EXPECTED_ERRORS as error:
+                raise ValueError(f"written by the model {name!r}, but {error}; if it has moved, say --model") from error
+        return _decode(given or last[name], job, fps)
+
+    results = run_jobs(jobs, failures, work, "decoding") if jobs else []
+    _report(results, failures, total, as_json, _decoded_table, _about(given))
+
+
+@_command
+def embed(
+    inputs: Inputs,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", help="A text to compare with; may be repeated.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A .safetensors file to write.", show_default=False)
+    ] = None,
+    model: ModelName = None,
+    device: DeviceName = Device.auto,
+    dtype: DtypeName = Dtype.float32,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+):
+    """
+    Embeddings, one per image or video, pooled and L2-normalised, and their cosine similarities with texts.
+
+    The file holds `embeddings` (files, d) and, with texts, `text_embeddings` (texts, d) and `similarities` (files,
+    texts); the names of files and texts are in its metadata. With --json and without --output the embeddings are
+    printed.
+    """
+    if output is None and not as_json:
+        raise UsageError("give --output FILE.safetensors, --json, or both")
+    if output is not None:
+        if output.suffix != LATENTS_SUFFIX:
+            raise UsageError(f"--output: {output} must end in {LATENTS_SUFFIX}")
+        if output.is_dir():
+            raise UsageError(f"--output: {output} is a folder; expected a file")
+        check_output_folder(output.parent)
+        if output.exists() and not overwrite:
+            raise ValueError(f"--output: {output} exists; use --overwrite to replace it")
+    jobs, failures = _find_media(inputs)
+    total = len(jobs) + len(failures)
+    results, loaded, vectors, texts = [], None, [], None
+    if jobs:
+        loaded = load_tokenizer(model, device, dtype)
+        texts = _embed_texts(loaded, text) if text else None
+        if loaded.model.vision_model.head is None:
+            raise ValueError(f"--model: {loaded.name} has no pooling head, so there are no embeddings")
+
+        def work(job: Job) -> dict[str, Any]:
+            vector = _embed(loaded, job)
+            vectors.append(vector)
+            result = {"file": str(job.path), "kind": job.kind}
+            if texts is not None:
+                result["similarities"] = dict(zip(text, (texts @ vector).tolist(), strict=True))
+            return result if output is not None else {**result, "embedding": vector.tolist()}
+
+        results = run_jobs(jobs, failures, work, "embedding")
+    about = _about(loaded)
+    if results and output is not None:
+        _write_embeddings(output, results, vectors, text or [], texts, loaded.name)
+        about["output"] = str(output)
+    _report(results, failures, total, as_json, _similarity_table, about)
+
+
+@_command
+def info(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[MODEL|FILE]", help="A model, or a file that `encode` wrote.")
+    ] = None,
+    model: ModelName = None,
+    as_json: AsJson = False,
+):
+    """Describe a model (sizes, parameters, tokens, files), or a file of latents or codes. No weights are read."""
+    if target is not None and model is not None:
+        raise UsageError("give a model as argument or as --model, not both")
+    if target is not None and Path(target).is_file():
+        from .latent_files_atoken import read_header
+
+        try:
+            header = read_header(target)
+        except ValueError as error:
+            raise ValueError(f"{target}: {error}") from error
+        facts = {"file": target, **asdict(header), "tokens": math.prod(header.grid), "shape": list(header.shape)}
+    else:
+        facts = _describe_model(target or model)
+    if as_json:
+        _print_json(facts)
+        return
+    console = _stdout()
+    for title, group in _fact_groups(facts).items():
+        table = Table(title=title, show_header=False, title_justify="left")
+        for name, value in group.items():
+            table.add_row(name.replace("_", " "), _readable(value))
+        console.print(table)
+
+
+@_command
+def convert(
+    file: Annotated[Path, typer.Argument(help="The official .pt file.")],
+    out: Annotated[Path, typer.Argument(help="Folder to create.")],
+    quantizer: Annotated[
+        Quantizer | None,
+        typer.Option("--quantizer", help="fsq for atoken-sod, which tensors do not show.", show_default=False),
+    ] = None,
+    encoder_num_heads: Annotated[
+        int | None,
+        typer.Option(
+            "--encoder-num-heads",
+            min=1,
+            help="Heads of the encoder, which tensors do not show. [default: those of the official sizes]",
+            show_default=False,
+        ),
+    ] = None,
+    text_tower: Annotated[
+        str | None,
+        typer.Option("--text-tower", help="SigLIP2 model whose text tower goes along.", show_default=False),
+    ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option("--dtype", help="What to store. [default: as computed, float32]", show_default=False)
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if it is an AToken model folder.")
+    ] = False,
+    as_json: AsJson = False,
+):
+    """Convert an official AToken file to a folder that `--model` and `from_pretrained` take."""
+    out = out.absolute()
+    check_output_folder(out)
+    replaced = out.is_dir() and any(out.iterdir())
+    if replaced and not overwrite:
+        raise ValueError(f"OUT: {out} exists and is not empty; use --overwrite to replace it")
+    if replaced and not _is_model_folder(out):
+        raise ValueError(f"OUT: {out} is no AToken model folder, so it is not replaced; remove it or give another")
+    import torch
+
+    from .conversion_atoken import convert_original_checkpoint
+    from .processing import AtokenProcessor
+
+    _quieten_libraries()
+    converted = convert_original_checkpoint(
+        file,
+        quantizer=quantizer.value if quantizer else None,
+        encoder_num_heads=encoder_num_heads,
+        text_tower=text_tower,
+    )
+    if dtype is not None:
+        converted = converted.to(getattr(torch, dtype.value))
+    processor = AtokenProcessor(tokenizer=_tokenizer_of(text_tower) if text_tower else None)
+    with folder_of(out), _NewFolder(out) as folder:
+        converted.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    say(RESEARCH_ONLY)
+    parameters = sum(parameter.numel() for parameter in converted.parameters())
+    facts = {"file": str(file), "output": str(out), "parameters": parameters, "note": RESEARCH_ONLY}
+    if as_json:
+        _print_json(facts)
+    else:
+        _stdout().print(f"{file} -> {out} ({_readable(parameters)} parameters)", markup=False, highlight=False)
+
+
+@_command
+def demo(
+    output: OutputFolder = Path("demo"),
+    media: Annotated[
+        Path | None,
+        typer.Option("--media", help="Folder of images and videos. [default: examples/media]", show_default=False),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help=f"May be repeated. [default: the embedded {DEFAULT_MODEL} and {DISCRETE_MODEL}]",
+            show_default=False,
+        ),
+    ] = None,
+    device: DeviceName = Device.auto,
+    dtype: DtypeName = Dtype.float32,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is no earlier demo.")] = False,
+    as_json: AsJson = False,
+):
+    """Reconstruct photos and a clip with both kinds of tokens: a table, and a page to look at, index.html."""
+    from .comparison_page_atoken import GENERATOR
+
+    output, media = output.absolute(), media or EXAMPLE_MEDIA
+    check_output_folder(output)
+    page = output / "index.html"
+    if output.is_dir() and any(output.iterdir()):
+        earlier = page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")
+        if not earlier and not overwrite:
+            raise ValueError(f"--output: {output} holds other files; use --overwrite to replace it")
+        if any(path in (output, *output.parents) for path in (Path.cwd(), media.resolve(), CHECKPOINTS.parent)):
+            raise UsageError(
+                f"--output: {output} lies around what the demo reads or where it runs; give another folder"
+            )
+    jobs, failures = _find_media([str(media)])
+    total = len(jobs) + len(failures)
+    results: list[dict[str, Any]] = []
+    if jobs:
+        loaded = [load_tokenizer(name, device, dtype) for name in models or [DEFAULT_MODEL, DISCRETE_MODEL]]
+        with ExitStack() as stack:
+            stack.enter_context(folder_of(output))
+            folder = stack.enter_context(_NewFolder(output))
+            rows = run_jobs(jobs, failures, lambda job: _demo_row(loaded, job, folder, media), "reconstructing")
+            if not rows:
+                list_failures(failures, total)
+                raise ValueError(f"--media: no file of {media} could be reconstructed")
+            _write_page(folder, rows, media, loaded)
+        results = [result for row in rows for result in row["results"]]
+        say(f"the page: {page}")
+    _report(results, failures, total, as_json, _quality_table, {"page": str(page) if results else None})
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+
+@dataclass
+class Tokenizer:
+    """
+    A loaded model with its processor.
+
+    Attributes:
+        model: in evaluation mode, on its device.
+        processor: that of its folder, or one with the defaults.
+        name: what leads to the model again: an embedded name, an absolute folder, or a Hub name.
+        fingerprint: of its decoder.
+    """
+
+    model: "AtokenModel"
+    processor: "AtokenProcessor"
+    name: str
+    fingerprint: str
+
+    @property
+    def discrete(self) -> bool:
+        return self.model.quantizer is not None
+
+    def bits_per_token(self, content: str, latent_dtype: str) -> float:
+        if content == "codes":
+            quantizer = self.model.config.quantizer_config
+            return quantizer.num_codebooks * math.log2(quantizer.codebook_size)
+        return self.model.config.latent_channels * LATENT_BITS[latent_dtype]
+
+
+def load_tokenizer(name: str | None, device: Device, dtype: Dtype) -> Tokenizer:
+    """
+    Loads a model and its processor.
+
+    Raises:
+        UsageError: if the device is not there.
+        FileNotFoundError, ValueError: if there is no such model, or it is incomplete or damaged.
+    """
+    folder, label = find_model(name)
+    _check_model_folder(folder)
+    import torch
+
+    from .latent_files_atoken import decoder_fingerprint
+    from .modeling_atoken import AtokenModel
+    from .processing import AtokenProcessor
+
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise UsageError("--device: cuda was asked for, but torch sees no CUDA device; use cpu or auto")
+    target = "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"
+    _quieten_libraries()
+    # In the dtype of the files first, for a fingerprint that does not depend on --dtype.
+    model, report = AtokenModel.from_pretrained(
+        folder, dtype="auto", output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True
+    )
+    for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
+        if report[problem]:
+            raise ValueError(
+                f"--model: the weights in {folder} do not fit its config.json, {problem.replace('_', ' ')}: "
+                f"{', '.join(sorted(map(str, report[problem]))[:3])}"
+            )
+    has_processor = any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
+    processor = AtokenProcessor.from_pretrained(folder) if has_processor else AtokenProcessor()
+    patch = tuple(model.config.vision_config.patch_size)
+    if tuple(processor.image_processor.patch_size) != patch:
+        raise ValueError(
+            f"--model: the processor in {folder} makes patches of {tuple(processor.image_processor.patch_size)}, the "
+            f"model takes {patch}"
+        )
+    fingerprint = decoder_fingerprint(model)
+    model = model.to(target, getattr(torch, dtype.value)).eval()
+    return Tokenizer(model, processor, label, fingerprint)
+
+
+def _tokenizer_of(source: str) -> Any:
+    """The tokenizer beside a text tower, None if there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except EXPECTED_ERRORS:
+        say(f"{source} has no tokenizer: the model will take token ids, but no texts")
+        return None
+
+
+# ------------------------------------------------------------------------------------------------------ media, streamed
+
+
+def _find_media(inputs: list[str]) -> tuple[list[Job], list[Failure]]:
+    jobs, failures = find_files(inputs, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    for job in jobs:
+        job.kind = "video" if job.path.suffix.lower() in VIDEO_SUFFIXES or _is_animated(job.path) else "image"
+    return jobs, failures
+
+
+def _is_animated(path: Path) -> bool:
+    if path.suffix.lower() not in ANIMATED_SUFFIXES:
+        return False
+    from PIL import Image
+
+    from .processing.pil_decoding_atoken import DECODING_ERRORS
+
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1) > 1
+    except DECODING_ERRORS:
+        return False  # What is wrong with it is said where it is read.
+
+
+class MediaStream:
+    """
+    An image or video as dense pieces for `encode_stream`: (t, 3, H, W) in [-1, 1], H and W filled up to whole patches.
+
+    Attributes:
+        fps: what the file states, None for images.
+        size: true (height, width), known after the first piece.
+        frames: how many have been read.
+    """
+
+    def __init__(self, loaded: Tokenizer, path: Path, kind: str):
+        self.processor, self.kind = loaded.processor, kind
+        self.patch = loaded.model.vision_model.patch_size
+        self.fps, self.size, self.frames = None, (0, 0), 0
+        if kind == "image":
+            self.batches = (self.processor(images=[str(path)]) for _ in range(1))
+        else:
+            from .processing.media_reading_atoken import iter_video
+
+            metadata, frames = iter_video(path, "video")
+            self.fps = metadata.fps
+            self.batches = map(self._pack_clip, _chunks(frames, loaded.model.config.vision_config.tile_frames))
+
+    def _pack_clip(self, frames: list["np.ndarray"]) -> Any:
+        import numpy as np
+
+        options = {"do_sample_frames": False, "input_data_format": "channels_last"}
+        return self.processor(videos=[np.stack(frames)], videos_kwargs=options)
+
+    def __iter__(self) -> Iterator["torch.Tensor"]:
+        from .processing.packing_atoken import unpack_media
+
+        for batch in self.batches:
+            frames, *size = batch["media_sizes"][0].tolist()
+            self.size = tuple(size)
+            self.frames += frames
+            padded = [-(-side // patch) * patch for side, patch in zip(size, self.patch[1:], strict=True)]
+            batch["media_sizes"][0, 1:] = batch["media_sizes"].new_tensor(padded)
+            yield unpack_media(**batch, patch_size=self.patch)[0]
+
+    @property
+    def media_size(self) -> tuple[int, int, int]:
+        return (self.frames, *self.size)
+
+    @property
+    def tokens(self) -> int:
+        return math.prod(-(-side // patch) for side, patch in zip(self.media_size, self.patch, strict=True))
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+def _to_pixels(processor: "AtokenProcessor", kind: str, frames: "torch.Tensor", size: tuple[int, int]) -> "np.ndarray":
+    """(t, 3, H, W) about [-1, 1] -> (t, height, width, 3) uint8. Raises ValueError for NaN."""
+    from .processing.image_processing_atoken import output_statistics
+    from .processing.packing_atoken import media_to_output
+
+    part = processor.image_processor if kind == "image" else processor.video_processor
+    return media_to_output(frames[:, :, : size[0], : size[1]], "np", *output_statistics(part))
+
+
+class Stopwatch:
+    """Adds up the time that passes inside an iterator."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def time(self, items: Iterable[Any]) -> Iterator[Any]:
+        iterator = iter(items)
+        while True:
+            start = time.perf_counter()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - start
+            yield item
+
+
+class RoundTrip:
+    """
+    Iterates over (original, reconstruction), each (t, height, width, 3) uint8, as if written by `encode` and read again.
+
+    Attributes:
+        stream: the original.
+        quality: PSNR and SSIM so far.
+    """
+
+    def __init__(self, loaded: Tokenizer, job: Job, latent_dtype: str):
+        import torch
+
+        from .quality_atoken import Quality
+
+        self.loaded, self.kind, self.latent_dtype = loaded, job.kind, latent_dtype
+        self.stored_dtype = None if loaded.discrete else getattr(torch, latent_dtype)
+        self.stream, self.quality = MediaStream(loaded, job.path, job.kind), Quality()
+        self.reading, self.everything = Stopwatch(), Stopwatch()
+        self.waiting: list[np.ndarray] = []
+
+    def __iter__(self) -> Iterator[tuple["np.ndarray", "np.ndarray"]]:
+        import numpy as np
+
+        model, processor = self.loaded.model, self.loaded.processor
+        latents = (
+            piece if self.stored_dtype is None else piece.to(self.stored_dtype)
+            for piece in model.encode_stream(self.reading.time(self._originals()))
+        )
+        # On the CPU inside of the stopwatch: a GPU works on after a call returns.
+        decoded = (piece.float().cpu() for piece in model.decode_stream(latents))
+        for piece in self.everything.time(decoded):
+            reconstruction = _to_pixels(processor, self.kind, piece, self.stream.size)
+            original = np.concatenate(self.waiting)
+            # The last piece ends with the frames that filled up the last patch.
+            count = min(len(original), len(reconstruction))
+            self.waiting = [original[count:]]
+            self.quality.add(original[:count], reconstruction[:count])
+            yield original[:count], reconstruction[:count]
+
+    def _originals(self) -> Iterator["torch.Tensor"]:
+        for piece in self.stream:
+            self.waiting.append(_to_pixels(self.loaded.processor, self.kind, piece, self.stream.size))
+            yield piece
+
+    def facts(self) -> dict[str, Any]:
+        """The numbers of a table's row, after the iteration has ended."""
+        content = "codes" if self.loaded.discrete else "latents"
+        bits = self.stream.tokens * self.loaded.bits_per_token(content, self.latent_dtype)
+        return {
+            "kind": self.kind,
+            "media_size": list(self.stream.media_size),
+            "fps": self.stream.fps,
+            "tokens": self.stream.tokens,
+            "bits_per_pixel": bits / math.prod(self.stream.media_size),
+            "latent_dtype": "codes" if self.loaded.discrete else self.latent_dtype,
+            "psnr": self.quality.psnr,
+            "ssim": self.quality.ssim,
+            "seconds": self.everything.seconds - self.reading.seconds,
+        }
+
+
+def _write_media(target: Path, kind: str, pieces: Iterable["np.ndarray"], stated_fps: float | None, fps: float | None):
+    """Writes (t, height, width, 3) uint8 pieces: the one frame of an image, or a video as it comes."""
+    from .processing.media_reading_atoken import write_image, write_video
+
+    if kind == "video" and stated_fps is None and fps is None:
+        raise ValueError("the video states no frame rate; say --fps")
+    with folder_of(target):
+        if kind == "image":
+            (frame,) = itertools.chain.from_iterable(pieces)
+            write_image(target, frame)
+        else:
+            write_video(target, itertools.chain.from_iterable(pieces), stated_fps or fps)
+
+
+def _reconstruct(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float | None) -> dict[str, Any]:
+    trip = RoundTrip(loaded, job, latent_dtype)
+    _write_media(job.target, job.kind, (pair[1] for pair in trip), trip.stream.fps, fps)
+    return {"file": str(job.path), "output": str(job.target), **trip.facts()}
+
+
+def _encode(loaded: Tokenizer, job: Job, content: str, latent_dtype: str) -> dict[str, Any]:
+    import torch
+
+    from .latent_files_atoken import LatentHeader, LatentWriter, atomic_file, quantizer_sizes, storage_dtype
+
+    model, watch, reading = loaded.model, Stopwatch(), Stopwatch()
+    stream = MediaStream(loaded, job.path, job.kind)
+    header = LatentHeader(
+        kind=job.kind,
+        media_size=(0, 0, 0),
+        patch_size=tuple(model.vision_model.patch_size),
+        latent_channels=model.config.latent_channels,
+        quantizer=quantizer_sizes(model),
+        content=content,
+        dtype=storage_dtype(model, content, getattr(torch, latent_dtype)),
+        model=loaded.name,
+        model_type=model.config.model_type,
+        fingerprint=loaded.fingerprint,
+        fps=stream.fps,
+    )
+    with folder_of(job.target), atomic_file(job.target) as temporary, LatentWriter(temporary, header) as writer:
+        pieces = (piece.cpu() for piece in model.encode_stream(reading.time(stream)))
+        for piece in watch.time(pieces):
+            if not piece.isfinite().all():
+                raise ValueError("the latents are not finite; use --dtype float32 or bfloat16")
+            writer.append(model.quantizer.to_codes(piece) if content == "codes" else piece)
+        header.media_size = stream.media_size
+    return {
+        "file": str(job.path),
+        "output": str(job.target),
+        "kind": job.kind,
+        "content": content,
+        "dtype": header.dtype,
+        "media_size": list(stream.media_size),
+        "fps": stream.fps,
+        "tokens": stream.tokens,
+        "bytes": job.target.stat().st_size,
+        "bits_per_pixel": writer.bytes * 8 / math.prod(stream.media_size),
+        "seconds": watch.seconds - reading.seconds,
+    }
+
+
+def _decode(loaded: Tokenizer, job: Job, fps: float | None) -> dict[str, Any]:
+    from .latent_files_atoken import iter_latents
+
+    header: LatentHeader = job.header
+    if loaded.fingerprint != header.fingerprint:
+        raise ValueError(
+            f"written by the model {header.model!r} (fingerprint {header.fingerprint}), which is not the one given, "
+            f"{loaded.name!r} (fingerprint {loaded.fingerprint})"
+        )
+    model, watch = loaded.model, Stopwatch()
+    pieces: Iterable[torch.Tensor] = iter_latents(job.path, header)
+    if header.content == "codes":
+        pieces = map(model.quantizer.from_codes, pieces)
+    decoded = (piece.float().cpu() for piece in model.decode_stream(pieces, num_frames=header.media_size[0]))
+    frames = (_to_pixels(loaded.processor, header.kind, piece, header.media_size[1:]) for piece in watch.time(decoded))
+    _write_media(job.target, header.kind, frames, header.fps, fps)
+    return {
+        "file": str(job.path),
+        "output": str(job.target),
+        "kind": header.kind,
+        "model": loaded.name,
+        "media_size": list(header.media_size),
+        "fps": header.fps,
+        "tokens": math.prod(header.grid),
+        "seconds": watch.seconds,
+    }
+
+
+def _embed(loaded: Tokenizer, job: Job) -> "torch.Tensor":
+    """(d,) of length 1 in fp32. The pooling looks at all tokens, so a video is encoded as a whole."""
+    import torch
+
+    inputs = loaded.processor(**{"images" if job.kind == "image" else "videos": [str(job.path)]})
+    with torch.no_grad():
+        features = loaded.model.get_image_features(
+            inputs.pixel_values.to(loaded.model.device),
+            inputs.coords.to(loaded.model.device),
+            inputs.cu_seqlens.to(loaded.model.device),
+        )
+    vector = torch.nn.functional.normalize(features.pooler_output[0].float().cpu(), dim=0)
+    if not vector.isfinite().all():
+        raise ValueError("the embedding is not finite; use --dtype float32 or bfloat16")
+    return vector
+
+
+def _embed_texts(loaded: Tokenizer, texts: list[str]) -> "torch.Tensor":
+    """(texts, d) of length 1 in fp32. Raises ValueError if the model takes no text."""
+    import torch
+
+    if loaded.model.text_model is None:
+        raise ValueError(f"--text: the model {loaded.name} has no text tower; convert one with --text-tower")
+    if loaded.processor.tokenizer is None:
+        raise ValueError(f"--text: the model {loaded.name} has a text tower but no tokenizer files")
+    length = min(64, loaded.model.config.text_config.max_position_embeddings)
+    inputs = loaded.processor(text=texts, text_kwargs={"max_length": length})
+    with torch.no_grad():
+        features = loaded.model.get_text_features(inputs.input_ids.to(loaded.model.device))
+    return torch.nn.functional.normalize(features.pooler_output.float().cpu(), dim=-1)
+
+
+def _write_embeddings(
+    output: Path,
+    results: list[dict[str, Any]],
+    vectors: list["torch.Tensor"],
+    texts: list[str],
+    text_vectors: "torch.Tensor | None",
+    model: str,
+) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from .latent_files_atoken import atomic_file
+
+    tensors = {"embeddings": torch.stack(vectors)}
+    if text_vectors is not None:
+        tensors["text_embeddings"] = text_vectors
+        tensors["similarities"] = tensors["embeddings"] @ text_vectors.T
+    files = json.dumps([result["file"] for result in results])
+    metadata = {"format": "atoken-embeddings", "version": "1", "files": files, "texts": json.dumps(texts)}
+    with folder_of(output), atomic_file(output) as temporary:
+        save_file(tensors, temporary, metadata={**metadata, "model": model})
+
+
+def _demo_row(loaded: list[Tokenizer], job: Job, folder: Path, media: Path) -> dict[str, Any]:
+    """Writes an original and its reconstructions into `folder`; what the table and the page say about them."""
+    shown, results, originals = [], [], []
+    for tokenizer in loaded:
+        trip, originals, frames = RoundTrip(tokenizer, job, "bfloat16"), [], []
+        for original, reconstruction in trip:
+            originals.extend(original)
+            frames.extend(reconstruction)
+        results.append({"file": job.path.name, "model": tokenizer.name, **trip.facts()})
+        shown.append(frames)
+    # With the suffix in the name, photo.jpg and photo.mp4 do not meet.
+    stem = "-".join((*job.name.parent.parts, job.path.name.replace(".", "-")))
+    pictures = [
+        _demo_picture(folder / f"{stem}.{label}", frames, job.kind, results[0]["fps"])
+        for label, frames in zip(
+            ["original", *(Path(tokenizer.name).name for tokenizer in loaded)], [originals, *shown], strict=True
+        )
+    ]
+    return {"name": str(job.path.relative_to(media)), "results": results, "pictures": pictures}
+
+
+def _demo_picture(base: Path, frames: list["np.ndarray"], kind: str, fps: float | None) -> tuple[str, str | None]:
+    """The names of a picture, or of a clip and its poster."""
+    from .processing.media_reading_atoken import write_image, write_video
+
+    still = base.with_name(f"{base.name}.png")
+    write_image(still, frames[0])
+    if kind == "image":
+        return still.name, None
+    clip = base.with_name(f"{base.name}.mp4")
+    # Browsers show yuv420p only, which has even sides; the numbers are of the whole frames.
+    height, width = (side - side % 2 or side for side in frames[0].shape[:2])
+    write_video(clip, (frame[:height, :width] for frame in frames), fps or 10.0, crf=12)
+    return clip.name, still.name
+
+
+def _about(loaded: Tokenizer | None) -> dict[str, Any]:
+    if loaded is None:
+        return {}
+    parameter = loaded.model.latent_proj.weight
+    return {
+        "model": loaded.name,
+        "fingerprint": loaded.fingerprint,
+        "device": str(parameter.device),
+        "dtype": str(parameter.dtype).removeprefix("torch."),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -168,3 +168,45 @@ for (const row of document.querySelectorAll(".row")) {
   });
 }
 """
+
+
+def _write_page(folder: Path, rows: list[dict[str, Any]], media: Path, loaded: list[Tokenizer]) -> None:
+    from .comparison_page_atoken import Picture, Row, read_credits, render_page
+
+    credits = read_credits(media / "LICENSES.md")
+    entries = []
+    for row in rows:
+        titles = ["original"]
+        facts: list[list[tuple[str, str]]] = [[]]
+        for tokenizer, result in zip(loaded, row["results"], strict=True):
+            tokens = "discrete codes" if tokenizer.discrete else "continuous latents"
+            titles.append(f"{Path(tokenizer.name).name} ({tokens})")
+            facts.append(_picture_facts(result))
+        pictures = [
+            Picture(title, file, poster, numbers)
+            for title, (file, poster), numbers in zip(titles, row["pictures"], facts, strict=True)
+        ]
+        entries.append(
+            Row(row["name"], _size_text(row["results"][0]["media_size"]), pictures, credits.get(row["name"], ""))
+        )
+    footer = ""
+    if credits:
+        shutil.copyfile(media / "LICENSES.md", folder / "LICENSES.md")
+        footer = '<p>Where the media come from, and their licences: <a href="LICENSES.md">LICENSES.md</a>.</p>'
+    introduction = (
+        "Photos and a clip that the models have never seen, encoded to tokens and decoded again at their native size. "
+        "PSNR and SSIM are of 8-bit RGB; bits per pixel count all stored latents (bfloat16) or codes."
+    )
+    (folder / "index.html").write_text(
+        render_page("AToken reconstructions", introduction, entries, footer), encoding="utf-8"
+    )
+
+
+def _picture_facts(result: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        ("PSNR", _number(result["psnr"], 2, " dB")),
+        ("SSIM", _number(result["ssim"], 3)),
+        ("tokens", f"{result['tokens']:,}"),
+        ("bits / pixel", _number(result["bits_per_pixel"], 3)),
+        ("seconds", _number(result["seconds"], 2)),
+    ]

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
-from .configuration_atoken import AtokenDecoderConfig
+from .configuration_atoken import AtokenConfig, AtokenDecoderConfig
 from .modeling_atoken import AtokenModel
 
 FORMAT, VERSION = "atoken-latents", "1"
@@ -187,6 +188,13 @@ def quantizer_sizes(model: AtokenModel) -> dict[str, int] | None:
     return {name: getattr(config, name) for name in ("num_codebooks", "codebook_dim", "levels")}
 
 
+def bits_per_token(config: AtokenConfig, content: str, latent_dtype: torch.dtype) -> float:
+    """What one token costs: the information of its codes, or all channels of its latents in `latent_dtype`."""
+    if content == "codes":
+        return config.quantizer_config.num_codebooks * math.log2(config.quantizer_config.codebook_size)
+    return config.latent_channels * latent_dtype.itemsize * 8
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary name beside `path`, moved onto it at the end, or removed if anything fails."""
@@ -263,6 +271,21 @@ def storage_dtype(model: AtokenModel, content: str, latent_dtype: torch.dtype) -
     if content == "latents":
         return _DTYPES[latent_dtype]
     return _DTYPES[torch.int16 if model.config.quantizer_config.codebook_size <= 2**15 else torch.int32]
+
+
+def write_embeddings(
+    path: Path, embeddings: torch.Tensor, text_embeddings: torch.Tensor | None, files: list[str], texts: list[str]
+) -> None:
+    """
+    Writes embeddings (files, d) and, if there are texts, `text_embeddings` (texts, d) and the `similarities` (files,
+    texts); the metadata name the files and texts.
+    """
+    tensors = {"embeddings": embeddings}
+    if text_embeddings is not None:
+        tensors |= {"text_embeddings": text_embeddings, "similarities": embeddings @ text_embeddings.T}
+    names = {"files": json.dumps(files), "texts": json.dumps(texts)}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata={"format": "atoken-embeddings", "version": VERSION, **names})
 
 
 def read_header(path: str | os.PathLike) -> LatentHeader:

@@ -12,7 +12,7 @@ import torch
 
 from atoken import AtokenModel
 
-from .pca_start import CONSTANT, OFF, Pca, start_blocks, start_encoder
+from .pca_start import CONSTANT, OFF, Pca, read, start_blocks, start_encoder
 
 LEVELS = 4
 STEP = 0.80355  # distance of FSQ's thresholds before its tanh, around -SHIFT
@@ -68,9 +68,9 @@ def _start_encoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
     projection = model.latent_proj.weight.zero_()
     neuron = spare = 0
     for k, first in enumerate(_first_latents(counts)):
-        sources = [channels.image[k], channels.video[k]]  # one of the two is 0
+        sources = [int(channels.image[k]), int(channels.video[k])]  # one of the two is 0
         reach = reaches[k]
-        projection[first, sources] = STEP / (reach / 2)
+        read(model.latent_proj, first, sources, STEP / (reach / 2))
         projection[first, 0] = -SHIFT
         for stage in range(1, counts[k]):
             # A triangle wave from -1 to 1 with one flank per cell of the stage before.
@@ -78,7 +78,7 @@ def _start_encoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
             width = 2 * reach / flanks
             slope = 2 / width
             kinks = [(-reach + i * width, 2 * slope * (-1) ** i) for i in range(1, flanks)]
-            fold = channels.spare[spare]
+            fold = int(channels.spare[spare])
             steep = 2 * STEEP / width
             for offset, factor, weight in [
                 (0.0, 1.0, slope),
@@ -86,18 +86,17 @@ def _start_encoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
                 *((-kink * steep, steep, change / steep) for kink, change in kinks),
             ]:
                 mlp.fc1.weight[neuron] = 0
-                mlp.fc1.weight[neuron, sources] = factor
+                read(mlp.fc1, neuron, sources, factor)
                 mlp.fc1.bias[neuron] = offset
                 mlp.fc2.weight[fold, neuron] = weight
-                mlp.fc2.weight[channels.balance, neuron] = -weight
                 neuron += 1
             mlp.fc2.bias[fold] = slope * reach - 1
-            mlp.fc2.bias[channels.balance] -= slope * reach - 1
-            projection[first + stage, fold] = STEP / 0.5
+            read(model.latent_proj, first + stage, [fold], STEP / 0.5)
             projection[first + stage, 0] = -SHIFT
             spare += 1
     last = model.config.latent_channels - 1
-    projection[last, channels.is_video], projection[last, 0] = 4.0, -2.0 - SHIFT
+    read(model.latent_proj, last, [channels.is_video], 4.0)
+    projection[last, 0] = -2.0 - SHIFT
     projection[last + 1 :, 0] = -9.0
 
 

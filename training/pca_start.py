@@ -17,7 +17,7 @@ from atoken import AtokenModel
 
 CONSTANT = 196.0  # bf16 holds it exactly; far above the norm of the whitened components
 OFF = 40.0  # components stay below this
-SHARPNESS = 80.0
+IMAGE_ENERGY, VIDEO_ENERGY = 0.12, 0.32  # mean |d| of frames 2 to 4: 0 for images, above 0.5 for nearly every clip
 
 
 @dataclass
@@ -77,7 +77,9 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
     rows = torch.arange(kept)
     projection[rows, channels.image[:kept]] = 1.0
     projection[rows, channels.video[:kept]] = 1.0
-    projection[kept, channels.is_video], projection[kept, 0] = 2.0, -1.0
+    projection[rows, NULL] = -2.0
+    read(model.latent_proj, kept, [channels.is_video], 2.0)
+    projection[kept, 0] = -1.0
     projection[kept + 1 :, 0] = -9.0  # log-variance: noise far below the components
     _start_decoder(model, image, video, kept)
 
@@ -98,21 +100,32 @@ class EncoderChannels:
     """Which channels of the encoder's width hold what; channel 0 reads as 1 behind every norm."""
 
     is_video: int
-    balance: int
     image: torch.Tensor  # components of the first frame, 0 for tokens of a video
     video: torch.Tensor  # components of four frames, 0 for tokens of an image
     spare: torch.Tensor
 
 
+NULL = 10  # always 0
+
+
+def read(layer: torch.nn.Linear, row: int, channels: torch.Tensor | list[int], value: float) -> None:
+    """
+    Makes an output of a layer behind a LayerNorm read value * (sum of channels).
+
+    The norm takes the mean off every channel; reading the difference to the channel that is always 0 undoes that.
+    """
+    layer.weight[row, channels] = value
+    layer.weight[row, NULL] = -value * len(channels)
+
+
 def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spare: int = 0) -> EncoderChannels:
     """The encoder up to its last norm, where of the first `kept` components those that apply are left."""
     encoder, width = model.vision_model, model.config.vision_config.hidden_size
-    energy, mean_energy, is_video, is_image, balance = 2, 3, 4, 5, 10
+    energy, mean_energy, is_video, is_image = 2, 3, 4, 5
     detectors = torch.arange(6, 10)
-    spare = torch.arange(11, 11 + num_spare)
-    free = width - 11 - num_spare
-    a = 11 + num_spare + torch.arange(free // 2 + free % 2)  # components of the first frame
-    b = a[-1] + 1 + torch.arange(free // 2)  # components of all four frames
+    spare = torch.arange(NULL + 1, NULL + 1 + num_spare)
+    rest = torch.arange(NULL + 1 + num_spare, width)
+    a, b = rest[: len(rest) // 2], rest[len(rest) // 2 :]  # components of the first frame, and of all four frames
     frame = image.mean.shape[0]
 
     weight, bias = encoder.input_layer.weight.zero_(), encoder.input_layer.bias.zero_()
@@ -123,10 +136,6 @@ def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spa
     bias[b] = -weight[b] @ video.mean
     # Four whitened views of frames 2 to 4 alone: zero for an image, whatever it shows. No mean is taken off.
     weight[detectors, frame:] = (image.components / image.deviations)[:, :4].T.repeat(1, 3) / 3
-    # Layer norms subtract the mean over channels; a channel that holds minus the sum keeps that mean at zero.
-    others = torch.arange(2, width) != balance
-    weight[balance] = -weight[2:][others].sum(0)
-    bias[balance] = -bias[2:][others].sum()
 
     scale = ((2 * CONSTANT**2 + 2 * width) / width) ** 0.5
     for norm in [n for block in encoder.blocks for n in (block.norm1, block.norm2)] + [encoder.post_layernorm]:
@@ -135,47 +144,58 @@ def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spa
         norm.bias.zero_()
         norm.bias[0] = 1.0
 
-    def write(layer: torch.nn.Linear, channel: int | torch.Tensor, columns, values) -> None:
-        layer.weight[channel, columns] = values
-        layer.weight[balance, columns] -= torch.as_tensor(values, dtype=layer.weight.dtype)
-
     # Block 1: how much there is in frames 2 to 4, |d| = gelu(k d) / k + gelu(-k d) / k.
     mlp, steep = encoder.blocks[0].mlp, 8.0
-    for i, detector in enumerate(detectors):
-        for j, sign in enumerate((1.0, -1.0)):
-            neuron = 2 * i + j
+    for i, detector in enumerate(detectors.tolist()):
+        for neuron, sign in ((2 * i, 1.0), (2 * i + 1, -1.0)):
             mlp.fc1.weight[neuron] = 0
-            mlp.fc1.weight[neuron, detector] = sign * steep
-            write(mlp.fc2, energy, neuron, 1.0 / steep)
-    # Block 2: the mean over all tokens of the tile (equal attention in the first head), then two ramps.
+            read(mlp.fc1, neuron, [detector], sign * steep)
+            mlp.fc2.weight[energy, neuron] = 1.0 / steep
+    # Block 2: the mean over all tokens of the tile (equal attention in the first head), then two ramps between an
+    # energy that no image has and one that every video has.
     attention = encoder.blocks[1].attn
     head_dim = attention.head_dim
     attention.qkv.weight[:head_dim] = 0
     attention.qkv.weight[width : width + head_dim] = 0
     attention.qkv.weight[2 * width] = 0
-    attention.qkv.weight[2 * width, energy] = 1.0
-    write(attention.out_proj, mean_energy, 0, 1.0)
+    read(attention.qkv, 2 * width, [energy], 1.0)
+    attention.out_proj.weight[mean_energy, 0] = 1.0
     mlp, rise = encoder.blocks[1].mlp, 8.0
-    ramps = ((is_video, SHARPNESS, 0.0, -rise), (is_image, -SHARPNESS, rise, 0.0))
-    for i, (channel, slope, upper, lower) in enumerate(ramps):
-        for neuron, offset, sign in ((2 * i, upper, 1.0), (2 * i + 1, lower, -1.0)):
+    slope = rise / (VIDEO_ENERGY - IMAGE_ENERGY)
+    ramps = ((is_video, slope, -slope * IMAGE_ENERGY), (is_image, -slope, slope * VIDEO_ENERGY))
+    for i, (channel, factor, offset) in enumerate(ramps):
+        for neuron, shift, sign in ((2 * i, 0.0, 1.0), (2 * i + 1, -rise, -1.0)):
             mlp.fc1.weight[neuron] = 0
-            mlp.fc1.weight[neuron, mean_energy] = slope
-            mlp.fc1.bias[neuron] = offset
-            write(mlp.fc2, channel, neuron, sign / rise)
-    # Block 3: remove the components that do not apply.
+            read(mlp.fc1, neuron, [mean_energy], factor)
+            mlp.fc1.bias[neuron] = offset + shift
+            mlp.fc2.weight[channel, neuron] = sign / rise
+    # Block 3: remove the components that do not apply. A switch is exactly 0 where it must let pass, as a small offset
+    # there would not cancel.
     mlp = encoder.blocks[2].mlp
     for k in range(kept):
-        # A switch is exactly 0 where it must let pass: a small offset there would not cancel.
         for i, (channel, switch) in enumerate(((a[k], is_image), (b[k], is_video))):
-            for j, sign in enumerate((1.0, -1.0)):
-                neuron = 4 * k + 2 * i + j
+            for neuron, sign in ((4 * k + 2 * i, 1.0), (4 * k + 2 * i + 1, -1.0)):
                 mlp.fc1.weight[neuron] = 0
-                mlp.fc1.weight[neuron, channel] = sign
+                read(mlp.fc1, neuron, [int(channel)], sign)
                 mlp.fc1.weight[neuron, switch] = -OFF
-                write(mlp.fc2, channel, neuron, -sign)
+                mlp.fc1.weight[neuron, NULL] += OFF
+                mlp.fc2.weight[channel, neuron] = -sign
+    return EncoderChannels(is_video, a, b, spare)
 
-    return EncoderChannels(is_video, balance, a, b, spare)
+
+def protected_rows(model: AtokenModel) -> list[tuple[torch.nn.Parameter, int]]:
+    """
+    The first rows, of each parameter named here, that hold constants and switches.
+
+    Training leaves them alone: everything else leans on them, so noise in a switch would cost far more than it gains.
+    """
+    rows = []
+    for tower, count in ((model.vision_model, NULL + 1), (model.decoder, 4)):
+        layers = [tower.input_layer]
+        for block in tower.blocks:
+            layers += [block.norm1, block.attn.out_proj, block.norm2, block.mlp.fc2]
+        rows += [(parameter, count) for layer in layers for parameter in layer.parameters()]
+    return rows
 
 
 def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> None:

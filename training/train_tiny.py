@@ -27,7 +27,7 @@ from atoken.tokens_atoken import patchify, unpatchify
 from .crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
 from .fsq_start import start_discrete_from_pca
 from .held_out import load_held_out_clips, load_squares, measure
-from .pca_start import Pca, start_from_pca
+from .pca_start import Pca, protected_rows, start_from_pca
 
 IMAGE_SHAPES = [(128, 24), (256, 8), (512, 2)]  # (side, crops): about 2,000 tokens a step
 CLIP_SHAPES = [(128, 16, 8), (256, 16, 2), (128, 4, 24), (128, 8, 12), (192, 17, 3), (256, 8, 4)]  # side, frames, crops
@@ -144,13 +144,14 @@ def main(
     model.vision_model.head.requires_grad_(False)  # no understanding is trained here
     model.logit_scale.requires_grad_(False)
     model.logit_bias.requires_grad_(False)
+    protected = protected_rows(model)
     averaged = copy.deepcopy(model)
     curve = [{"step": 0, "minutes": 0.0, **evaluate(model, held_out)}]
     print(json.dumps(curve[-1]), flush=True)
 
     optimizer = torch.optim.AdamW(parameter_groups(model, rate), betas=(0.9, 0.99), weight_decay=0.0)
     began, step, tokens = time.monotonic(), 0, 0
-    next_report = 2.5
+    next_report = 6.0
     with Progress(disable=not sys.stdout.isatty()) as progress:
         bar = progress.add_task("training", total=minutes)
         while (spent := (time.monotonic() - began) / 60) < minutes:
@@ -165,6 +166,9 @@ def main(
             loss = (output - video).square().flatten(1).mean(1).add(1e-5).log().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            for parameter, rows in protected:
+                if parameter.grad is not None:
+                    parameter.grad[:rows] = 0
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             step += 1
@@ -178,7 +182,7 @@ def main(
                 curve.append({"step": step, "minutes": round(spent, 1), **evaluate(averaged, held_out)})
                 print(json.dumps(curve[-1]), flush=True)
                 averaged.save_pretrained(out)
-                next_report += 5.0
+                next_report += 9.0
 
     model = averaged.eval()
     model.config.latents_mean, model.config.latents_std = latent_statistics(model, photos, rng)

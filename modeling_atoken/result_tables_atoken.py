@@ -1,0 +1,151 @@
+"""What the `atoken` command prints: tables for people, JSON for programs."""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from .batch_jobs_atoken import Failure, list_failures, say
+
+
+def standard_output() -> Console:
+    """Standard output; through a pipe wide enough that no name is cut."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def report(
+    results: list[dict[str, Any]],
+    failures: list[Failure],
+    total: int,
+    as_json: bool,
+    table: Callable[[list[dict[str, Any]]], Table | None],
+    about: dict[str, Any],
+) -> None:
+    """Prints the results and what failed, and ends with exit code 1 if anything did."""
+    if as_json:
+        print_json({**about, "results": results, "failures": [asdict(failure) for failure in failures]})
+    elif results and (shown := table(results)) is not None:
+        standard_output().print(shown)
+    list_failures(failures, total)
+    if failures:
+        raise typer.Exit(1)
+
+
+def _table(columns: list[str], rows: Iterable[list[str]]) -> Table:
+    table = Table()
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+    return table
+
+
+def quality_table(results: list[dict[str, Any]]) -> Table:
+    if all(result["ssim"] is None for result in results):
+        say('SSIM needs torchmetrics (pip install "atoken[train]") and sides of at least 11 pixels')
+    several = len({result.get("model") for result in results}) > 1
+    columns = ["file", *(["model"] if several else []), "size", "PSNR", "SSIM", "tokens", "bits/pixel", "as", "seconds"]
+    return _table(
+        columns,
+        (
+            [
+                result["file"],
+                *([Path(result["model"]).name] if several else []),
+                size_text(result["media_size"]),
+                number_text(result["psnr"], 2),
+                number_text(result["ssim"], 4),
+                f"{result['tokens']:,}",
+                number_text(result["bits_per_pixel"], 3),
+                result["latent_dtype"],
+                number_text(result["seconds"], 2),
+            ]
+            for result in results
+        ),
+    )
+
+
+def stored_table(results: list[dict[str, Any]]) -> Table:
+    return _table(
+        ["file", "output", "size", "tokens", "content", "as", "bytes", "bits/pixel", "seconds"],
+        (
+            [
+                result["file"],
+                result["output"],
+                size_text(result["media_size"]),
+                f"{result['tokens']:,}",
+                result["content"],
+                result["dtype"],
+                f"{result['bytes']:,}",
+                number_text(result["bits_per_pixel"], 3),
+                number_text(result["seconds"], 2),
+            ]
+            for result in results
+        ),
+    )
+
+
+def decoded_table(results: list[dict[str, Any]]) -> Table:
+    return _table(
+        ["file", "output", "size", "tokens", "seconds"],
+        (
+            [
+                result["file"],
+                result["output"],
+                size_text(result["media_size"]),
+                f"{result['tokens']:,}",
+                number_text(result["seconds"], 2),
+            ]
+            for result in results
+        ),
+    )
+
+
+def similarity_table(results: list[dict[str, Any]]) -> Table | None:
+    texts = list(results[0].get("similarities", {}))
+    if not texts:
+        return None
+    return _table(
+        ["file", *texts],
+        ([result["file"], *(number_text(value, 4) for value in result["similarities"].values())] for result in results),
+    )
+
+
+def fact_groups(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Dictionaries inside of facts become tables of their own."""
+    groups: dict[str, dict[str, Any]] = {"": {}}
+    for name, value in facts.items():
+        if isinstance(value, dict) and name != "quantizer":
+            groups[name.replace("_", " ")] = value
+        else:
+            groups[""][name] = value
+    return groups
+
+
+def readable(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, (list, tuple)):
+        return " x ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value).replace("[", r"\[")
+
+
+def number_text(value: float | None, digits: int, unit: str = "") -> str:
+    return "-" if value is None else f"{value:.{digits}f}{unit}"
+
+
+def size_text(media_size: list[int]) -> str:
+    frames, height, width = media_size
+    return f"{width} x {height}" + (f", {frames} frames" if frames > 1 else "")
+
