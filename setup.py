@@ -28,7 +28,7 @@ setup(
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",
-        "transformers>=5.17",
+        "transformers>=5.23",
         "huggingface_hub>=1.0",
         "safetensors>=0.4.5",
         "numpy>=1.26",

@@ -7,14 +7,8 @@ not grow with the length of a video.
 
 import functools
 import itertools
-import json
 import math
-import re
-import shutil
 import sys
-import time
-import uuid
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -23,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from .batch_jobs_atoken import (
     EXPECTED_ERRORS,
     Failure,
     Job,
+    NewFolder,
     UsageError,
     assign_outputs,
     check_output_folder,
@@ -40,6 +34,17 @@ from .batch_jobs_atoken import (
     run_jobs,
     say,
 )
+from .result_tables_atoken import (
+    decoded_table,
+    fact_groups,
+    print_json,
+    quality_table,
+    readable,
+    report,
+    similarity_table,
+    standard_output,
+    stored_table,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,9 +54,8 @@ if TYPE_CHECKING:
     from .modeling_atoken import AtokenModel
     from .processing import AtokenProcessor
 
-# The embedded checkpoints of a source tree; `--model` also takes the name of one of them.
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-EXAMPLE_MEDIA = CHECKPOINTS.parent / "examples" / "media"
+# Both come with a source tree: the media, and the checkpoints that these names stand for.
+EXAMPLE_MEDIA = Path(__file__).resolve().parent.parent / "examples" / "media"
 DEFAULT_MODEL, DISCRETE_MODEL = "atoken-tiny", "atoken-tiny-d"
 
 IMAGE_SUFFIXES = frozenset(
@@ -63,7 +67,7 @@ ANIMATED_SUFFIXES = frozenset({".apng", ".gif", ".png", ".webp"})
 LATENTS_SUFFIX = ".safetensors"
 OUTPUT_SUFFIXES = {"image": ".png", "video": ".mp4"}
 
-LATENT_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
+PAGE_NOTE = "PSNR and SSIM are of 8-bit RGB; bits per pixel count all that is stored, latents (bfloat16) or codes."
 RESEARCH_ONLY = "Converted official weights are for research only: their licence stays the authors'."
 
 app = typer.Typer(
@@ -166,7 +170,7 @@ def reconstruct(
         results = run_jobs(
             jobs, failures, lambda job: _reconstruct(loaded, job, latent_dtype.value, fps), "reconstructing"
         )
-    _report(results, failures, total, as_json, _quality_table, _about(loaded))
+    report(results, failures, total, as_json, quality_table, _about(loaded))
 
 
 @_command
@@ -200,7 +204,7 @@ def encode(
             raise UsageError(f"--codes needs a discrete model, but {loaded.name} has no quantizer; use --latents")
         content = "codes" if codes or (codes is None and loaded.discrete) else "latents"
         results = run_jobs(jobs, failures, lambda job: _encode(loaded, job, content, latent_dtype.value), "encoding")
-    _report(results, failures, total, as_json, _stored_table, _about(loaded))
+    report(results, failures, total, as_json, stored_table, _about(loaded))
 
 
 @_command
@@ -249,7 +253,7 @@ def decode(
         return _decode(given or last[name], job, fps)
 
     results = run_jobs(jobs, failures, work, "decoding") if jobs else []
-    _report(results, failures, total, as_json, _decoded_table, _about(given))
+    report(results, failures, total, as_json, decoded_table, _about(given))
 
 
 @_command
@@ -304,9 +308,14 @@ def embed(
         results = run_jobs(jobs, failures, work, "embedding")
     about = _about(loaded)
     if results and output is not None:
-        _write_embeddings(output, results, vectors, text or [], texts, loaded.name)
+        import torch
+
+        from .latent_files_atoken import write_embeddings
+
+        with folder_of(output):
+            write_embeddings(output, torch.stack(vectors), texts, [result["file"] for result in results], text or [])
         about["output"] = str(output)
-    _report(results, failures, total, as_json, _similarity_table, about)
+    report(results, failures, total, as_json, similarity_table, about)
 
 
 @_command
@@ -329,15 +338,17 @@ def info(
             raise ValueError(f"{target}: {error}") from error
         facts = {"file": target, **asdict(header), "tokens": math.prod(header.grid), "shape": list(header.shape)}
     else:
-        facts = _describe_model(target or model)
+        from .model_folders_atoken import describe_model
+
+        facts = describe_model(target or model or DEFAULT_MODEL)
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
-    console = _stdout()
-    for title, group in _fact_groups(facts).items():
+    console = standard_output()
+    for title, group in fact_groups(facts).items():
         table = Table(title=title, show_header=False, title_justify="left")
         for name, value in group.items():
-            table.add_row(name.replace("_", " "), _readable(value))
+            table.add_row(name.replace("_", " "), readable(value))
         console.print(table)
 
 
@@ -373,17 +384,19 @@ def convert(
     """Convert an official AToken file to a folder that `--model` and `from_pretrained` take."""
     out = out.absolute()
     check_output_folder(out)
+    from .model_folders_atoken import is_model_folder, quieten_libraries
+
     replaced = out.is_dir() and any(out.iterdir())
     if replaced and not overwrite:
         raise ValueError(f"OUT: {out} exists and is not empty; use --overwrite to replace it")
-    if replaced and not _is_model_folder(out):
+    if replaced and not is_model_folder(out):
         raise ValueError(f"OUT: {out} is no AToken model folder, so it is not replaced; remove it or give another")
     import torch
 
     from .conversion_atoken import convert_original_checkpoint
     from .processing import AtokenProcessor
 
-    _quieten_libraries()
+    quieten_libraries()
     converted = convert_original_checkpoint(
         file,
         quantizer=quantizer.value if quantizer else None,
@@ -393,16 +406,16 @@ def convert(
     if dtype is not None:
         converted = converted.to(getattr(torch, dtype.value))
     processor = AtokenProcessor(tokenizer=_tokenizer_of(text_tower) if text_tower else None)
-    with folder_of(out), _NewFolder(out) as folder:
+    with folder_of(out), NewFolder(out) as folder:
         converted.save_pretrained(folder)
         processor.save_pretrained(folder)
     say(RESEARCH_ONLY)
     parameters = sum(parameter.numel() for parameter in converted.parameters())
     facts = {"file": str(file), "output": str(out), "parameters": parameters, "note": RESEARCH_ONLY}
     if as_json:
-        _print_json(facts)
+        print_json(facts)
     else:
-        _stdout().print(f"{file} -> {out} ({_readable(parameters)} parameters)", markup=False, highlight=False)
+        standard_output().print(f"{file} -> {out} ({readable(parameters)} parameters)", markup=False, highlight=False)
 
 
 @_command
@@ -426,7 +439,7 @@ def demo(
     as_json: AsJson = False,
 ):
     """Reconstruct photos and a clip with both kinds of tokens: a table, and a page to look at, index.html."""
-    from .comparison_page_atoken import GENERATOR
+    from .comparison_page_atoken import GENERATOR, write_page
 
     output, media = output.absolute(), media or EXAMPLE_MEDIA
     check_output_folder(output)
@@ -435,10 +448,8 @@ def demo(
         earlier = page.is_file() and GENERATOR in page.read_text(encoding="utf-8", errors="replace")
         if not earlier and not overwrite:
             raise ValueError(f"--output: {output} holds other files; use --overwrite to replace it")
-        if any(path in (output, *output.parents) for path in (Path.cwd(), media.resolve(), CHECKPOINTS.parent)):
-            raise UsageError(
-                f"--output: {output} lies around what the demo reads or where it runs; give another folder"
-            )
+        if any(output in (path, *path.parents) for path in (Path.cwd(), media.resolve())):
+            raise UsageError(f"--output: {output} holds the media or the current folder; give another one")
     jobs, failures = _find_media([str(media)])
     total = len(jobs) + len(failures)
     results: list[dict[str, Any]] = []
@@ -446,15 +457,18 @@ def demo(
         loaded = [load_tokenizer(name, device, dtype) for name in models or [DEFAULT_MODEL, DISCRETE_MODEL]]
         with ExitStack() as stack:
             stack.enter_context(folder_of(output))
-            folder = stack.enter_context(_NewFolder(output))
+            folder = stack.enter_context(NewFolder(output))
             rows = run_jobs(jobs, failures, lambda job: _demo_row(loaded, job, folder, media), "reconstructing")
             if not rows:
                 list_failures(failures, total)
                 raise ValueError(f"--media: no file of {media} could be reconstructed")
-            _write_page(folder, rows, media, loaded)
+            introduction = "Media encoded to tokens and decoded again, at their native size. " + PAGE_NOTE
+            if media == EXAMPLE_MEDIA:
+                introduction = "Photos and a clip that no model here was trained on. " + introduction
+            write_page(folder, rows, media / "LICENSES.md", introduction)
         results = [result for row in rows for result in row["results"]]
         say(f"the page: {page}")
-    _report(results, failures, total, as_json, _quality_table, {"page": str(page) if results else None})
+    report(results, failures, total, as_json, quality_table, {"page": str(page) if results else None})
 
 
 def main() -> None:
@@ -463,7 +477,6 @@ def main() -> None:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
-
 
 
 @dataclass
@@ -487,12 +500,6 @@ class Tokenizer:
     def discrete(self) -> bool:
         return self.model.quantizer is not None
 
-    def bits_per_token(self, content: str, latent_dtype: str) -> float:
-        if content == "codes":
-            quantizer = self.model.config.quantizer_config
-            return quantizer.num_codebooks * math.log2(quantizer.codebook_size)
-        return self.model.config.latent_channels * LATENT_BITS[latent_dtype]
-
 
 def load_tokenizer(name: str | None, device: Device, dtype: Dtype) -> Tokenizer:
     """
@@ -502,38 +509,21 @@ def load_tokenizer(name: str | None, device: Device, dtype: Dtype) -> Tokenizer:
         UsageError: if the device is not there.
         FileNotFoundError, ValueError: if there is no such model, or it is incomplete or damaged.
     """
-    folder, label = find_model(name)
-    _check_model_folder(folder)
     import torch
 
-    from .latent_files_atoken import decoder_fingerprint
-    from .modeling_atoken import AtokenModel
+    from .model_folders_atoken import find_model, load_model
     from .processing import AtokenProcessor
 
     if device is Device.cuda and not torch.cuda.is_available():
         raise UsageError("--device: cuda was asked for, but torch sees no CUDA device; use cpu or auto")
     target = "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"
-    _quieten_libraries()
-    # In the dtype of the files first, for a fingerprint that does not depend on --dtype.
-    model, report = AtokenModel.from_pretrained(
-        folder, dtype="auto", output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True
-    )
-    for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
-        if report[problem]:
-            raise ValueError(
-                f"--model: the weights in {folder} do not fit its config.json, {problem.replace('_', ' ')}: "
-                f"{', '.join(sorted(map(str, report[problem]))[:3])}"
-            )
+    folder, label = find_model(name or DEFAULT_MODEL)
+    model, fingerprint = load_model(folder, target, dtype.value)
     has_processor = any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
     processor = AtokenProcessor.from_pretrained(folder) if has_processor else AtokenProcessor()
-    patch = tuple(model.config.vision_config.patch_size)
-    if tuple(processor.image_processor.patch_size) != patch:
-        raise ValueError(
-            f"--model: the processor in {folder} makes patches of {tuple(processor.image_processor.patch_size)}, the "
-            f"model takes {patch}"
-        )
-    fingerprint = decoder_fingerprint(model)
-    model = model.to(target, getattr(torch, dtype.value)).eval()
+    given, patch = tuple(processor.image_processor.patch_size), tuple(model.config.vision_config.patch_size)
+    if given != patch:
+        raise ValueError(f"--model: the processor in {folder} makes patches of {given}, the model takes {patch}")
     return Tokenizer(model, processor, label, fingerprint)
 
 
@@ -546,9 +536,6 @@ def _tokenizer_of(source: str) -> Any:
     except EXPECTED_ERRORS:
         say(f"{source} has no tokenizer: the model will take token ids, but no texts")
         return None
-
-
-# ------------------------------------------------------------------------------------------------------ media, streamed
 
 
 def _find_media(inputs: list[str]) -> tuple[list[Job], list[Failure]]:
@@ -583,11 +570,11 @@ class MediaStream:
     """
 
     def __init__(self, loaded: Tokenizer, path: Path, kind: str):
-        self.processor, self.kind = loaded.processor, kind
+        self.loaded, self.kind = loaded, kind
         self.patch = loaded.model.vision_model.patch_size
         self.fps, self.size, self.frames = None, (0, 0), 0
         if kind == "image":
-            self.batches = (self.processor(images=[str(path)]) for _ in range(1))
+            self.batches = (loaded.processor(images=[str(path)]) for _ in range(1))
         else:
             from .processing.media_reading_atoken import iter_video
 
@@ -599,7 +586,7 @@ class MediaStream:
         import numpy as np
 
         options = {"do_sample_frames": False, "input_data_format": "channels_last"}
-        return self.processor(videos=[np.stack(frames)], videos_kwargs=options)
+        return self.loaded.processor(videos=[np.stack(frames)], videos_kwargs=options)
 
     def __iter__(self) -> Iterator["torch.Tensor"]:
         from .processing.packing_atoken import unpack_media
@@ -611,6 +598,9 @@ class MediaStream:
             padded = [-(-side // patch) * patch for side, patch in zip(size, self.patch[1:], strict=True)]
             batch["media_sizes"][0, 1:] = batch["media_sizes"].new_tensor(padded)
             yield unpack_media(**batch, patch_size=self.patch)[0]
+
+    def to_pixels(self, frames: "torch.Tensor") -> "np.ndarray":
+        return _to_pixels(self.loaded, self.kind, frames, self.size)
 
     @property
     def media_size(self) -> tuple[int, int, int]:
@@ -627,93 +617,13 @@ def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield chunk
 
 
-def _to_pixels(processor: "AtokenProcessor", kind: str, frames: "torch.Tensor", size: tuple[int, int]) -> "np.ndarray":
+def _to_pixels(loaded: Tokenizer, kind: str, frames: "torch.Tensor", size: tuple[int, int]) -> "np.ndarray":
     """(t, 3, H, W) about [-1, 1] -> (t, height, width, 3) uint8. Raises ValueError for NaN."""
     from .processing.image_processing_atoken import output_statistics
     from .processing.packing_atoken import media_to_output
 
-    part = processor.image_processor if kind == "image" else processor.video_processor
-    return media_to_output(frames[:, :, : size[0], : size[1]], "np", *output_statistics(part))
-
-
-class Stopwatch:
-    """Adds up the time that passes inside an iterator."""
-
-    def __init__(self):
-        self.seconds = 0.0
-
-    def time(self, items: Iterable[Any]) -> Iterator[Any]:
-        iterator = iter(items)
-        while True:
-            start = time.perf_counter()
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-            finally:
-                self.seconds += time.perf_counter() - start
-            yield item
-
-
-class RoundTrip:
-    """
-    Iterates over (original, reconstruction), each (t, height, width, 3) uint8, as if written by `encode` and read again.
-
-    Attributes:
-        stream: the original.
-        quality: PSNR and SSIM so far.
-    """
-
-    def __init__(self, loaded: Tokenizer, job: Job, latent_dtype: str):
-        import torch
-
-        from .quality_atoken import Quality
-
-        self.loaded, self.kind, self.latent_dtype = loaded, job.kind, latent_dtype
-        self.stored_dtype = None if loaded.discrete else getattr(torch, latent_dtype)
-        self.stream, self.quality = MediaStream(loaded, job.path, job.kind), Quality()
-        self.reading, self.everything = Stopwatch(), Stopwatch()
-        self.waiting: list[np.ndarray] = []
-
-    def __iter__(self) -> Iterator[tuple["np.ndarray", "np.ndarray"]]:
-        import numpy as np
-
-        model, processor = self.loaded.model, self.loaded.processor
-        latents = (
-            piece if self.stored_dtype is None else piece.to(self.stored_dtype)
-            for piece in model.encode_stream(self.reading.time(self._originals()))
-        )
-        # On the CPU inside of the stopwatch: a GPU works on after a call returns.
-        decoded = (piece.float().cpu() for piece in model.decode_stream(latents))
-        for piece in self.everything.time(decoded):
-            reconstruction = _to_pixels(processor, self.kind, piece, self.stream.size)
-            original = np.concatenate(self.waiting)
-            # The last piece ends with the frames that filled up the last patch.
-            count = min(len(original), len(reconstruction))
-            self.waiting = [original[count:]]
-            self.quality.add(original[:count], reconstruction[:count])
-            yield original[:count], reconstruction[:count]
-
-    def _originals(self) -> Iterator["torch.Tensor"]:
-        for piece in self.stream:
-            self.waiting.append(_to_pixels(self.loaded.processor, self.kind, piece, self.stream.size))
-            yield piece
-
-    def facts(self) -> dict[str, Any]:
-        """The numbers of a table's row, after the iteration has ended."""
-        content = "codes" if self.loaded.discrete else "latents"
-        bits = self.stream.tokens * self.loaded.bits_per_token(content, self.latent_dtype)
-        return {
-            "kind": self.kind,
-            "media_size": list(self.stream.media_size),
-            "fps": self.stream.fps,
-            "tokens": self.stream.tokens,
-            "bits_per_pixel": bits / math.prod(self.stream.media_size),
-            "latent_dtype": "codes" if self.loaded.discrete else self.latent_dtype,
-            "psnr": self.quality.psnr,
-            "ssim": self.quality.ssim,
-            "seconds": self.everything.seconds - self.reading.seconds,
-        }
+    processor = loaded.processor.image_processor if kind == "image" else loaded.processor.video_processor
+    return media_to_output(frames[:, :, : size[0], : size[1]], "np", *output_statistics(processor))
 
 
 def _write_media(target: Path, kind: str, pieces: Iterable["np.ndarray"], stated_fps: float | None, fps: float | None):
@@ -731,7 +641,11 @@ def _write_media(target: Path, kind: str, pieces: Iterable["np.ndarray"], stated
 
 
 def _reconstruct(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float | None) -> dict[str, Any]:
-    trip = RoundTrip(loaded, job, latent_dtype)
+    import torch
+
+    from .round_trip_atoken import RoundTrip
+
+    trip = RoundTrip(loaded.model, MediaStream(loaded, job.path, job.kind), getattr(torch, latent_dtype))
     _write_media(job.target, job.kind, (pair[1] for pair in trip), trip.stream.fps, fps)
     return {"file": str(job.path), "output": str(job.target), **trip.facts()}
 
@@ -739,8 +653,17 @@ def _reconstruct(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float | No
 def _encode(loaded: Tokenizer, job: Job, content: str, latent_dtype: str) -> dict[str, Any]:
     import torch
 
-    from .latent_files_atoken import LatentHeader, LatentWriter, atomic_file, quantizer_sizes, storage_dtype
+    from .latent_files_atoken import (
+        LatentHeader,
+        LatentWriter,
+        atomic_file,
+        bits_per_token,
+        quantizer_sizes,
+        storage_dtype,
+    )
+    from .round_trip_atoken import Stopwatch
 
+    stored_as = getattr(torch, latent_dtype)
     model, watch, reading = loaded.model, Stopwatch(), Stopwatch()
     stream = MediaStream(loaded, job.path, job.kind)
     header = LatentHeader(
@@ -750,7 +673,7 @@ def _encode(loaded: Tokenizer, job: Job, content: str, latent_dtype: str) -> dic
         latent_channels=model.config.latent_channels,
         quantizer=quantizer_sizes(model),
         content=content,
-        dtype=storage_dtype(model, content, getattr(torch, latent_dtype)),
+        dtype=storage_dtype(model, content, stored_as),
         model=loaded.name,
         model_type=model.config.model_type,
         fingerprint=loaded.fingerprint,
@@ -763,6 +686,7 @@ def _encode(loaded: Tokenizer, job: Job, content: str, latent_dtype: str) -> dic
                 raise ValueError("the latents are not finite; use --dtype float32 or bfloat16")
             writer.append(model.quantizer.to_codes(piece) if content == "codes" else piece)
         header.media_size = stream.media_size
+    bits = stream.tokens * bits_per_token(model.config, content, stored_as)
     return {
         "file": str(job.path),
         "output": str(job.target),
@@ -773,13 +697,14 @@ def _encode(loaded: Tokenizer, job: Job, content: str, latent_dtype: str) -> dic
         "fps": stream.fps,
         "tokens": stream.tokens,
         "bytes": job.target.stat().st_size,
-        "bits_per_pixel": writer.bytes * 8 / math.prod(stream.media_size),
+        "bits_per_pixel": bits / math.prod(stream.media_size),
         "seconds": watch.seconds - reading.seconds,
     }
 
 
 def _decode(loaded: Tokenizer, job: Job, fps: float | None) -> dict[str, Any]:
-    from .latent_files_atoken import iter_latents
+    from .latent_files_atoken import iter_latents, quantizer_sizes
+    from .round_trip_atoken import Stopwatch
 
     header: LatentHeader = job.header
     if loaded.fingerprint != header.fingerprint:
@@ -788,11 +713,18 @@ def _decode(loaded: Tokenizer, job: Job, fps: float | None) -> dict[str, Any]:
             f"{loaded.name!r} (fingerprint {loaded.fingerprint})"
         )
     model, watch = loaded.model, Stopwatch()
+    for name, value in (
+        ("patch_size", tuple(model.vision_model.patch_size)),
+        ("latent_channels", model.config.latent_channels),
+        ("quantizer", quantizer_sizes(model)),
+    ):
+        if getattr(header, name) != value:
+            raise ValueError(f"{name} is {getattr(header, name)} in the file and {value} in the model; it is damaged")
     pieces: Iterable[torch.Tensor] = iter_latents(job.path, header)
     if header.content == "codes":
         pieces = map(model.quantizer.from_codes, pieces)
     decoded = (piece.float().cpu() for piece in model.decode_stream(pieces, num_frames=header.media_size[0]))
-    frames = (_to_pixels(loaded.processor, header.kind, piece, header.media_size[1:]) for piece in watch.time(decoded))
+    frames = (_to_pixels(loaded, header.kind, piece, header.media_size[1:]) for piece in watch.time(decoded))
     _write_media(job.target, header.kind, frames, header.fps, fps)
     return {
         "file": str(job.path),
@@ -838,34 +770,16 @@ def _embed_texts(loaded: Tokenizer, texts: list[str]) -> "torch.Tensor":
     return torch.nn.functional.normalize(features.pooler_output.float().cpu(), dim=-1)
 
 
-def _write_embeddings(
-    output: Path,
-    results: list[dict[str, Any]],
-    vectors: list["torch.Tensor"],
-    texts: list[str],
-    text_vectors: "torch.Tensor | None",
-    model: str,
-) -> None:
-    import torch
-    from safetensors.torch import save_file
-
-    from .latent_files_atoken import atomic_file
-
-    tensors = {"embeddings": torch.stack(vectors)}
-    if text_vectors is not None:
-        tensors["text_embeddings"] = text_vectors
-        tensors["similarities"] = tensors["embeddings"] @ text_vectors.T
-    files = json.dumps([result["file"] for result in results])
-    metadata = {"format": "atoken-embeddings", "version": "1", "files": files, "texts": json.dumps(texts)}
-    with folder_of(output), atomic_file(output) as temporary:
-        save_file(tensors, temporary, metadata={**metadata, "model": model})
-
-
 def _demo_row(loaded: list[Tokenizer], job: Job, folder: Path, media: Path) -> dict[str, Any]:
     """Writes an original and its reconstructions into `folder`; what the table and the page say about them."""
+    import torch
+
+    from .round_trip_atoken import RoundTrip
+
     shown, results, originals = [], [], []
     for tokenizer in loaded:
-        trip, originals, frames = RoundTrip(tokenizer, job, "bfloat16"), [], []
+        trip = RoundTrip(tokenizer.model, MediaStream(tokenizer, job.path, job.kind), torch.bfloat16)
+        originals, frames = [], []
         for original, reconstruction in trip:
             originals.extend(original)
             frames.extend(reconstruction)

@@ -2,8 +2,12 @@
 
 import html
 import re
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from .result_tables_atoken import number_text, size_text
 
 # A page with this line may be replaced by the next one.
 GENERATOR = '<meta name="generator" content="atoken demo">'
@@ -170,43 +174,45 @@ for (const row of document.querySelectorAll(".row")) {
 """
 
 
-def _write_page(folder: Path, rows: list[dict[str, Any]], media: Path, loaded: list[Tokenizer]) -> None:
-    from .comparison_page_atoken import Picture, Row, read_credits, render_page
+def write_page(folder: Path, rows: list[dict[str, Any]], licences: Path, introduction: str) -> None:
+    """
+    Writes `index.html`.
 
-    credits = read_credits(media / "LICENSES.md")
-    entries = []
+    Args:
+        folder: where the pictures are.
+        rows: each with `name`, `pictures` (file name and poster or None: the original's, then every model's) and
+            `results` (the numbers, one dictionary per model).
+        licences: see `read_credits`; copied beside the page if it exists.
+        introduction: plain text.
+    """
+    credits, entries = read_credits(licences), []
     for row in rows:
-        titles = ["original"]
+        titles: list[str] = ["original"]
         facts: list[list[tuple[str, str]]] = [[]]
-        for tokenizer, result in zip(loaded, row["results"], strict=True):
-            tokens = "discrete codes" if tokenizer.discrete else "continuous latents"
-            titles.append(f"{Path(tokenizer.name).name} ({tokens})")
+        for result in row["results"]:
+            kind = "discrete codes" if result["latent_dtype"] == "codes" else "continuous latents"
+            titles.append(f"{Path(result['model']).name} ({kind})")
             facts.append(_picture_facts(result))
         pictures = [
             Picture(title, file, poster, numbers)
             for title, (file, poster), numbers in zip(titles, row["pictures"], facts, strict=True)
         ]
-        entries.append(
-            Row(row["name"], _size_text(row["results"][0]["media_size"]), pictures, credits.get(row["name"], ""))
-        )
+        size = size_text(row["results"][0]["media_size"])
+        entries.append(Row(row["name"], size, pictures, credits.get(row["name"], "")))
     footer = ""
     if credits:
-        shutil.copyfile(media / "LICENSES.md", folder / "LICENSES.md")
-        footer = '<p>Where the media come from, and their licences: <a href="LICENSES.md">LICENSES.md</a>.</p>'
-    introduction = (
-        "Photos and a clip that the models have never seen, encoded to tokens and decoded again at their native size. "
-        "PSNR and SSIM are of 8-bit RGB; bits per pixel count all stored latents (bfloat16) or codes."
-    )
-    (folder / "index.html").write_text(
-        render_page("AToken reconstructions", introduction, entries, footer), encoding="utf-8"
-    )
+        shutil.copyfile(licences, folder / licences.name)
+        name = html.escape(licences.name)
+        footer = f'<p>Where the media come from, and their licences: <a href="{name}">{name}</a>.</p>'
+    page = render_page("AToken reconstructions", introduction, entries, footer)
+    (folder / "index.html").write_text(page, encoding="utf-8")
 
 
 def _picture_facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     return [
-        ("PSNR", _number(result["psnr"], 2, " dB")),
-        ("SSIM", _number(result["ssim"], 3)),
+        ("PSNR", number_text(result["psnr"], 2, " dB")),
+        ("SSIM", number_text(result["ssim"], 3)),
         ("tokens", f"{result['tokens']:,}"),
-        ("bits / pixel", _number(result["bits_per_pixel"], 3)),
-        ("seconds", _number(result["seconds"], 2)),
+        ("bits / pixel", number_text(result["bits_per_pixel"], 3)),
+        ("seconds", number_text(result["seconds"], 2)),
     ]

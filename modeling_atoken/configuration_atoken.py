@@ -9,6 +9,7 @@ from pathlib import Path
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, Siglip2TextConfig
 from transformers.activations import ACT2FN
+from transformers.configuration_utils import SubConfigSpec
 
 
 class AtokenTransformerConfig(PreTrainedConfig):
@@ -198,8 +199,8 @@ class AtokenConfig(PreTrainedConfig):
     sub_configs_defaults = {
         "vision_config": AtokenVisionConfig,
         "decoder_config": AtokenDecoderConfig,
-        "quantizer_config": AtokenQuantizerConfig,
-        "text_config": Siglip2TextConfig,
+        "quantizer_config": SubConfigSpec(config_class=AtokenQuantizerConfig, optional=True),
+        "text_config": SubConfigSpec(config_class=Siglip2TextConfig, optional=True),
     }
 
     vision_config: dict | PreTrainedConfig | None = None
@@ -212,15 +213,6 @@ class AtokenConfig(PreTrainedConfig):
     latents_mean: list[float] | None = None
     latents_std: list[float] | None = None
     initializer_range: float = 0.02
-
-    def __post_init__(self, **kwargs):
-        # Absent means "none" for these two, while an absent encoder or decoder means the default one.
-        no_quantizer, no_text = self.quantizer_config is None, self.text_config is None
-        super().__post_init__(**kwargs)
-        if no_quantizer:
-            self.quantizer_config = None
-        if no_text:
-            self.text_config = None
 
     def validate_parts(self):
         vision, decoder, quantizer = self.vision_config, self.decoder_config, self.quantizer_config

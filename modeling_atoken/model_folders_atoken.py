@@ -15,32 +15,29 @@ from .modeling_atoken import AtokenModel
 
 # The embedded checkpoints of a source tree; `--model` also takes the name of one of them.
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
-EXAMPLE_MEDIA = CHECKPOINTS.parent / "examples" / "media"
-DEFAULT_MODEL, DISCRETE_MODEL = "atoken-tiny", "atoken-tiny-d"
 
 
-def find_model(name: str | None) -> tuple[Path, str]:
+def find_model(name: str) -> tuple[Path, str]:
     """
     The folder of a model, and the name that leads to it again.
 
     Args:
-        name: a folder, an embedded checkpoint's name, a Hub name, or None for the embedded default.
+        name: a folder, an embedded checkpoint's name, or a Hub name.
 
     Raises:
         FileNotFoundError: if there is no such model.
     """
-    given = name or DEFAULT_MODEL
-    embedded = CHECKPOINTS / given
-    if name is not None and Path(name).is_dir():
+    if name and Path(name).is_dir():
         folder = Path(name).resolve()
-    elif "/" not in given and embedded.is_dir():
-        folder = embedded
-    elif name is None:
-        raise FileNotFoundError(f"--model: there is no embedded checkpoint at {embedded}; say --model FOLDER")
+    elif name and "/" not in name and (CHECKPOINTS / name).is_dir():
+        folder = CHECKPOINTS / name
     elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) and not Path(name).exists():
         return _download(name), name
     else:
-        raise FileNotFoundError(f"--model: there is no folder, embedded checkpoint or Hub model {name!r}")
+        raise FileNotFoundError(
+            f"--model: {name!r} is no folder and no Hub name, and there is no embedded checkpoint of that name in "
+            f"{CHECKPOINTS}; say --model FOLDER"
+        )
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"--model: {folder} holds no config.json, so it is no model folder")
     return folder, folder.name if folder.parent == CHECKPOINTS else str(folder)
@@ -90,8 +87,6 @@ def quieten_libraries() -> None:
     logging.disable_progress_bar()
 
 
-
-
 def load_model(folder: Path, device: str, dtype: str) -> tuple[AtokenModel, str]:
     """
     The model of a folder in evaluation mode, and the fingerprint of its decoder.
@@ -115,7 +110,7 @@ def load_model(folder: Path, device: str, dtype: str) -> tuple[AtokenModel, str]
     return model.to(device, getattr(torch, dtype)).eval(), fingerprint
 
 
-def describe_model(name: str | None) -> dict[str, Any]:
+def describe_model(name: str) -> dict[str, Any]:
     """Sizes, parameters, tokens and files of a model, read from its configuration and the headers of its files."""
     folder, label = find_model(name)
     weights = weight_files(folder)
@@ -150,4 +145,3 @@ def describe_model(name: str | None) -> dict[str, Any]:
         "pooling_head": vision.vision_use_head,
         "files": {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()},
     }
-

@@ -32,6 +32,7 @@ from .quantization_atoken import AtokenQuantizer
 from .tokens_atoken import (
     TokenBatch,
     TokenLayout,
+    pack_grids,
     patchify,
     sample_index,
     temporal_windows,
@@ -467,6 +468,12 @@ class AtokenModel(AtokenPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.vision_model.input_layer
 
+    def set_attn_implementation(self, attn_implementation: str | dict, **kwargs) -> None:
+        if self.config.quantizer_config is not None and isinstance(attn_implementation, str):
+            # The quantizer attends to nothing; left behind, its configuration would set off a warning.
+            self.config.quantizer_config._attn_implementation = attn_implementation
+        super().set_attn_implementation(attn_implementation, **kwargs)
+
     def encode(
         self,
         pixel_values: torch.Tensor,
@@ -483,20 +490,20 @@ class AtokenModel(AtokenPreTrainedModel):
         Media to latents. The arguments are those of [`AtokenVisionModel.forward`]; dense input is packed, and `coords`
         and `cu_seqlens` of the result tell how.
         """
-        batch = self.vision_model.tokenize(pixel_values, coords, cu_seqlens)
-        coords, cu_seqlens = batch.packed()
-        options = {
-            "tile_frames": tile_frames,
-            "cache_frames": cache_frames,
-            "cache": cache,
-            "batch_tokens": batch_tokens,
-            "pool": pool,
-            "output_hidden_states": output_hidden_states,
-        }
-        if pixel_values.ndim == 2:
-            features = self.vision_model(pixel_values, coords, cu_seqlens, return_dict=True, **options)
-        else:
-            features = self.vision_model(pixel_values, return_dict=True, **options)
+        features = self.vision_model(
+            pixel_values,
+            coords,
+            cu_seqlens,
+            tile_frames=tile_frames,
+            cache_frames=cache_frames,
+            cache=cache,
+            batch_tokens=batch_tokens,
+            pool=pool,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+        )
+        if coords is None:
+            coords, cu_seqlens = pack_grids(pixel_values.shape[0], self._latent_grid(pixel_values), pixel_values.device)
         hidden = features.last_hidden_state.reshape(-1, self.config.vision_config.hidden_size)
         posterior = LatentDistribution(self.latent_proj(hidden))
         latents, codes = posterior.mode(), None
@@ -514,6 +521,12 @@ class AtokenModel(AtokenPreTrainedModel):
             cu_seqlens=cu_seqlens,
             hidden_states=tuple(state.flatten(0, -2) for state in states) if states is not None else None,
         )
+
+    def _latent_grid(self, pixel_values: torch.Tensor) -> tuple[int, int, int]:
+        """(t, h, w) of dense media (B, C, H, W) or (B, T, C, H, W)."""
+        frames, height, width = self.vision_model.patch_size
+        num_frames = pixel_values.shape[1] if pixel_values.ndim == 5 else 1
+        return -(-num_frames // frames), pixel_values.shape[-2] // height, pixel_values.shape[-1] // width
 
     def decode(
         self,
@@ -583,9 +596,7 @@ class AtokenModel(AtokenPreTrainedModel):
         cache = self.vision_model.new_cache(cache_frames)
         for clip in _regroup(frames, tile_frames, "frames", ndim=4):
             encoded = self.encode(clip[None].to(self.device), tile_frames=tile_frames, cache=cache, pool=False)
-            frames_, height, width = self.vision_model.patch_size
-            grid = (-(-clip.shape[0] // frames_), clip.shape[2] // height, clip.shape[3] // width)
-            yield encoded.latents.unflatten(0, grid)
+            yield encoded.latents.unflatten(0, self._latent_grid(clip[None]))
 
     @torch.no_grad()
     def decode_stream(

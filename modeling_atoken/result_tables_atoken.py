@@ -20,6 +20,7 @@ def standard_output() -> Console:
 
 
 def print_json(value: Any) -> None:
+    """JSON on standard output."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
@@ -51,22 +52,18 @@ def _table(columns: list[str], rows: Iterable[list[str]]) -> Table:
 
 
 def quality_table(results: list[dict[str, Any]]) -> Table:
+    """How close reconstructions came, and what their tokens cost."""
     if all(result["ssim"] is None for result in results):
         say('SSIM needs torchmetrics (pip install "atoken[train]") and sides of at least 11 pixels')
     several = len({result.get("model") for result in results}) > 1
-    columns = ["file", *(["model"] if several else []), "size", "PSNR", "SSIM", "tokens", "bits/pixel", "as", "seconds"]
+    model = ["model"] if several else []
     return _table(
-        columns,
+        ["file", *model, "size", "PSNR", "SSIM", "tokens", "bits/pixel", "as", "seconds"],
         (
             [
-                result["file"],
-                *([Path(result["model"]).name] if several else []),
-                size_text(result["media_size"]),
-                number_text(result["psnr"], 2),
-                number_text(result["ssim"], 4),
-                f"{result['tokens']:,}",
-                number_text(result["bits_per_pixel"], 3),
-                result["latent_dtype"],
+                *(result["file"], *(Path(result[name]).name for name in model), size_text(result["media_size"])),
+                *(number_text(result["psnr"], 2), number_text(result["ssim"], 4), f"{result['tokens']:,}"),
+                *(number_text(result["bits_per_pixel"], 3), result["latent_dtype"]),
                 number_text(result["seconds"], 2),
             ]
             for result in results
@@ -75,19 +72,14 @@ def quality_table(results: list[dict[str, Any]]) -> Table:
 
 
 def stored_table(results: list[dict[str, Any]]) -> Table:
+    """What `encode` wrote."""
     return _table(
         ["file", "output", "size", "tokens", "content", "as", "bytes", "bits/pixel", "seconds"],
         (
             [
-                result["file"],
-                result["output"],
-                size_text(result["media_size"]),
-                f"{result['tokens']:,}",
-                result["content"],
-                result["dtype"],
-                f"{result['bytes']:,}",
-                number_text(result["bits_per_pixel"], 3),
-                number_text(result["seconds"], 2),
+                *(result["file"], result["output"], size_text(result["media_size"]), f"{result['tokens']:,}"),
+                *(result["content"], result["dtype"], f"{result['bytes']:,}"),
+                *(number_text(result["bits_per_pixel"], 3), number_text(result["seconds"], 2)),
             ]
             for result in results
         ),
@@ -95,15 +87,13 @@ def stored_table(results: list[dict[str, Any]]) -> Table:
 
 
 def decoded_table(results: list[dict[str, Any]]) -> Table:
+    """What `decode` wrote."""
     return _table(
         ["file", "output", "size", "tokens", "seconds"],
         (
             [
-                result["file"],
-                result["output"],
-                size_text(result["media_size"]),
-                f"{result['tokens']:,}",
-                number_text(result["seconds"], 2),
+                *(result["file"], result["output"], size_text(result["media_size"])),
+                *(f"{result['tokens']:,}", number_text(result["seconds"], 2)),
             ]
             for result in results
         ),
@@ -111,6 +101,7 @@ def decoded_table(results: list[dict[str, Any]]) -> Table:
 
 
 def similarity_table(results: list[dict[str, Any]]) -> Table | None:
+    """Cosines of files and texts, None without texts."""
     texts = list(results[0].get("similarities", {}))
     if not texts:
         return None
@@ -132,6 +123,7 @@ def fact_groups(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def readable(value: Any) -> str:
+    """A fact as a cell of a table."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -142,10 +134,11 @@ def readable(value: Any) -> str:
 
 
 def number_text(value: float | None, digits: int, unit: str = "") -> str:
+    """A number with so many digits, a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}{unit}"
 
 
 def size_text(media_size: list[int]) -> str:
+    """(frames, height, width) the way people write it: width x height, and the frames of a video."""
     frames, height, width = media_size
     return f"{width} x {height}" + (f", {frames} frames" if frames > 1 else "")
-

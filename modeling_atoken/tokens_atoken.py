@@ -318,11 +318,9 @@ class TokenBatch:
     def packed(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Coordinates (N, 4) and cumulative lengths (B + 1,) int32."""
         device = self.features.device
-        if self.grid is None:
-            return self.coords, PackedSequences.from_lengths(self.lengths, device).cu_seqlens_q
-        coords = grid_coords(self.grid, device).repeat(self.num_samples, 1)
-        length = self.lengths[0]
-        return coords, torch.arange(self.num_samples + 1, device=device, dtype=torch.int32) * length
+        if self.grid is not None:
+            return pack_grids(self.num_samples, self.grid, device)
+        return self.coords, PackedSequences.from_lengths(self.lengths, device).cu_seqlens_q
 
     def pooling_sequences(self) -> PackedSequences:
         """One query for all tokens of each sample."""
@@ -351,6 +349,13 @@ def temporal_windows(batch: TokenBatch, stride: int):
         windows.append((first, first + count, index * stride, min(stride, total - index * stride)))
         first += count
     return coords, sample, order, windows
+
+
+def pack_grids(batch: int, grid: tuple[int, int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Coordinates (N, 4) and cumulative lengths (B + 1,) int32 of `batch` full grids (latent frames, rows, columns)."""
+    coords = grid_coords(grid, device).repeat(batch, 1)
+    length = grid[0] * grid[1] * grid[2]
+    return coords, torch.arange(batch + 1, device=device, dtype=torch.int32) * length
 
 
 def patchify(video: torch.Tensor, patch_size: tuple[int, int, int]) -> torch.Tensor:

@@ -6,8 +6,9 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import functional as tvF
+
+from atoken.processing.media_reading_atoken import open_image
 
 PHOTO_SIDES = (256, 384, 512, 768)
 
@@ -16,7 +17,7 @@ def load_photos(folder: Path) -> list[dict[int, torch.Tensor]]:
     """Every photo of a folder as uint8 (3, H, W), at each of several short sides up to its own size."""
     photos = []
     for path in sorted(folder.iterdir()):
-        photo = decode_image(str(path), mode=ImageReadMode.RGB)
+        photo = open_image(path)
         short = min(photo.shape[1:])
         sides = [side for side in PHOTO_SIDES if side <= short * 1.34]
         photos.append({side: tvF.resize(photo, [side], antialias=True) for side in sides})

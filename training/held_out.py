@@ -5,18 +5,17 @@ from pathlib import Path
 
 import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
-from torchvision.io import ImageReadMode, decode_image
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvF
 
-from atoken.processing.media_reading_atoken import read_video
+from atoken.processing.media_reading_atoken import open_image, read_video
 
 
 def load_squares(folder: Path, side: int) -> list[torch.Tensor]:
     """Every photo as uint8 (3, side, side): short side resized to `side` (bicubic, antialias), centre crop."""
     squares = []
     for path in sorted(folder.iterdir()):
-        photo = decode_image(str(path), mode=ImageReadMode.RGB)
+        photo = open_image(path)
         photo = tvF.resize(photo, [side], interpolation=InterpolationMode.BICUBIC, antialias=True)
         squares.append(tvF.center_crop(photo, [side, side]))
     return squares
