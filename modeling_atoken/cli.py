@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,6 +33,22 @@ from .batch_jobs_atoken import (
     run_jobs,
     say,
 )
+from .command_options_atoken import (
+    DEFAULT_MODEL,
+    DISCRETE_MODEL,
+    AsJson,
+    Device,
+    DeviceName,
+    Dtype,
+    DtypeName,
+    Fps,
+    Inputs,
+    LatentDtype,
+    ModelName,
+    OutputFolder,
+    Overwrite,
+    Quantizer,
+)
 from .result_tables_atoken import (
     decoded_table,
     fact_groups,
@@ -54,9 +69,8 @@ if TYPE_CHECKING:
     from .modeling_atoken import AtokenModel
     from .processing import AtokenProcessor
 
-# Both come with a source tree: the media, and the checkpoints that these names stand for.
+# Comes with a source tree.
 EXAMPLE_MEDIA = Path(__file__).resolve().parent.parent / "examples" / "media"
-DEFAULT_MODEL, DISCRETE_MODEL = "atoken-tiny", "atoken-tiny-d"
 
 IMAGE_SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -76,51 +90,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Device(str, Enum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Dtype(str, Enum):
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class Quantizer(str, Enum):
-    fsq = "fsq"
-
-
-Inputs = Annotated[
-    list[str],
-    typer.Argument(metavar="INPUT...", help="Images and videos: files, folders (with all they contain) and globs."),
-]
-ModelName = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        help=f"Folder, Hub name, or name of an embedded checkpoint. [default: the embedded {DEFAULT_MODEL}]",
-        show_default=False,
-    ),
-]
-DeviceName = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")]
-DtypeName = Annotated[Dtype, typer.Option("--dtype", help="What to compute in.")]
-LatentDtype = Annotated[
-    Dtype,
-    typer.Option(
-        "--latent-dtype",
-        help="How latents are stored. bfloat16 is half of float32, has its range, and costs no visible quality.",
-    ),
-]
-OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; created when needed.")]
-Fps = Annotated[
-    float | None, typer.Option("--fps", min=0.001, help="Frame rate to write for videos that state none themselves.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else, on stdout.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
 
 
 def _command(function: Callable[..., None]) -> Callable[..., None]:
@@ -348,7 +317,7 @@ def info(
     for title, group in fact_groups(facts).items():
         table = Table(title=title, show_header=False, title_justify="left")
         for name, value in group.items():
-            table.add_row(name.replace("_", " "), readable(value))
+            table.add_row(name, readable(value))
         console.print(table)
 
 
@@ -463,7 +432,7 @@ def demo(
                 list_failures(failures, total)
                 raise ValueError(f"--media: no file of {media} could be reconstructed")
             introduction = "Media encoded to tokens and decoded again, at their native size. " + PAGE_NOTE
-            if media == EXAMPLE_MEDIA:
+            if media == EXAMPLE_MEDIA and not models:
                 introduction = "Photos and a clip that no model here was trained on. " + introduction
             write_page(folder, rows, media / "LICENSES.md", introduction)
         results = [result for row in rows for result in row["results"]]
@@ -653,40 +622,20 @@ def _reconstruct(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float | No
 def _encode(loaded: Tokenizer, job: Job, content: str, latent_dtype: str) -> dict[str, Any]:
     import torch
 
-    from .latent_files_atoken import (
-        LatentHeader,
-        LatentWriter,
-        atomic_file,
-        bits_per_token,
-        quantizer_sizes,
-        storage_dtype,
-    )
+    from .latent_files_atoken import LatentHeader, bits_per_token, write_latents
     from .round_trip_atoken import Stopwatch
 
-    stored_as = getattr(torch, latent_dtype)
-    model, watch, reading = loaded.model, Stopwatch(), Stopwatch()
+    stored_as, watch, reading = getattr(torch, latent_dtype), Stopwatch(), Stopwatch()
     stream = MediaStream(loaded, job.path, job.kind)
-    header = LatentHeader(
-        kind=job.kind,
-        media_size=(0, 0, 0),
-        patch_size=tuple(model.vision_model.patch_size),
-        latent_channels=model.config.latent_channels,
-        quantizer=quantizer_sizes(model),
-        content=content,
-        dtype=storage_dtype(model, content, stored_as),
-        model=loaded.name,
-        model_type=model.config.model_type,
-        fingerprint=loaded.fingerprint,
-        fps=stream.fps,
+    header = LatentHeader.of_model(
+        loaded.model, loaded.name, loaded.fingerprint, stream.kind, content, stored_as, stream.fps
     )
-    with folder_of(job.target), atomic_file(job.target) as temporary, LatentWriter(temporary, header) as writer:
-        pieces = (piece.cpu() for piece in model.encode_stream(reading.time(stream)))
-        for piece in watch.time(pieces):
-            if not piece.isfinite().all():
-                raise ValueError("the latents are not finite; use --dtype float32 or bfloat16")
-            writer.append(model.quantizer.to_codes(piece) if content == "codes" else piece)
-        header.media_size = stream.media_size
-    bits = stream.tokens * bits_per_token(model.config, content, stored_as)
+    pieces = watch.time(piece.cpu() for piece in loaded.model.encode_stream(reading.time(stream)))
+    if content == "codes":
+        pieces = map(loaded.model.quantizer.to_codes, pieces)
+    with folder_of(job.target):
+        write_latents(job.target, header, pieces, lambda: stream.media_size)
+    bits = stream.tokens * bits_per_token(loaded.model.config, content, stored_as)
     return {
         "file": str(job.path),
         "output": str(job.target),
@@ -703,7 +652,7 @@ def _encode(loaded: Tokenizer, job: Job, content: str, latent_dtype: str) -> dic
 
 
 def _decode(loaded: Tokenizer, job: Job, fps: float | None) -> dict[str, Any]:
-    from .latent_files_atoken import iter_latents, quantizer_sizes
+    from .latent_files_atoken import check_latents_fit, iter_latents
     from .round_trip_atoken import Stopwatch
 
     header: LatentHeader = job.header
@@ -713,13 +662,7 @@ def _decode(loaded: Tokenizer, job: Job, fps: float | None) -> dict[str, Any]:
             f"{loaded.name!r} (fingerprint {loaded.fingerprint})"
         )
     model, watch = loaded.model, Stopwatch()
-    for name, value in (
-        ("patch_size", tuple(model.vision_model.patch_size)),
-        ("latent_channels", model.config.latent_channels),
-        ("quantizer", quantizer_sizes(model)),
-    ):
-        if getattr(header, name) != value:
-            raise ValueError(f"{name} is {getattr(header, name)} in the file and {value} in the model; it is damaged")
+    check_latents_fit(header, model)
     pieces: Iterable[torch.Tensor] = iter_latents(job.path, header)
     if header.content == "codes":
         pieces = map(model.quantizer.from_codes, pieces)

@@ -151,7 +151,7 @@ h2 small { margin-left: .4rem; color: var(--soft); font-weight: 400; }
 figure { margin: 0; }
 figcaption { margin-bottom: .4rem; font-size: .9rem; font-weight: 600; }
 img, video { display: block; width: 100%; height: auto; border-radius: 8px; background: var(--line); }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(5.2rem, 1fr)); gap: .4rem .8rem; margin: .7rem 0 0; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(4.3rem, 1fr)); gap: .4rem .5rem; margin: .7rem 0 0; }
 dt { color: var(--soft); font-size: .72rem; }
 dd { margin: 0; font-size: .95rem; font-variant-numeric: tabular-nums; }
 .credit, footer { color: var(--soft); font-size: .82rem; }

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,40 @@ class LatentHeader:
     model_type: str
     fingerprint: str
     fps: float | None = None
+
+    @classmethod
+    def of_model(
+        cls,
+        model: AtokenModel,
+        name: str,
+        fingerprint: str,
+        kind: str,
+        content: str,
+        latent_dtype: torch.dtype,
+        fps: float | None,
+    ) -> "LatentHeader":
+        """
+        The header of what `model`, loaded from `name`, is about to encode; the media's size is not known yet.
+
+        Latents are stored in `latent_dtype`, codes as the smallest integers that hold them.
+        """
+        config = model.config
+        stored_as = latent_dtype
+        if content == "codes":
+            stored_as = torch.int16 if config.quantizer_config.codebook_size <= 2**15 else torch.int32
+        return cls(
+            kind=kind,
+            media_size=(0, 0, 0),
+            patch_size=tuple(config.vision_config.patch_size),
+            latent_channels=config.latent_channels,
+            quantizer=quantizer_sizes(model),
+            content=content,
+            dtype=_DTYPES[stored_as],
+            model=name,
+            model_type=config.model_type,
+            fingerprint=fingerprint,
+            fps=fps,
+        )
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -206,7 +240,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-class LatentWriter:
+class _LatentWriter:
     """
     Writes a latents file piece by piece, in memory that does not grow with the video's length.
 
@@ -235,7 +269,7 @@ class LatentWriter:
             raise ValueError(f"piece must have shape (t, {self.rest}), got {tuple(piece.shape)}")
         piece = piece.to("cpu", self.dtype).contiguous()
         if piece.is_floating_point() and not piece.isfinite().all():
-            raise ValueError("the latents are not finite; use float32 or bfloat16")
+            raise ValueError("the latents are not finite; use float32 or bfloat16, here and as --latent-dtype")
         self.rest = rest
         data = piece.view(torch.uint8).numpy().tobytes()
         self.file.write(data)
@@ -255,7 +289,7 @@ class LatentWriter:
         tensor = {"dtype": self.header.dtype, "shape": list(shape), "data_offsets": [0, size]}
         return json.dumps({"__metadata__": self.header.to_metadata(), self.header.content: tensor}).encode()
 
-    def __enter__(self) -> "LatentWriter":
+    def __enter__(self) -> "_LatentWriter":
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
@@ -266,11 +300,25 @@ class LatentWriter:
             self.file.close()
 
 
-def storage_dtype(model: AtokenModel, content: str, latent_dtype: torch.dtype) -> str:
-    """How the content of a file is stored: latents as `latent_dtype`, codes as the smallest integers that hold them."""
-    if content == "latents":
-        return _DTYPES[latent_dtype]
-    return _DTYPES[torch.int16 if model.config.quantizer_config.codebook_size <= 2**15 else torch.int32]
+def write_latents(
+    path: Path, header: LatentHeader, pieces: Iterable[torch.Tensor], media_size: Callable[[], tuple[int, int, int]]
+) -> None:
+    """
+    Writes a latents file in one atomic step, in memory that does not grow with the video's length.
+
+    Args:
+        path: replaced if it exists.
+        header: all but `media_size`, which is set here.
+        pieces: latents or codes (t, h, w, channels), one after another.
+        media_size: called after the last piece, when the length is known.
+
+    Raises:
+        ValueError: if values are not finite, or the pieces do not fill the media's size.
+    """
+    with atomic_file(path) as temporary, _LatentWriter(temporary, header) as writer:
+        for piece in pieces:
+            writer.append(piece)
+        header.media_size = media_size()
 
 
 def write_embeddings(
@@ -313,6 +361,18 @@ def read_header(path: str | os.PathLike) -> LatentHeader:
     if dtype not in _DTYPES.values() or (dtype in _CODE_DTYPES) != (header.content == "codes"):
         raise ValueError(f"{header.content} cannot be stored as {dtype}")
     return header
+
+
+def check_latents_fit(header: LatentHeader, model: AtokenModel) -> None:
+    """ValueError naming what in the header differs from the model, although the fingerprint was right."""
+    config = model.config
+    for name, value in (
+        ("patch_size", tuple(config.vision_config.patch_size)),
+        ("latent_channels", config.latent_channels),
+        ("quantizer", quantizer_sizes(model)),
+    ):
+        if getattr(header, name) != value:
+            raise ValueError(f"the file is damaged: {name} is {getattr(header, name)} in it and {value} in its model")
 
 
 def iter_latents(path: str | os.PathLike, header: LatentHeader, step: int = 4) -> Iterator[torch.Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
 from .configuration_atoken import AtokenConfig
@@ -79,6 +80,14 @@ def weight_files(folder: Path) -> list[Path]:
     return weights
 
 
+def read_config(folder: Path) -> AtokenConfig:
+    """The configuration of an AToken folder. Raises ValueError if an entry of it makes no sense."""
+    try:
+        return AtokenConfig.from_pretrained(folder)
+    except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"--model: {folder / 'config.json'} cannot be used: {error}") from error
+
+
 def quieten_libraries() -> None:
     """Reports and bars of transformers would stand between our own lines."""
     from transformers.utils import logging
@@ -98,7 +107,12 @@ def load_model(folder: Path, device: str, dtype: str) -> tuple[AtokenModel, str]
     quieten_libraries()
     # In the dtype of the files first, for a fingerprint that does not depend on the one asked for.
     model, report = AtokenModel.from_pretrained(
-        folder, dtype="auto", output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True
+        folder,
+        config=read_config(folder),
+        dtype="auto",
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        use_safetensors=True,
     )
     for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if report[problem]:
@@ -115,7 +129,7 @@ def describe_model(name: str) -> dict[str, Any]:
     folder, label = find_model(name)
     weights = weight_files(folder)
     quieten_libraries()
-    config = AtokenConfig.from_pretrained(folder)
+    config = read_config(folder)
     with torch.device("meta"):
         model = AtokenModel(config)
     dtypes: Counter[str] = Counter()

@@ -116,9 +116,9 @@ def fact_groups(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {"": {}}
     for name, value in facts.items():
         if isinstance(value, dict) and name != "quantizer":
-            groups[name.replace("_", " ")] = value
+            groups[name] = value if name == "files" else {key.replace("_", " "): value[key] for key in value}
         else:
-            groups[""][name] = value
+            groups[""][name.replace("_", " ")] = value
     return groups
 
 
@@ -130,6 +130,8 @@ def readable(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, (list, tuple)):
         return " x ".join(map(str, value)) or "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {number}" for key, number in value.items()).replace("_", " ")
     return "none" if value is None else str(value).replace("[", r"\[")
 
 

@@ -17,43 +17,70 @@ from .pca_start import CONSTANT, OFF, Pca, read, start_blocks, start_encoder
 LEVELS = 4
 STEP = 0.80355  # distance of FSQ's thresholds before its tanh, around -SHIFT
 SHIFT = 0.34621
-# Mean squared error of a unit Gaussian in 1, 4, 16 and 64 levels, and the range that 4, 16 and 64 equal cells cover.
-DISTORTION = (1.0, 0.1175, 0.0115, 0.0012)
-RANGE = {1: 1.96, 2: 2.6, 3: 3.2}
+REACHES = (1.5, 1.96, 2.3, 2.6, 3.0, 3.5, 4.0, 5.0)  # candidates for the range that equal cells cover, in deviations
+MOST_CHANNELS = 3
 STEEP = 20.0  # sharpness of a fold: gelu(20 x) / 20 is a ramp, where a step of FSQ is 0.5
 
 
-def allocate(deviations: torch.Tensor, num_channels: int) -> list[int]:
-    """Channels (0 to 3) for each component, by falling distortion."""
-    variances = deviations.double().square().tolist()
-    channels = [0] * len(variances)
+def quantize(values: torch.Tensor, num_channels: int, reach: float) -> torch.Tensor:
+    """The middle of the cell that each value is in, of LEVELS ** num_channels equal ones in [-reach, reach]."""
+    cells = LEVELS**num_channels
+    index = ((values + reach) / (2 * reach) * cells).floor().clamp(0, cells - 1)
+    return (index + 0.5) * 2 * reach / cells - reach
+
+
+def allocate(samples: torch.Tensor, num_channels: int) -> tuple[list[int], list[float]]:
+    """
+    Gives out channels one by one, each where it takes away most squared error.
+
+    Args:
+        samples: (N, K) components by falling variance, in any unit.
+        num_channels: how many channels there are.
+
+    Returns:
+        The channels (0 to 3, falling) and the reach, in the samples' unit, of each component.
+    """
+    deviations = samples.square().mean(0).sqrt()
+    errors, best = [], []
+    for k in range(samples.shape[1]):
+        ladder, chosen = [float(deviations[k] ** 2)], [0.0]
+        for channels in range(1, MOST_CHANNELS + 1):
+            trials = [reach * float(deviations[k]) for reach in REACHES]
+            costs = [float((quantize(samples[:, k], channels, r) - samples[:, k]).square().mean()) for r in trials]
+            ladder.append(min(costs))
+            chosen.append(trials[costs.index(min(costs))])
+        errors.append(ladder)
+        best.append(chosen)
+    counts = [0] * len(errors)
     for _ in range(num_channels):
-        gains = [
-            variance * (DISTORTION[n] - DISTORTION[n + 1]) if n < 3 else 0.0
-            for variance, n in zip(variances, channels, strict=True)
-        ]
-        channels[gains.index(max(gains))] += 1
-    return channels
+        gains = [errors[k][n] - errors[k][n + 1] if n < MOST_CHANNELS else float("-inf") for k, n in enumerate(counts)]
+        counts[gains.index(max(gains))] += 1
+    # Keep the order of the components: one never gets more channels than the one before it.
+    counts.sort(reverse=True)
+    return counts, [best[k][n] for k, n in enumerate(counts)]
 
 
 @torch.no_grad()
-def start_discrete_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
+def start_discrete_from_pca(model: AtokenModel, image: Pca, video: Pca, frames: torch.Tensor) -> int:
     """
     Sets all weights of a discrete model with 4 levels per channel.
 
     Args:
         model: width of at least 192, 4 encoder and 4 decoder blocks, MLP of at least 512.
         image, video: as for `start_from_pca`.
+        frames: (N, 768) patches of frames, which decide how the channels are given out.
+
+    Returns:
+        How many of the decoder's first channels hold switches and unfold the codes, see `protected_rows`.
     """
     # One quantizer serves both media, so a component's standard deviation must look the same in both.
     video = dataclasses.replace(video, units=video.deviations * image.units / image.deviations)
-    channels = allocate(image.deviations, model.config.latent_channels - 1)
-    used = sum(n > 0 for n in channels)
-    counts = sorted(channels, reverse=True)[:used]  # variances fall, and so do the counts
-    reaches = [RANGE[n] * float(image.deviations[k] / image.units[k]) for k, n in enumerate(counts)]
+    counts, reaches = allocate((frames - image.mean) @ image.components, model.config.latent_channels - 1)
+    counts = [n for n in counts if n]
+    reaches = [reach / float(unit) for reach, unit, _ in zip(reaches, image.units, counts, strict=False)]
     start_blocks(model)
     _start_encoder(model, image, video, counts, reaches)
-    _start_decoder(model, image, video, counts, reaches)
+    return _start_decoder(model, image, video, counts, reaches)
 
 
 def _first_latents(counts: list[int]) -> list[int]:
@@ -100,11 +127,12 @@ def _start_encoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
     projection[last + 1 :, 0] = -9.0
 
 
-def _start_decoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int], reaches: list[float]) -> None:
+def _start_decoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int], reaches: list[float]) -> int:
     decoder, width, used = model.decoder, model.config.decoder_config.hidden_size, len(counts)
     indicator, is_video, is_image = 1, 2, 3
-    a, b = 4 + torch.arange(used), 4 + used + torch.arange(used)
-    next_channel = 4 + 2 * used
+    next_channel = 4
+    first_component = 4 + 3 * (sum(counts) - used)
+    a, b = first_component + torch.arange(used), first_component + used + torch.arange(used)
     table = decoder.position_embedding.weight
     table[:, 0] = CONSTANT
     weight = decoder.input_layer.weight.zero_()
@@ -179,6 +207,7 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
     out[:, b] = video.components[:, :used] * video.units[:used]
     out[:frame, 0] = image.mean
     out[:, is_video] = video.mean - out[:, 0]
+    return first_component
 
 
 def _unfold(copy, ramp, block: int, place: int, parity: int, target: int, factor: float) -> None:

@@ -183,14 +183,14 @@ def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spa
     return EncoderChannels(is_video, a, b, spare)
 
 
-def protected_rows(model: AtokenModel) -> list[tuple[torch.nn.Parameter, int]]:
+def protected_rows(model: AtokenModel, decoder_rows: int = 4) -> list[tuple[torch.nn.Parameter, int]]:
     """
     The first rows, of each parameter named here, that hold constants and switches.
 
     Training leaves them alone: everything else leans on them, so noise in a switch would cost far more than it gains.
     """
     rows = []
-    for tower, count in ((model.vision_model, NULL + 1), (model.decoder, 4)):
+    for tower, count in ((model.vision_model, NULL + 1), (model.decoder, decoder_rows)):
         layers = [tower.input_layer]
         for block in tower.blocks:
             layers += [block.norm1, block.attn.out_proj, block.norm2, block.mlp.fc2]

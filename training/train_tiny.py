@@ -108,7 +108,7 @@ def latent_statistics(model: AtokenModel, photos: list, rng: random.Random) -> t
 def main(
     data: Annotated[Path, typer.Argument(help="Folder written by collect_media.")],
     out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.")],
-    minutes: Annotated[float, typer.Option(help="Wall-clock budget of the training loop.")] = 45.0,
+    minutes: Annotated[float, typer.Option(help="Time for training steps; evaluation comes on top.")] = 45.0,
     discrete: Annotated[bool, typer.Option(help="Quantize with FSQ.")] = False,
     start: Annotated[Path | None, typer.Option(help="Checkpoint to go on from, instead of the PCA start.")] = None,
     rate: Annotated[float, typer.Option(help="Peak learning rate of the blocks.")] = 3e-4,
@@ -135,26 +135,33 @@ def main(
 
     config = AtokenConfig.from_preset("tiny", quantizer_config={} if discrete else None)
     model = AtokenModel(config)
+    decoder_rows = 4
     if start is not None:
         model.load_state_dict(AtokenModel.from_pretrained(start, dtype=torch.float32).state_dict())
     elif discrete:
-        start_discrete_from_pca(model, image_pca, video_pca)
+        frames = torch.cat([patches_of(photo_batch(photos, 256, 16, rng)[:, None])[:, :768] for _ in range(8)])
+        decoder_rows = start_discrete_from_pca(model, image_pca, video_pca, frames)
     else:
         start_from_pca(model, image_pca, video_pca)
     model.vision_model.head.requires_grad_(False)  # no understanding is trained here
+    if discrete:
+        # Folded codes leave no useful gradient to the encoder; the decoder learns what the codes leave open.
+        model.vision_model.requires_grad_(False)
+        model.latent_proj.requires_grad_(False)
     model.logit_scale.requires_grad_(False)
     model.logit_bias.requires_grad_(False)
-    protected = protected_rows(model)
+    protected = protected_rows(model, decoder_rows)
     averaged = copy.deepcopy(model)
     curve = [{"step": 0, "minutes": 0.0, **evaluate(model, held_out)}]
     print(json.dumps(curve[-1]), flush=True)
 
     optimizer = torch.optim.AdamW(parameter_groups(model, rate), betas=(0.9, 0.99), weight_decay=0.0)
-    began, step, tokens = time.monotonic(), 0, 0
+    spent, step, tokens = 0.0, 0, 0
     next_report = 6.0
     with Progress(disable=not sys.stdout.isatty()) as progress:
         bar = progress.add_task("training", total=minutes)
-        while (spent := (time.monotonic() - began) / 60) < minutes:
+        while spent < minutes:
+            began = time.monotonic()
             # The budget is time, so the schedule is, too: warm-up over 4 %, then cosine to 2 % of the peak.
             done = spent / minutes
             factor = min(1.0, (done + 1e-4) / 0.04) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
@@ -177,6 +184,7 @@ def main(
             with torch.no_grad():
                 for slow, fast in zip(averaged.parameters(), model.parameters(), strict=True):
                     slow.lerp_(fast, 1 - decay)
+            spent += (time.monotonic() - began) / 60
             progress.update(bar, completed=spent)
             if spent >= next_report:
                 curve.append({"step": step, "minutes": round(spent, 1), **evaluate(averaged, held_out)})
@@ -199,7 +207,7 @@ def main(
         "seed": seed,
         "steps": step,
         "tokens": tokens,
-        "minutes": round((time.monotonic() - began) / 60, 1),
+        "minutes": round(spent, 1),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "protocol": "short side resized (bicubic, antialias), centre crop, 8-bit values, PSNR and SSIM per item, "
