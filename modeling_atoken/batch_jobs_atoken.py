@@ -234,5 +234,11 @@ class NewFolder:
         old = self.temporary.with_name(f"{self.temporary.name}.old")
         if self.path.exists():
             self.path.rename(old)
-        self.temporary.rename(self.path)
+        try:
+            self.temporary.rename(self.path)
+        except OSError:
+            if old.exists():
+                old.rename(self.path)
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            raise
         shutil.rmtree(old, ignore_errors=True)

@@ -122,7 +122,7 @@ def reconstruct(
     fps: Fps = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-):
+) -> None:
     """
     Encode and decode: PNG and MP4 files of exactly the size they had, with PSNR, SSIM and bits per pixel.
 
@@ -160,7 +160,7 @@ def encode(
     latent_dtype: LatentDtype = Dtype.bfloat16,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-):
+) -> None:
     """Write latents or codes, one .safetensors file per image or video, with all that `decode` needs to know."""
     jobs, failures = _find_media(inputs)
     total = len(jobs) + len(failures)
@@ -191,7 +191,7 @@ def decode(
     fps: Fps = None,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-):
+) -> None:
     """Turn stored latents or codes back into PNG and MP4 files, with the model they were written by."""
     from .latent_files_atoken import read_header
 
@@ -239,7 +239,7 @@ def embed(
     dtype: DtypeName = Dtype.float32,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
-):
+) -> None:
     """
     Embeddings, one per image or video, pooled and L2-normalised, and their cosine similarities with texts.
 
@@ -294,7 +294,7 @@ def info(
     ] = None,
     model: ModelName = None,
     as_json: AsJson = False,
-):
+) -> None:
     """Describe a model (sizes, parameters, tokens, files), or a file of latents or codes. No weights are read."""
     if target is not None and model is not None:
         raise UsageError("give a model as argument or as --model, not both")
@@ -349,7 +349,7 @@ def convert(
         bool, typer.Option("--overwrite", help="Replace OUT if it is an AToken model folder.")
     ] = False,
     as_json: AsJson = False,
-):
+) -> None:
     """Convert an official AToken file to a folder that `--model` and `from_pretrained` take."""
     out = out.absolute()
     check_output_folder(out)
@@ -406,7 +406,7 @@ def demo(
     dtype: DtypeName = Dtype.float32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is no earlier demo.")] = False,
     as_json: AsJson = False,
-):
+) -> None:
     """Reconstruct photos and a clip with both kinds of tokens: a table, and a page to look at, index.html."""
     from .comparison_page_atoken import GENERATOR, write_page
 
@@ -595,7 +595,9 @@ def _to_pixels(loaded: Tokenizer, kind: str, frames: "torch.Tensor", size: tuple
     return media_to_output(frames[:, :, : size[0], : size[1]], "np", *output_statistics(processor))
 
 
-def _write_media(target: Path, kind: str, pieces: Iterable["np.ndarray"], stated_fps: float | None, fps: float | None):
+def _write_media(
+    target: Path, kind: str, pieces: Iterable["np.ndarray"], stated_fps: float | None, fps: float | None
+) -> None:
     """Writes (t, height, width, 3) uint8 pieces: the one frame of an image, or a video as it comes."""
     from .processing.media_reading_atoken import write_image, write_video
 

@@ -135,7 +135,7 @@ def describe_model(name: str) -> dict[str, Any]:
     dtypes: Counter[str] = Counter()
     for path in weights:
         with safe_open(path, framework="pt") as file:
-            dtypes.update(file.get_slice(key).get_dtype() for key in file.keys())  # noqa: SIM118
+            dtypes.update(file.get_slice(key).get_dtype() for key in file.keys())
     parameters = {
         part: sum(parameter.numel() for parameter in module.parameters()) for part, module in model.named_children()
     }

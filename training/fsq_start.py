@@ -12,7 +12,7 @@ import torch
 
 from atoken import AtokenModel
 
-from .pca_start import CONSTANT, OFF, Pca, read, start_blocks, start_encoder
+from .pca_start import CONSTANT, OFF, Pca, offer_finer_components, read, start_blocks, start_encoder
 
 LEVELS = 4
 STEP = 0.80355  # distance of FSQ's thresholds before its tanh, around -SHIFT
@@ -207,6 +207,7 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
     out[:, b] = video.components[:, :used] * video.units[:used]
     out[:frame, 0] = image.mean
     out[:, is_video] = video.mean - out[:, 0]
+    offer_finer_components(model, image, video, used, first_spare=first_component + 2 * used)
     return first_component
 
 

@@ -67,7 +67,7 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
 
     Args:
         model: width of at least 160, at least 3 encoder and 2 decoder blocks, MLP of at least 256.
-        image: PCA of one frame's patches (768 values, in [-1, 1]), at least as many components as half the width.
+        image: PCA of one frame's patches (768 values, in [-1, 1]), at least 128 components at the tiny width.
         video: PCA of 4-frame patches (3072 values), likewise.
     """
     kept = model.config.latent_channels - 1  # one latent says whether a token belongs to an image or a video
@@ -238,3 +238,19 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> Non
     out[:, b] = video.components[:, :kept] * video.units[:kept]
     out[:frame, 0] = image.mean
     out[:, is_video] = video.mean - out[:, 0]
+    offer_finer_components(model, image, video, kept, first_spare=4 + 2 * kept)
+
+
+def offer_finer_components(model: AtokenModel, image: Pca, video: Pca, kept: int, first_spare: int) -> None:
+    """
+    Gives the decoder's unused channels the components after the first `kept` as their output.
+
+    They are empty at the start. Without them the network could only rearrange what the latents hold already.
+    """
+    out = model.decoder.out_layer.weight
+    spare = torch.arange(first_spare, out.shape[1])
+    for_image, for_video = spare[: 2 * len(spare) // 3], spare[2 * len(spare) // 3 :]
+    finer = slice(kept, kept + len(for_image))
+    out[: image.mean.shape[0], for_image] = image.components[:, finer] * image.units[finer]
+    finer = slice(kept, kept + len(for_video))
+    out[:, for_video] = video.components[:, finer] * video.units[finer]

@@ -32,7 +32,7 @@ from .pca_start import Pca, protected_rows, start_from_pca
 IMAGE_SHAPES = [(128, 24), (256, 8), (512, 2)]  # (side, crops): about 2,000 tokens a step
 CLIP_SHAPES = [(128, 16, 8), (256, 16, 2), (128, 4, 24), (128, 8, 12), (192, 17, 3), (256, 8, 4)]  # side, frames, crops
 PAN_SHARE = 0.5  # of the video steps: photos that a camera glides over
-VIDEO_SHARE = 0.4
+VIDEO_SHARE = 0.3
 EMA_DECAY = 0.998
 
 
@@ -111,7 +111,7 @@ def main(
     minutes: Annotated[float, typer.Option(help="Time for training steps; evaluation comes on top.")] = 45.0,
     discrete: Annotated[bool, typer.Option(help="Quantize with FSQ.")] = False,
     start: Annotated[Path | None, typer.Option(help="Checkpoint to go on from, instead of the PCA start.")] = None,
-    rate: Annotated[float, typer.Option(help="Peak learning rate of the blocks.")] = 3e-4,
+    rate: Annotated[float, typer.Option(help="Peak learning rate of the blocks.")] = 4e-4,
     clip_names: Annotated[str, typer.Option(help="Training clips, by comma.")] = (
         "box.mp4,carphone_pristine.mp4,tree.avi"
     ),
@@ -157,7 +157,7 @@ def main(
 
     optimizer = torch.optim.AdamW(parameter_groups(model, rate), betas=(0.9, 0.99), weight_decay=0.0)
     spent, step, tokens = 0.0, 0, 0
-    next_report = 6.0
+    next_report = 5.0
     with Progress(disable=not sys.stdout.isatty()) as progress:
         bar = progress.add_task("training", total=minutes)
         while spent < minutes:
@@ -190,7 +190,7 @@ def main(
                 curve.append({"step": step, "minutes": round(spent, 1), **evaluate(averaged, held_out)})
                 print(json.dumps(curve[-1]), flush=True)
                 averaged.save_pretrained(out)
-                next_report += 9.0
+                next_report += 8.0
 
     model = averaged.eval()
     model.config.latents_mean, model.config.latents_std = latent_statistics(model, photos, rng)

@@ -28,8 +28,8 @@ def patches_of(video: torch.Tensor) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def pcas() -> tuple[Pca, Pca]:
-    image = Pca.fit(patches_of(smooth_media(1, 150, 0))[:, :768], 96)
-    video = Pca.fit(patches_of(smooth_media(4, 250, 1)), 96)
+    image = Pca.fit(patches_of(smooth_media(1, 150, 0))[:, :768], 128)
+    video = Pca.fit(patches_of(smooth_media(4, 250, 1)), 128)
     return image, video
 
 
@@ -54,7 +54,7 @@ def test_components_are_those_of_the_covariance(pcas):
     samples = patches_of(smooth_media(1, 150, 0))[:, :768].double()
     covariance = torch.cov(samples.T, correction=0)
     basis = image.components.double()
-    torch.testing.assert_close(basis.T @ basis, torch.eye(96, dtype=torch.float64), atol=1e-5, rtol=0)
+    torch.testing.assert_close(basis.T @ basis, torch.eye(128, dtype=torch.float64), atol=1e-5, rtol=0)
     torch.testing.assert_close(
         torch.diag(basis.T @ covariance @ basis).sqrt(), image.deviations.double(), atol=1e-4, rtol=1e-3
     )
