@@ -99,9 +99,11 @@ def evaluate(model: AtokenModel, held_out: dict[str, list]) -> dict[str, dict]:
 
 
 @torch.no_grad()
-def latent_statistics(model: AtokenModel, photos: list, rng: random.Random) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each latent channel over photo crops, for diffusion models."""
-    latents = torch.cat([model.encode(photo_batch(photos, 256, 8, rng), pool=False).latents for _ in range(32)])
+def latent_statistics(model: AtokenModel, photos: list, clips: list, rng: random.Random) -> tuple[list, list]:
+    """Mean and standard deviation of each latent channel over photos and clips alike, for diffusion models."""
+    batches = [photo_batch(photos, 256, 4, rng)[:, None] for _ in range(16)]
+    batches += [clip_batch(clips, 128, 16, 2, rng) for _ in range(32)]
+    latents = torch.cat([model.encode(batch, pool=False).latents for batch in batches])
     return [round(v, 5) for v in latents.mean(0).tolist()], [round(v, 5) for v in latents.std(0).tolist()]
 
 
@@ -193,7 +195,7 @@ def main(
                 next_report += 8.0
 
     model = averaged.eval()
-    model.config.latents_mean, model.config.latents_std = latent_statistics(model, photos, rng)
+    model.config.latents_mean, model.config.latents_std = latent_statistics(model, photos, clips, rng)
     model.to(torch.bfloat16).save_pretrained(out)
     AtokenProcessor().save_pretrained(out)
     stored = AtokenModel.from_pretrained(out, dtype=torch.float32)
