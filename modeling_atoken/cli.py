@@ -486,7 +486,7 @@ def load_tokenizer(name: str | None, device: Device, dtype: Dtype) -> Tokenizer:
     if device is Device.cuda and not torch.cuda.is_available():
         raise UsageError("--device: cuda was asked for, but torch sees no CUDA device; use cpu or auto")
     target = "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"
-    folder, label = find_model(name or DEFAULT_MODEL)
+    folder, label = find_model(DEFAULT_MODEL if name is None else name)
     model, fingerprint = load_model(folder, target, dtype.value)
     has_processor = any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
     processor = AtokenProcessor.from_pretrained(folder) if has_processor else AtokenProcessor()

@@ -236,12 +236,12 @@ def packed_layout(coords: torch.Tensor, lengths: list[int], tile: int) -> TokenL
     rank = torch.empty(len(sizes), dtype=torch.long)
     rank[torch.tensor(by_size)] = torch.arange(len(sizes))
     sequence = rank.to(device)[sequence]
-    order = torch.argsort(sequence, stable=True)
-    coords = torch.cat([(coords[:, 0] - tile_of_token * tile)[:, None], coords[:, 1:]], dim=1)[order]
-    sequence = sequence[order]
+    coords = torch.cat([(coords[:, 0] - tile_of_token * tile)[:, None], coords[:, 1:]], dim=1)
+    order = None
+    if not bool((sequence.diff() >= 0).all()):
+        order = torch.argsort(sequence, stable=True)
+        coords, sequence = coords[order], sequence[order]
     grids, grid_index = grid_positions(coords, sequence, len(sizes))
-    if len(sizes) == len(lengths) and by_size == list(range(len(sizes))):
-        order = None
     sequences = PackedSequences.from_lengths([sizes[i] for i in by_size], device)
     return TokenLayout(coords, order, sequences, grids, grid_index)
 
