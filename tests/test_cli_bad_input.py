@@ -405,7 +405,7 @@ class Intruder:
 
 
 def released(**changed: torch.Tensor | None) -> None:
-    state = torch.load("good.pt")
+    state = torch.load("good.pt", weights_only=True)
     for name, tensor in changed.items():
         state[name.replace("__", ".")] = tensor
     torch.save({name: value for name, value in state.items() if value is not None}, "file.pt")

@@ -21,7 +21,7 @@ diffusers = pytest.importorskip("diffusers")
 
 from atoken.autoencoder_atoken import AutoencoderAtoken, QuantizedDistribution  # noqa: E402
 
-GOLDEN = Path("/work/shared/golden")
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 PACKAGE = Path(atoken.__file__).parent
 TOWER = {
     "hidden_size": 32,
