@@ -1,18 +1,36 @@
 """AToken: one tokenizer for images, videos and 3D objects."""
 
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoVideoProcessor
+
 from .configuration_atoken import AtokenConfig, AtokenDecoderConfig, AtokenQuantizerConfig, AtokenVisionConfig
 from .modeling_atoken import AtokenDecoder, AtokenModel, AtokenVisionModel
+from .processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
 
 __version__ = "0.1.0"
 __all__ = [
     "AtokenConfig",
     "AtokenDecoder",
     "AtokenDecoderConfig",
+    "AtokenImageProcessor",
     "AtokenModel",
+    "AtokenProcessor",
     "AtokenQuantizerConfig",
+    "AtokenVideoProcessor",
     "AtokenVisionConfig",
     "AtokenVisionModel",
 ]
+
+# Checkpoints load through the auto classes without trust_remote_code. The tower and the decoder have configurations of
+# their own, as LLaVA-style models name them by model_type.
+for config in (AtokenConfig, AtokenVisionConfig, AtokenDecoderConfig, AtokenQuantizerConfig):
+    AutoConfig.register(config.model_type, config, exist_ok=True)
+AutoModel.register(AtokenConfig, AtokenModel, exist_ok=True)
+AutoModel.register(AtokenVisionConfig, AtokenVisionModel, exist_ok=True)
+AutoProcessor.register(AtokenConfig, AtokenProcessor, exist_ok=True)
+for config in (AtokenConfig, AtokenVisionConfig):
+    AutoImageProcessor.register(config, image_processor_classes={"torchvision": AtokenImageProcessor}, exist_ok=True)
+    AutoVideoProcessor.register(config, AtokenVideoProcessor, exist_ok=True)
+del config
 
 # Eager, because diffusers looks the class up in sys.modules when it loads a pipeline.
 try:

@@ -12,6 +12,7 @@ import torch
 
 from atoken import AtokenModel
 
+from .neighbour_heads import look_at_neighbours
 from .pca_start import CONSTANT, OFF, Pca, offer_finer_components, read, start_blocks, start_encoder
 
 LEVELS = 4
@@ -133,6 +134,7 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, counts: list[int]
     next_channel = 4
     first_component = 4 + 3 * (sum(counts) - used)
     a, b = first_component + torch.arange(used), first_component + used + torch.arange(used)
+    look_at_neighbours(decoder, [a])
     table = decoder.position_embedding.weight
     table[:, 0] = CONSTANT
     weight = decoder.input_layer.weight.zero_()

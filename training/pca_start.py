@@ -15,6 +15,8 @@ import torch
 
 from atoken import AtokenModel
 
+from .neighbour_heads import look_at_neighbours
+
 CONSTANT = 196.0  # bf16 holds it exactly; far above the norm of the whitened components
 OFF = 40.0  # components stay below this
 IMAGE_ENERGY, VIDEO_ENERGY = 0.12, 0.32  # mean |d| of frames 2 to 4: 0 for images, above 0.5 for nearly every clip
@@ -85,7 +87,7 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
 
 
 def start_blocks(model: AtokenModel) -> None:
-    """Attention and MLPs that add nothing yet, and no learned positions."""
+    """Attention and MLPs that add nothing yet, and no learned positions. Heads are aimed afterwards."""
     for tower in (model.vision_model, model.decoder):
         torch.nn.init.zeros_(tower.position_embedding.weight)
         for block in tower.blocks:
@@ -144,6 +146,7 @@ def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spa
         norm.bias.zero_()
         norm.bias[0] = 1.0
 
+    look_at_neighbours(encoder, [a, b])
     # Block 1: how much there is in frames 2 to 4, |d| = gelu(k d) / k + gelu(-k d) / k.
     mlp, steep = encoder.blocks[0].mlp, 8.0
     for i, detector in enumerate(detectors.tolist()):
@@ -205,6 +208,7 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> Non
     b = 4 + kept + torch.arange(kept)
     frame = image.mean.shape[0]
 
+    look_at_neighbours(decoder, [a, b])
     decoder.position_embedding.weight[:, 0] = CONSTANT  # there are no biases to hold it
     weight = decoder.input_layer.weight.zero_()
     weight[a, torch.arange(kept)] = 1.0
