@@ -6,12 +6,11 @@ not grow with the length of a video.
 """
 
 import functools
-import itertools
 import math
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +48,7 @@ from .command_options_atoken import (
     Overwrite,
     Quantizer,
 )
+from .media_streams_atoken import MediaStream, Tokenizer, find_media, load_tokenizer, to_pixels, write_media
 from .result_tables_atoken import (
     decoded_table,
     fact_groups,
@@ -66,18 +66,10 @@ if TYPE_CHECKING:
     import torch
 
     from .latent_files_atoken import LatentHeader
-    from .modeling_atoken import AtokenModel
-    from .processing import AtokenProcessor
 
 # Comes with a source tree.
 EXAMPLE_MEDIA = Path(__file__).resolve().parent.parent / "examples" / "media"
 
-IMAGE_SUFFIXES = frozenset(
-    {".apng", ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"})
-# These may also hold an animation; only a look inside tells.
-ANIMATED_SUFFIXES = frozenset({".apng", ".gif", ".png", ".webp"})
 LATENTS_SUFFIX = ".safetensors"
 OUTPUT_SUFFIXES = {"image": ".png", "video": ".mp4"}
 
@@ -129,7 +121,7 @@ def reconstruct(
     PSNR and SSIM are of 8-bit RGB (data range 255), for videos before they are compressed again as MP4. Bits per pixel
     are those of what `encode` stores, over the true pixels of all frames. Seconds are of the model alone.
     """
-    jobs, failures = _find_media(inputs)
+    jobs, failures = find_media(inputs)
     total = len(jobs) + len(failures)
     jobs, existing = assign_outputs(jobs, output, lambda job: OUTPUT_SUFFIXES[job.kind], overwrite)
     failures += existing
@@ -162,7 +154,7 @@ def encode(
     as_json: AsJson = False,
 ) -> None:
     """Write latents or codes, one .safetensors file per image or video, with all that `decode` needs to know."""
-    jobs, failures = _find_media(inputs)
+    jobs, failures = find_media(inputs)
     total = len(jobs) + len(failures)
     jobs, existing = assign_outputs(jobs, output, lambda job: LATENTS_SUFFIX, overwrite)
     failures += existing
@@ -257,7 +249,7 @@ def embed(
         check_output_folder(output.parent)
         if output.exists() and not overwrite:
             raise ValueError(f"--output: {output} exists; use --overwrite to replace it")
-    jobs, failures = _find_media(inputs)
+    jobs, failures = find_media(inputs)
     total = len(jobs) + len(failures)
     results, loaded, vectors, texts = [], None, [], None
     if jobs:
@@ -352,17 +344,11 @@ def convert(
 ) -> None:
     """Convert an official AToken file to a folder that `--model` and `from_pretrained` take."""
     out = out.absolute()
-    check_output_folder(out)
-    from .model_folders_atoken import is_model_folder, quieten_libraries
-
-    replaced = out.is_dir() and any(out.iterdir())
-    if replaced and not overwrite:
-        raise ValueError(f"OUT: {out} exists and is not empty; use --overwrite to replace it")
-    if replaced and not is_model_folder(out):
-        raise ValueError(f"OUT: {out} is no AToken model folder, so it is not replaced; remove it or give another")
+    _check_model_output(out, overwrite)
     import torch
 
     from .conversion_atoken import convert_original_checkpoint
+    from .model_folders_atoken import quieten_libraries
     from .processing import AtokenProcessor
 
     quieten_libraries()
@@ -385,6 +371,75 @@ def convert(
         print_json(facts)
     else:
         standard_output().print(f"{file} -> {out} ({readable(parameters)} parameters)", markup=False, highlight=False)
+
+
+@_command
+def export(
+    model: Annotated[str, typer.Argument(help="Folder, embedded checkpoint or Hub name.")],
+    out: Annotated[Path, typer.Argument(help="Folder to create.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="For the card. [default: that of --push or OUT]", show_default=False)
+    ] = None,
+    license: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            help="Of the weights, as the Hub names it. [default: what config.json states]",
+            show_default=False,
+        ),
+    ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            "--evaluation", help="Scores for the card. [default: MODEL/training.json if there]", show_default=False
+        ),
+    ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option("--dtype", help="What to store. [default: as in MODEL]", show_default=False)
+    ] = None,
+    max_shard_size: Annotated[str, typer.Option("--max-shard-size", help="Larger weights are split.")] = "5GB",
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="REPO", help="Upload to this Hub repository.", show_default=False)
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make that repository private.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace OUT if it is an AToken model folder.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a complete Hub repository: weights, processor, code for trust_remote_code, vae/ for diffusers, a card."""
+    from .hub_export_atoken import OFFICIAL_LICENSE, push_repository, read_evaluation, write_repository
+    from .model_folders_atoken import find_model
+
+    out = out.absolute()
+    _check_model_output(out, overwrite)
+    folder, label = find_model(model)
+    if out.resolve() == folder.resolve():
+        raise UsageError(f"OUT: {out} is MODEL itself; give another folder")
+    if evaluation is None and (folder / "training.json").is_file():
+        evaluation = folder / "training.json"
+    scores = read_evaluation(evaluation) if evaluation is not None else None
+    loaded = load_tokenizer(model, Device.cpu, dtype)
+    stated = loaded.model.config.weights_license
+    if stated == OFFICIAL_LICENSE and license not in (None, stated):
+        raise UsageError(f"--license: {label} holds converted official weights, whose licence stays {stated}")
+    if (license or stated) is None:
+        raise UsageError(
+            f"--license: {label} states none in config.json (weights_license); give one, such as apache-2.0"
+        )
+    loaded.model.config.weights_license = license or stated
+    name = name or push or out.name
+    with folder_of(out), NewFolder(out) as repository:
+        write_repository(
+            loaded.model, loaded.processor, repository, name, license or stated, scores, max_shard_size=max_shard_size
+        )
+    facts = {"model": label, "output": str(out), "license": license or stated}
+    if push is not None:
+        facts["pushed"] = push_repository(out, push, private)
+    if as_json:
+        print_json(facts)
+    else:
+        standard_output().print(f"{label} -> {facts.get('pushed', out)}", markup=False, highlight=False)
 
 
 @_command
@@ -419,7 +474,7 @@ def demo(
             raise ValueError(f"--output: {output} holds other files; use --overwrite to replace it")
         if any(output in (path, *path.parents) for path in (Path.cwd(), media.resolve())):
             raise UsageError(f"--output: {output} holds the media or the current folder; give another one")
-    jobs, failures = _find_media([str(media)])
+    jobs, failures = find_media([str(media)])
     total = len(jobs) + len(failures)
     results: list[dict[str, Any]] = []
     if jobs:
@@ -448,52 +503,16 @@ def main() -> None:
         sys.exit(130)
 
 
-@dataclass
-class Tokenizer:
-    """
-    A loaded model with its processor.
+def _check_model_output(out: Path, overwrite: bool) -> None:
+    """Raises ValueError if a folder of a model cannot be written to `out`."""
+    from .model_folders_atoken import is_model_folder
 
-    Attributes:
-        model: in evaluation mode, on its device.
-        processor: that of its folder, or one with the defaults.
-        name: what leads to the model again: an embedded name, an absolute folder, or a Hub name.
-        fingerprint: of its decoder.
-    """
-
-    model: "AtokenModel"
-    processor: "AtokenProcessor"
-    name: str
-    fingerprint: str
-
-    @property
-    def discrete(self) -> bool:
-        return self.model.quantizer is not None
-
-
-def load_tokenizer(name: str | None, device: Device, dtype: Dtype) -> Tokenizer:
-    """
-    Loads a model and its processor.
-
-    Raises:
-        UsageError: if the device is not there.
-        FileNotFoundError, ValueError: if there is no such model, or it is incomplete or damaged.
-    """
-    import torch
-
-    from .model_folders_atoken import find_model, load_model
-    from .processing import AtokenProcessor
-
-    if device is Device.cuda and not torch.cuda.is_available():
-        raise UsageError("--device: cuda was asked for, but torch sees no CUDA device; use cpu or auto")
-    target = "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"
-    folder, label = find_model(DEFAULT_MODEL if name is None else name)
-    model, fingerprint = load_model(folder, target, dtype.value)
-    has_processor = any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
-    processor = AtokenProcessor.from_pretrained(folder) if has_processor else AtokenProcessor()
-    given, patch = tuple(processor.image_processor.patch_size), tuple(model.config.vision_config.patch_size)
-    if given != patch:
-        raise ValueError(f"--model: the processor in {folder} makes patches of {given}, the model takes {patch}")
-    return Tokenizer(model, processor, label, fingerprint)
+    check_output_folder(out)
+    replaced = out.is_dir() and any(out.iterdir())
+    if replaced and not overwrite:
+        raise ValueError(f"OUT: {out} exists and is not empty; use --overwrite to replace it")
+    if replaced and not is_model_folder(out):
+        raise ValueError(f"OUT: {out} is no AToken model folder, so it is not replaced; remove it or give another")
 
 
 def _tokenizer_of(source: str) -> Any:
@@ -507,117 +526,13 @@ def _tokenizer_of(source: str) -> Any:
         return None
 
 
-def _find_media(inputs: list[str]) -> tuple[list[Job], list[Failure]]:
-    jobs, failures = find_files(inputs, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
-    for job in jobs:
-        job.kind = "video" if job.path.suffix.lower() in VIDEO_SUFFIXES or _is_animated(job.path) else "image"
-    return jobs, failures
-
-
-def _is_animated(path: Path) -> bool:
-    if path.suffix.lower() not in ANIMATED_SUFFIXES:
-        return False
-    from PIL import Image
-
-    from .processing.pil_decoding_atoken import DECODING_ERRORS
-
-    try:
-        with Image.open(path) as image:
-            return getattr(image, "n_frames", 1) > 1
-    except DECODING_ERRORS:
-        return False  # What is wrong with it is said where it is read.
-
-
-class MediaStream:
-    """
-    An image or video as dense pieces for `encode_stream`: (t, 3, H, W) in [-1, 1], H and W filled up to whole patches.
-
-    Attributes:
-        fps: what the file states, None for images.
-        size: true (height, width), known after the first piece.
-        frames: how many have been read.
-    """
-
-    def __init__(self, loaded: Tokenizer, path: Path, kind: str):
-        self.loaded, self.kind = loaded, kind
-        self.patch = loaded.model.vision_model.patch_size
-        self.fps, self.size, self.frames = None, (0, 0), 0
-        if kind == "image":
-            self.batches = (loaded.processor(images=[str(path)]) for _ in range(1))
-        else:
-            from .processing.media_reading_atoken import iter_video
-
-            metadata, frames = iter_video(path, "video")
-            self.fps = metadata.fps
-            self.batches = map(self._pack_clip, _chunks(frames, loaded.model.config.vision_config.tile_frames))
-
-    def _pack_clip(self, frames: list["np.ndarray"]) -> Any:
-        import numpy as np
-
-        options = {"do_sample_frames": False, "input_data_format": "channels_last"}
-        return self.loaded.processor(videos=[np.stack(frames)], videos_kwargs=options)
-
-    def __iter__(self) -> Iterator["torch.Tensor"]:
-        from .processing.packing_atoken import unpack_media
-
-        for batch in self.batches:
-            frames, *size = batch["media_sizes"][0].tolist()
-            self.size = tuple(size)
-            self.frames += frames
-            padded = [-(-side // patch) * patch for side, patch in zip(size, self.patch[1:], strict=True)]
-            batch["media_sizes"][0, 1:] = batch["media_sizes"].new_tensor(padded)
-            yield unpack_media(**batch, patch_size=self.patch)[0]
-
-    def to_pixels(self, frames: "torch.Tensor") -> "np.ndarray":
-        return _to_pixels(self.loaded, self.kind, frames, self.size)
-
-    @property
-    def media_size(self) -> tuple[int, int, int]:
-        return (self.frames, *self.size)
-
-    @property
-    def tokens(self) -> int:
-        return math.prod(-(-side // patch) for side, patch in zip(self.media_size, self.patch, strict=True))
-
-
-def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, size)):
-        yield chunk
-
-
-def _to_pixels(loaded: Tokenizer, kind: str, frames: "torch.Tensor", size: tuple[int, int]) -> "np.ndarray":
-    """(t, 3, H, W) about [-1, 1] -> (t, height, width, 3) uint8. Raises ValueError for NaN."""
-    from .processing.image_processing_atoken import output_statistics
-    from .processing.packing_atoken import media_to_output
-
-    processor = loaded.processor.image_processor if kind == "image" else loaded.processor.video_processor
-    return media_to_output(frames[:, :, : size[0], : size[1]], "np", *output_statistics(processor))
-
-
-def _write_media(
-    target: Path, kind: str, pieces: Iterable["np.ndarray"], stated_fps: float | None, fps: float | None
-) -> None:
-    """Writes (t, height, width, 3) uint8 pieces: the one frame of an image, or a video as it comes."""
-    from .processing.media_reading_atoken import write_image, write_video
-
-    if kind == "video" and stated_fps is None and fps is None:
-        raise ValueError("the video states no frame rate; say --fps")
-    with folder_of(target):
-        if kind == "image":
-            (frame,) = itertools.chain.from_iterable(pieces)
-            write_image(target, frame)
-        else:
-            write_video(target, itertools.chain.from_iterable(pieces), stated_fps or fps)
-
-
 def _reconstruct(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float | None) -> dict[str, Any]:
     import torch
 
     from .round_trip_atoken import RoundTrip
 
     trip = RoundTrip(loaded.model, MediaStream(loaded, job.path, job.kind), getattr(torch, latent_dtype))
-    _write_media(job.target, job.kind, (pair[1] for pair in trip), trip.stream.fps, fps)
+    write_media(job.target, job.kind, (pair[1] for pair in trip), trip.stream.fps, fps)
     return {"file": str(job.path), "output": str(job.target), **trip.facts()}
 
 
@@ -669,8 +584,8 @@ def _decode(loaded: Tokenizer, job: Job, fps: float | None) -> dict[str, Any]:
     if header.content == "codes":
         pieces = map(model.quantizer.from_codes, pieces)
     decoded = (piece.float().cpu() for piece in model.decode_stream(pieces, num_frames=header.media_size[0]))
-    frames = (_to_pixels(loaded, header.kind, piece, header.media_size[1:]) for piece in watch.time(decoded))
-    _write_media(job.target, header.kind, frames, header.fps, fps)
+    frames = (to_pixels(loaded, header.kind, piece, header.media_size[1:]) for piece in watch.time(decoded))
+    write_media(job.target, header.kind, frames, header.fps, fps)
     return {
         "file": str(job.path),
         "output": str(job.target),

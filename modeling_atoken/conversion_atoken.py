@@ -10,6 +10,9 @@ from transformers import Siglip2TextModel, Siglip2VisionModel
 from .configuration_atoken import AtokenConfig, AtokenVisionConfig
 from .modeling_atoken import AtokenModel, AtokenVisionModel
 
+# As the Hub writes it; conversion puts it into the configuration.
+OFFICIAL_LICENSE = "apple-research-model-license"
+
 # Our names on the left, the released ones on the right; applied in this order.
 _RENAMES = [
     (r"^vision_model\.", "encoder."),
@@ -126,6 +129,7 @@ def config_from_original(
     latent_channels = state["decoder.input_layer.weight"].shape[1]
     try:
         return AtokenConfig(
+            weights_license=OFFICIAL_LICENSE,
             vision_config={
                 "hidden_size": width,
                 "intermediate_size": state["encoder.blocks.0.mlp.mlp.0.weight"].shape[0],

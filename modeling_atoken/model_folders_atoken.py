@@ -96,7 +96,7 @@ def quieten_libraries() -> None:
     logging.disable_progress_bar()
 
 
-def load_model(folder: Path, device: str, dtype: str) -> tuple[AtokenModel, str]:
+def load_model(folder: Path, device: str, dtype: str | None) -> tuple[AtokenModel, str]:
     """
     The model of a folder in evaluation mode, and the fingerprint of its decoder.
 
@@ -121,7 +121,7 @@ def load_model(folder: Path, device: str, dtype: str) -> tuple[AtokenModel, str]
                 f"{', '.join(sorted(map(str, report[problem]))[:3])}"
             )
     fingerprint = decoder_fingerprint(model)
-    return model.to(device, getattr(torch, dtype)).eval(), fingerprint
+    return model.to(device=device, dtype=getattr(torch, dtype) if dtype else None).eval(), fingerprint
 
 
 def describe_model(name: str) -> dict[str, Any]:

@@ -186,9 +186,9 @@ def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spa
     return EncoderChannels(is_video, a, b, spare)
 
 
-def protected_rows(model: AtokenModel, decoder_rows: int = 4) -> list[tuple[torch.nn.Parameter, int]]:
+def protected_rows(model: AtokenModel, decoder_rows: int = 4) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
     """
-    The first rows, of each parameter named here, that hold constants and switches.
+    The rows, of each parameter named here, that hold constants and switches; to be called right after the start.
 
     Training leaves them alone: everything else leans on them, so noise in a switch would cost far more than it gains.
     """
@@ -197,7 +197,15 @@ def protected_rows(model: AtokenModel, decoder_rows: int = 4) -> list[tuple[torc
         layers = [tower.input_layer]
         for block in tower.blocks:
             layers += [block.norm1, block.attn.out_proj, block.norm2, block.mlp.fc2]
-        rows += [(parameter, count) for layer in layers for parameter in layer.parameters()]
+            # Neurons that were written by hand read whole channels; the random ones are far weaker.
+            written = (block.mlp.fc1.weight.abs().amax(1) > 0.5).nonzero().squeeze(1)
+            rows += [(parameter, written) for parameter in block.mlp.fc1.parameters()]
+        rows += [(parameter, torch.arange(count)) for layer in layers for parameter in layer.parameters()]
+    averaging = model.vision_model.blocks[1].attn
+    head, width = torch.arange(averaging.head_dim), averaging.qkv.in_features
+    rows += [
+        (parameter, torch.cat([head, width + head, head[:1] + 2 * width])) for parameter in averaging.qkv.parameters()
+    ]
     return rows
 
 

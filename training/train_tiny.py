@@ -52,25 +52,28 @@ def fit_pcas(photos: list, clips: list, rng: random.Random) -> tuple[Pca, Pca, P
 
 def build_optimizers(model: AtokenModel, rate: float) -> list[torch.optim.Optimizer]:
     """
-    Muon for the matrices of the blocks, at `rate`; AdamW at 4e-4 for what is left, and at 0.05 of that for the layers
-    that hold the PCA bases and the norms that undo its scale.
+    Muon for the matrices of the blocks, at `rate` in the decoder and a quarter of it in the encoder, whose first blocks
+    tell images from videos; AdamW at 4e-4 for what is left, and at 0.05 of that for the layers that hold the PCA bases
+    and the norms that undo its scale.
 
     Every group keeps its peak rate as "peak".
     """
-    matrices, rest, slow = [], [], []
+    encoder, decoder, rest, slow = [], [], [], []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         if "norm" in name or any(part in name for part in ("input_layer", "latent_proj", "out_layer")):
             slow.append(parameter)
         elif parameter.ndim == 2 and ".blocks." in name:
-            matrices.append(parameter)
+            (encoder if name.startswith("vision_model.") else decoder).append(parameter)
         else:
             rest.append(parameter)
+    muon = [{"params": decoder, "lr": rate}, {"params": encoder, "lr": 0.25 * rate}]
     adam = [{"params": rest, "lr": 4e-4}, {"params": slow, "lr": 0.05 * 4e-4}]
+    muon, adam = ([group for group in groups if group["params"]] for groups in (muon, adam))
     optimizers = [
-        torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW([group for group in adam if group["params"]], betas=(0.9, 0.99), weight_decay=0.0),
+        torch.optim.Muon(muon, momentum=0.95, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(adam, betas=(0.9, 0.99), weight_decay=0.0),
     ]
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -131,7 +134,7 @@ def main(
     minutes: Annotated[float, typer.Option(help="Time for training steps; evaluation comes on top.")] = 45.0,
     discrete: Annotated[bool, typer.Option(help="Quantize with FSQ.")] = False,
     start: Annotated[Path | None, typer.Option(help="Checkpoint to go on from, instead of the PCA start.")] = None,
-    rate: Annotated[float, typer.Option(help="Peak learning rate of the blocks' matrices (Muon).")] = 1.5e-3,
+    rate: Annotated[float, typer.Option(help="Peak learning rate of the blocks' matrices (Muon).")] = 1e-3,
     clip_names: Annotated[str, typer.Option(help="Training clips, by comma.")] = (
         "box.mp4,carphone_pristine.mp4,tree.avi"
     ),
@@ -196,7 +199,7 @@ def main(
             loss.backward()
             for parameter, rows in protected:
                 if parameter.grad is not None:
-                    parameter.grad[:rows] = 0
+                    parameter.grad[rows] = 0
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             for optimizer in optimizers:
                 optimizer.step()
@@ -215,6 +218,7 @@ def main(
                 next_report += 10.0
 
     model = averaged.eval()
+    model.config.weights_license = "apache-2.0"
     model.config.latents_mean, model.config.latents_std = latent_statistics(model, photos, clips, rng)
     model.to(torch.bfloat16).save_pretrained(out)
     AtokenProcessor().save_pretrained(out)

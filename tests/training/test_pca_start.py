@@ -129,7 +129,13 @@ def test_allocation_is_as_good_as_any():
 def test_protected_rows_hold_the_constants_and_switches(pcas):
     model = AtokenModel(AtokenConfig.from_preset("tiny"))
     start_from_pca(model, *pcas)
-    rows = {id(parameter): count for parameter, count in protected_rows(model)}
-    assert rows[id(model.vision_model.input_layer.bias)] == NULL + 1
-    assert rows[id(model.decoder.blocks[0].mlp.fc2.weight)] == 4
-    assert id(model.vision_model.blocks[0].mlp.fc1.weight) not in rows
+    rows = {id(parameter): rows.tolist() for parameter, rows in protected_rows(model)}
+    encoder, decoder = model.vision_model, model.decoder
+    assert rows[id(encoder.input_layer.bias)] == list(range(NULL + 1))
+    assert rows[id(decoder.blocks[0].mlp.fc2.weight)] == list(range(4))
+    # Two neurons for each of four detectors; four for each of 47 components and both media.
+    assert rows[id(encoder.blocks[0].mlp.fc1.weight)] == list(range(8))
+    assert rows[id(encoder.blocks[2].mlp.fc1.weight)] == list(range(188))
+    assert rows[id(decoder.blocks[3].mlp.fc1.weight)] == []
+    averaging = rows[id(encoder.blocks[1].attn.qkv.weight)]
+    assert averaging == [*range(32), *range(192, 224), 384]

@@ -1,0 +1,243 @@
+"""A complete Hub repository of a model: weights, processor, remote code, `vae/` for diffusers, a card."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, HfApi, ModelCardData
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+from .autoencoder_atoken import AutoencoderAtoken
+from .configuration_atoken import AtokenConfig, AtokenVisionConfig
+from .conversion_atoken import OFFICIAL_LICENSE
+from .modeling_atoken import AtokenModel, AtokenVisionModel
+from .processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
+
+NOTICE = "LICENSE_NOTICE.md"
+
+_REMOTE_CLASSES = {
+    AtokenConfig: "AutoConfig",
+    AtokenVisionConfig: "AutoConfig",
+    AtokenModel: "AutoModel",
+    AtokenVisionModel: "AutoModel",
+    AtokenProcessor: "AutoProcessor",
+    AtokenImageProcessor: "AutoImageProcessor",
+    AtokenVideoProcessor: "AutoVideoProcessor",
+    AutoencoderAtoken: "AutoModel",
+}
+
+
+@contextmanager
+def _remote_code() -> Iterator[None]:
+    """While it lasts, saving a model or processor copies its code along and names it in the configuration."""
+    for remote_class, auto_class in _REMOTE_CLASSES.items():
+        remote_class.register_for_auto_class(auto_class)
+    try:
+        yield
+    finally:
+        for remote_class in _REMOTE_CLASSES:
+            remote_class._auto_class = None
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """
+    The scores for a card, from a JSON such as `training.json`: {"protocol": text, "held_out": {set: {metric: number}}}.
+
+    Raises:
+        ValueError: if the file is not of that form.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        scores = {
+            name: {metric: float(value) for metric, value in metrics.items()}
+            for name, metrics in record["held_out"].items()
+        }
+        return {"protocol": str(record["protocol"]), "held_out": scores}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f'--evaluation: {path} must hold {{"protocol": text, "held_out": {{set: {{metric: number}}}}}} ({error!r})'
+        ) from error
+
+
+def write_repository(
+    model: AtokenModel,
+    processor: AtokenProcessor,
+    folder: Path,
+    name: str,
+    licence: str,
+    evaluation: dict[str, Any] | None = None,
+    max_shard_size: str = "5GB",
+) -> None:
+    """
+    Writes everything that a Hub repository of a model needs.
+
+    Args:
+        model: as it is to be stored, in its dtype.
+        processor: goes along.
+        folder: an existing, empty folder.
+        name: the repository's name, for the card.
+        licence: an identifier that the Hub knows, or OFFICIAL_LICENSE.
+        evaluation: as `read_evaluation` gives it.
+        max_shard_size: weights above it are split.
+    """
+    vae = folder / "vae"
+    with _remote_code():
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+        processor.save_pretrained(folder)
+        AutoencoderAtoken.from_atoken_model(model).save_pretrained(vae, max_shard_size=max_shard_size)
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        if source.name in _autoencoder_files():
+            (vae / source.name).write_bytes(source.read_bytes())
+    (folder / "README.md").write_text(model_card(model, name, licence, evaluation), encoding="utf-8")
+    if licence == OFFICIAL_LICENSE:
+        (folder / NOTICE).write_text(_NOTICE_TEXT, encoding="utf-8")
+
+
+def _autoencoder_files() -> set[str]:
+    """The autoencoder's file and the siblings it names, which diffusers copies from a local folder."""
+    source = Path(__file__).with_name("autoencoder_atoken.py")
+    siblings = re.findall(r"^from \.(\w+) import", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {source.name, *(f"{sibling}.py" for sibling in siblings)}
+
+
+def model_card(model: AtokenModel, name: str, licence: str, evaluation: dict[str, Any] | None) -> str:
+    """The README of a repository, filled in from the configuration and the evaluation."""
+    config, quantizer = model.config, model.config.quantizer_config
+    results = None
+    if evaluation is not None:
+        results = [
+            EvalResult(
+                task_type="image-to-image",
+                dataset_type=dataset,
+                dataset_name=dataset,
+                metric_type=metric,
+                metric_value=value,
+            )
+            for dataset, metrics in evaluation["held_out"].items()
+            for metric, value in metrics.items()
+            if metric != "count"
+        ]
+    research = licence == OFFICIAL_LICENSE
+    metadata = ModelCardData(
+        library_name="transformers",
+        license="other" if research else licence,
+        license_name=licence if research else None,
+        license_link=NOTICE if research else None,
+        tags=["vision", "tokenizer", "autoencoder", "image-feature-extraction", "video", "atoken"],
+        model_name=name.split("/")[-1],
+        eval_results=results,
+    )
+    frames, rows, columns = config.vision_config.patch_size
+    tokens = f"{config.latent_channels} latent channels"
+    if quantizer is not None:
+        tokens = f"{quantizer.num_codebooks} codes of {quantizer.codebook_size} values"
+    sizes = "\n".join(
+        f"| {part} | {part_config.hidden_size} | {part_config.num_hidden_layers} | "
+        f"{part_config.num_attention_heads} | {part_config.intermediate_size} |"
+        for part, part_config in (("encoder", config.vision_config), ("decoder", config.decoder_config))
+    )
+    return _CARD.format(
+        metadata=metadata.to_yaml(),
+        title=name.split("/")[-1],
+        name=name,
+        tokens=tokens,
+        patch=f"{frames} x {rows} x {columns}",
+        parameters=f"{model.num_parameters() / 1e6:.1f} M",
+        dtype=str(model.dtype).removeprefix("torch."),
+        text_tower="with" if config.text_config is not None else "without",
+        sizes=sizes,
+        decode="encoded.latents, inputs.coords" if quantizer is None else "codes=encoded.codes, coords=inputs.coords",
+        evaluation=_evaluation_section(evaluation),
+        licence=_NOTICE_TEXT if research else f"Weights: {licence}. Code: Apache-2.0.",
+    )
+
+
+def _evaluation_section(evaluation: dict[str, Any] | None) -> str:
+    if evaluation is None:
+        return "None was given."
+    metrics = sorted({metric for scores in evaluation["held_out"].values() for metric in scores})
+    lines = [f"| data | {' | '.join(metrics)} |", f"|---|{'---|' * len(metrics)}"]
+    for dataset, scores in evaluation["held_out"].items():
+        cells = (f"{scores[metric]:.4g}" if metric in scores else "" for metric in metrics)
+        lines.append(f"| {dataset} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", f"Protocol: {evaluation['protocol']}."])
+
+
+def push_repository(folder: Path, name: str, private: bool) -> str:
+    """
+    Uploads a folder to the Hub.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        ConnectionError: with what the Hub said.
+    """
+    api = HfApi()
+    try:
+        api.create_repo(name, exist_ok=True, private=private)
+        return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload AToken"))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ConnectionError(
+            f"--push: {name} could not be written (log in with `hf auth login`); the folder {folder} is complete: "
+            f"{error}"
+        ) from error
+
+
+_NOTICE_TEXT = """\
+The weights are converted from the authors' AToken checkpoints. **They stay under the authors' research licence:
+research only, no commercial use.** Read the licence that came with the original file, and pass it on. The code is
+Apache-2.0.
+"""
+
+_CARD = """\
+---
+{metadata}
+---
+
+# {title}
+
+An AToken tokenizer ([paper](https://arxiv.org/abs/2509.14476)): images and videos to 4D tokens and back, and embeddings
+of both. A token is {tokens} for {patch} (frames x rows x columns) pixels. {parameters} parameters, {dtype},
+{text_tower} text tower.
+
+| | width | blocks | heads | MLP |
+|---|---|---|---|---|
+{sizes}
+
+## Use
+
+With transformers; with the package `atoken` installed and imported, `trust_remote_code` is not needed:
+
+```python
+from transformers import AutoModel, AutoProcessor
+
+model = AutoModel.from_pretrained("{name}", trust_remote_code=True)
+processor = AutoProcessor.from_pretrained("{name}", trust_remote_code=True)
+inputs = processor(images=["photo.jpg"])
+encoded = model.encode(inputs.pixel_values, inputs.coords, inputs.cu_seqlens)
+decoded = model.decode({decode}, cu_seqlens=inputs.cu_seqlens)
+(photo,) = processor.post_process(decoded.pixel_values, inputs.coords, inputs.cu_seqlens, inputs.media_sizes)
+```
+
+As the autoencoder of a diffusion model:
+
+```python
+from diffusers import AutoModel
+
+vae = AutoModel.from_pretrained("{name}", subfolder="vae", trust_remote_code=True)
+latents = vae.encode(video).latent_dist.mode()  # (B, 3, T, H, W) in [-1, 1]
+video = vae.decode(latents).sample
+```
+
+## Evaluation
+
+{evaluation}
+
+## Licence
+
+{licence}
+"""

@@ -1,0 +1,161 @@
+"""Media files as streams of pieces for the tokenizer, and back to files: what the `atoken` command runs on."""
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .batch_jobs_atoken import Failure, Job, UsageError, find_files, folder_of
+from .command_options_atoken import DEFAULT_MODEL, Device, Dtype
+from .model_folders_atoken import find_model, load_model
+from .modeling_atoken import AtokenModel
+from .processing import AtokenProcessor
+from .processing.image_processing_atoken import output_statistics
+from .processing.media_reading_atoken import iter_video, write_image, write_video
+from .processing.packing_atoken import media_to_output, unpack_media
+from .processing.pil_decoding_atoken import DECODING_ERRORS
+
+IMAGE_SUFFIXES = frozenset(
+    {".apng", ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"})
+# These may also hold an animation; only a look inside tells.
+ANIMATED_SUFFIXES = frozenset({".apng", ".gif", ".png", ".webp"})
+
+
+@dataclass
+class Tokenizer:
+    """
+    A loaded model with its processor.
+
+    Attributes:
+        model: in evaluation mode, on its device.
+        processor: that of its folder, or one with the defaults.
+        name: what leads to the model again: an embedded name, an absolute folder, or a Hub name.
+        fingerprint: of its decoder.
+    """
+
+    model: AtokenModel
+    processor: AtokenProcessor
+    name: str
+    fingerprint: str
+
+    @property
+    def discrete(self) -> bool:
+        return self.model.quantizer is not None
+
+
+def load_tokenizer(name: str | None, device: Device, dtype: Dtype | None) -> Tokenizer:
+    """
+    Loads a model and its processor; without a dtype, in that of the files.
+
+    Raises:
+        UsageError: if the device is not there.
+        FileNotFoundError, ValueError: if there is no such model, or it is incomplete or damaged.
+    """
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise UsageError("--device: cuda was asked for, but torch sees no CUDA device; use cpu or auto")
+    target = "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"
+    folder, label = find_model(DEFAULT_MODEL if name is None else name)
+    model, fingerprint = load_model(folder, target, dtype.value if dtype else None)
+    has_processor = any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
+    processor = AtokenProcessor.from_pretrained(folder) if has_processor else AtokenProcessor()
+    given, patch = tuple(processor.image_processor.patch_size), tuple(model.config.vision_config.patch_size)
+    if given != patch:
+        raise ValueError(f"--model: the processor in {folder} makes patches of {given}, the model takes {patch}")
+    return Tokenizer(model, processor, label, fingerprint)
+
+
+def find_media(inputs: list[str]) -> tuple[list[Job], list[Failure]]:
+    jobs, failures = find_files(inputs, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    for job in jobs:
+        job.kind = "video" if job.path.suffix.lower() in VIDEO_SUFFIXES or _is_animated(job.path) else "image"
+    return jobs, failures
+
+
+def _is_animated(path: Path) -> bool:
+    if path.suffix.lower() not in ANIMATED_SUFFIXES:
+        return False
+    try:
+        with Image.open(path) as image:
+            return getattr(image, "n_frames", 1) > 1
+    except DECODING_ERRORS:
+        return False  # What is wrong with it is said where it is read.
+
+
+class MediaStream:
+    """
+    An image or video as dense pieces for `encode_stream`: (t, 3, H, W) in [-1, 1], H and W filled up to whole patches.
+
+    Attributes:
+        fps: what the file states, None for images.
+        size: true (height, width), known after the first piece.
+        frames: how many have been read.
+    """
+
+    def __init__(self, loaded: Tokenizer, path: Path, kind: str):
+        self.loaded, self.kind = loaded, kind
+        self.patch = loaded.model.vision_model.patch_size
+        self.fps, self.size, self.frames = None, (0, 0), 0
+        if kind == "image":
+            self.batches = (loaded.processor(images=[str(path)]) for _ in range(1))
+        else:
+            metadata, frames = iter_video(path, "video")
+            self.fps = metadata.fps
+            self.batches = map(self._pack_clip, _chunks(frames, loaded.model.config.vision_config.tile_frames))
+
+    def _pack_clip(self, frames: list[np.ndarray]) -> Any:
+        options = {"do_sample_frames": False, "input_data_format": "channels_last"}
+        return self.loaded.processor(videos=[np.stack(frames)], videos_kwargs=options)
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        for batch in self.batches:
+            frames, *size = batch["media_sizes"][0].tolist()
+            self.size = tuple(size)
+            self.frames += frames
+            padded = [-(-side // patch) * patch for side, patch in zip(size, self.patch[1:], strict=True)]
+            batch["media_sizes"][0, 1:] = batch["media_sizes"].new_tensor(padded)
+            yield unpack_media(**batch, patch_size=self.patch)[0]
+
+    def to_pixels(self, frames: torch.Tensor) -> np.ndarray:
+        return to_pixels(self.loaded, self.kind, frames, self.size)
+
+    @property
+    def media_size(self) -> tuple[int, int, int]:
+        return (self.frames, *self.size)
+
+    @property
+    def tokens(self) -> int:
+        return math.prod(-(-side // patch) for side, patch in zip(self.media_size, self.patch, strict=True))
+
+
+def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, size)):
+        yield chunk
+
+
+def to_pixels(loaded: Tokenizer, kind: str, frames: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
+    """(t, 3, H, W) about [-1, 1] -> (t, height, width, 3) uint8. Raises ValueError for NaN."""
+    processor = loaded.processor.image_processor if kind == "image" else loaded.processor.video_processor
+    return media_to_output(frames[:, :, : size[0], : size[1]], "np", *output_statistics(processor))
+
+
+def write_media(
+    target: Path, kind: str, pieces: Iterable[np.ndarray], stated_fps: float | None, fps: float | None
+) -> None:
+    """Writes (t, height, width, 3) uint8 pieces: the one frame of an image, or a video as it comes."""
+    if kind == "video" and stated_fps is None and fps is None:
+        raise ValueError("the video states no frame rate; say --fps")
+    with folder_of(target):
+        if kind == "image":
+            (frame,) = itertools.chain.from_iterable(pieces)
+            write_image(target, frame)
+        else:
+            write_video(target, itertools.chain.from_iterable(pieces), stated_fps or fps)
