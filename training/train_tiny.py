@@ -223,8 +223,9 @@ def main(
     model.to(torch.bfloat16).save_pretrained(out)
     AtokenProcessor().save_pretrained(out)
     stored = AtokenModel.from_pretrained(out, dtype=torch.float32)
+    places = {str(data): "DATA", str(out): "OUT", str(start): "START"}
     record = {
-        "command": " ".join(["python -m atoken.training.train_tiny", *sys.argv[1:]]),
+        "command": " ".join(["python -m atoken.training.train_tiny", *(places.get(a, a) for a in sys.argv[1:])]),
         "data": {
             "photos": len(photos),
             "clips": clip_names.split(","),
@@ -242,6 +243,8 @@ def main(
         "held_out": evaluate(stored, held_out),
         "curve": curve,
     }
+    if start is not None and (start / "training.json").is_file():
+        record["before"] = json.loads((start / "training.json").read_text(encoding="utf-8"))
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(record["held_out"]), flush=True)
 
