@@ -2,13 +2,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint format clean
+.PHONY: demo test conformance lint format clean
 
 demo: .venv/installed
 	$(BIN)/atoken demo --output demo --overwrite
 
 test: .venv/installed
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+
+# transformers' own tests of models and processors, which it publishes apart from its package.
+conformance: .venv/installed
+	$(BIN)/python tests/conformance/fetch.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/conformance
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -27,4 +32,4 @@ format: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .conformance demo

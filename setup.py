@@ -6,7 +6,17 @@ DIFFUSERS = ["diffusers>=0.36"]
 VIDEO = ["av>=12"]
 THREE_D = ["trimesh>=4.4", "gsplat>=1.5.3"]
 TRAIN = ["accelerate>=1.1", "datasets>=3", "lpips>=0.1.4", "peft>=0.13", "torch-fidelity>=0.3"]
-DEV = ["pytest>=8", "pytest-xdist>=3", "ruff>=0.17", "scikit-image>=0.22"]
+EXPORT = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
+QUANTIZATION = ["torchao>=0.18"]
+DEV = [
+    "accelerate>=1.1",
+    "parameterized>=0.9",
+    "peft>=0.13",
+    "pytest>=8",
+    "pytest-xdist>=3",
+    "ruff>=0.17",
+    "scikit-image>=0.22",
+]
 
 setup(
     name="atoken",
@@ -43,7 +53,9 @@ setup(
         "video": VIDEO,
         "3d": THREE_D,
         "train": TRAIN,
-        "dev": DEV + DIFFUSERS + VIDEO,
+        "export": EXPORT,
+        "quantization": QUANTIZATION,
+        "dev": DEV + DIFFUSERS + VIDEO + EXPORT + QUANTIZATION,
     },
     entry_points={"console_scripts": ["atoken = atoken.cli:main"]},
 )

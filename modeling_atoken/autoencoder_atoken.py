@@ -27,7 +27,8 @@ except (ImportError, RuntimeError) as error:  # diffusers raises RuntimeError wh
 # siblings that are needed are named, even those that only other siblings use.
 from .configuration_atoken import AtokenConfig
 from .layers_atoken import TemporalCache  # noqa: F401
-from .modeling_atoken import TILE_BATCH_TOKENS, AtokenDecoder, AtokenModel, AtokenVisionModel, LatentDistribution
+from .modeling_atoken import TILE_BATCH_TOKENS, AtokenDecoder, AtokenModel, AtokenVisionModel
+from .outputs_atoken import LatentDistribution
 from .quantization_atoken import AtokenQuantizer
 from .tokens_atoken import TokenBatch  # noqa: F401
 

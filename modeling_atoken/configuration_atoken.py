@@ -12,8 +12,30 @@ from transformers.activations import ACT2FN
 from transformers.configuration_utils import SubConfigSpec
 
 
+class PatchSize(tuple):
+    """
+    Frames, rows and columns of a patch. Image sizes can be divided by it: `size // patch_size` counts patches.
+
+    Multimodal models of transformers compute so with the patch of their vision tower, which they take for one number:
+    LLaVA divides the tensor of all heights and widths, LLaVA-OneVision the number `image_size`.
+    """
+
+    __slots__ = ()
+
+    def __rfloordiv__(self, size):
+        rows, columns = self[1:]
+        if rows != columns:
+            raise ValueError(f"only a patch_size with as many rows as columns divides image sizes, got {tuple(self)}")
+        return size // rows
+
+
 class AtokenTransformerConfig(PreTrainedConfig):
-    """What the encoder's and the decoder's configurations have in common: the checks."""
+    """What the encoder's and the decoder's configurations have in common: the patch and the checks."""
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if isinstance(self.patch_size, (list, tuple)):  # anything else is for the checks to refuse
+            self.patch_size = PatchSize(self.patch_size)
 
     def validate_heads(self):
         for name in (
@@ -43,7 +65,7 @@ class AtokenTransformerConfig(PreTrainedConfig):
 
     def validate_patch(self):
         if len(self.patch_size) != 3 or min(self.patch_size) < 1:
-            raise ValueError(f"patch_size must be three positive integers (t, h, w), got {self.patch_size}")
+            raise ValueError(f"patch_size must be three positive integers (t, h, w), got {list(self.patch_size)}")
 
     def validate_temporal_tiling(self):
         frames = self.patch_size[0]
@@ -192,10 +214,22 @@ class AtokenConfig(PreTrainedConfig):
             checkpoints go with 4.8438, which is SigLIP2's.
         logit_bias_init_value (`float`): Bias of those logits.
         latents_mean, latents_std (`list[float]`, *optional*): Statistics of the latents by channel, for diffusion.
+        weights_license (`str`, *optional*): The licence of the weights, as the Hub names it. Converted official weights
+            keep theirs, through fine-tuning and saving, too.
         initializer_range (`float`): Standard deviation of freshly drawn weights.
     """
 
     model_type = "atoken"
+    # Trainer gathers tensors with one row per sample: a distribution is none, and the others have one row per token.
+    # These have a row for every token, so the Trainer cannot join them over batches.
+    keys_to_ignore_at_inference = [
+        "latent_dist",
+        "reconstruction",
+        "codes",
+        "last_hidden_state",
+        "hidden_states",
+        "decoder_hidden_states",
+    ]
     sub_configs_defaults = {
         "vision_config": AtokenVisionConfig,
         "decoder_config": AtokenDecoderConfig,
@@ -212,6 +246,7 @@ class AtokenConfig(PreTrainedConfig):
     logit_bias_init_value: float = -15.5625
     latents_mean: list[float] | None = None
     latents_std: list[float] | None = None
+    weights_license: str | None = None
     initializer_range: float = 0.02
 
     def validate_parts(self):

@@ -5,19 +5,16 @@ patches. Images, videos and 3D objects differ only in the coordinates of their t
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, Siglip2TextModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-from transformers.utils import ModelOutput
 from transformers.utils.generic import can_return_tuple
 
-from .configuration_atoken import AtokenConfig, AtokenDecoderConfig, AtokenVisionConfig
+from .configuration_atoken import AtokenConfig, AtokenDecoderConfig, AtokenVisionConfig, PatchSize
 from .layers_atoken import (
     AtokenBlock,
     AtokenHeadNorm,
@@ -28,10 +25,12 @@ from .layers_atoken import (
     TemporalCache,
     rotary_table,
 )
+from .outputs_atoken import AtokenDecoderOutput, AtokenEncoderOutput, AtokenOutput, LatentDistribution
 from .quantization_atoken import AtokenQuantizer
 from .tokens_atoken import (
     TokenBatch,
     TokenLayout,
+    grid_coords,
     pack_grids,
     patchify,
     sample_index,
@@ -45,95 +44,6 @@ TILE_BATCH_TOKENS = 32768
 
 # Weights of the total loss (paper, equation 4; the values are those of the released training).
 RECONSTRUCTION_WEIGHT, SEMANTIC_WEIGHT, KL_WEIGHT = 0.2, 1.0, 1e-8
-
-
-class LatentDistribution:
-    """
-    Diagonal Gaussian over latents, from the encoder's moments.
-
-    Args:
-        moments: mean and log-variance, concatenated along `dim`. The log-variance is not clamped, as in the released
-            checkpoints.
-        dim: the channel dimension.
-    """
-
-    def __init__(self, moments: torch.Tensor, dim: int = -1):
-        if moments.shape[dim] % 2:
-            raise ValueError(f"moments must hold as many means as log-variances, got {moments.shape[dim]} channels")
-        self.dim = dim
-        self.mean, self.logvar = moments.chunk(2, dim=dim)
-
-    def mode(self) -> torch.Tensor:
-        return self.mean
-
-    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
-        """mean + exp(logvar / 2) * noise. The noise is drawn on the generator's device, so a seed suits all devices."""
-        device = generator.device if generator is not None else self.mean.device
-        noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
-        return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
-
-    def kl(self) -> torch.Tensor:
-        """KL divergence from the standard normal, summed over channels: one value per token, fp32."""
-        mean, logvar = self.mean.float(), self.logvar.float()
-        return 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).sum(self.dim)
-
-
-@dataclass
-class AtokenEncoderOutput(ModelOutput):
-    """
-    Output of [`AtokenModel.encode`], all in packed order.
-
-    Attributes:
-        latents (N, latent_channels): what the decoder takes: the mean, or the quantized values of a discrete model.
-        latent_dist: the posterior, with `.mode()`, `.sample(generator)` and `.kl()`.
-        codes (N, num_codebooks): integers of a discrete model, else None.
-        last_hidden_state (N, d): dense features.
-        pooler_output (B, d): one embedding per sample, not normalised. None with `pool=False`.
-        coords (N, 4), cu_seqlens (B + 1,): positions and lengths, for `decode`.
-        hidden_states: the embeddings and every block's output, each (N, d), on request.
-    """
-
-    latents: torch.Tensor | None = None
-    latent_dist: Any = None
-    codes: torch.Tensor | None = None
-    last_hidden_state: torch.Tensor | None = None
-    pooler_output: torch.Tensor | None = None
-    coords: torch.Tensor | None = None
-    cu_seqlens: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class AtokenDecoderOutput(ModelOutput):
-    """Output of the decoder: `pixel_values` (N, patch_dim), about [-1, 1] and not clamped."""
-
-    pixel_values: torch.Tensor | None = None
-    hidden_states: tuple[torch.Tensor, ...] | None = None
-
-
-@dataclass
-class AtokenOutput(ModelOutput):
-    """
-    Output of [`AtokenModel`].
-
-    Attributes:
-        loss: on request, see [`AtokenModel.forward`].
-        reconstruction (N, patch_dim): decoded patches.
-        latent_dist, codes, pooler_output, last_hidden_state: as in [`AtokenEncoderOutput`].
-        image_embeds (B, d), text_embeds (texts, d): L2-normalised.
-        logits_per_image (B, texts), logits_per_text (texts, B): scaled and shifted cosines, if text is given.
-    """
-
-    loss: torch.Tensor | None = None
-    logits_per_image: torch.Tensor | None = None
-    logits_per_text: torch.Tensor | None = None
-    reconstruction: torch.Tensor | None = None
-    image_embeds: torch.Tensor | None = None
-    text_embeds: torch.Tensor | None = None
-    latent_dist: Any = None
-    codes: torch.Tensor | None = None
-    last_hidden_state: torch.Tensor | None = None
-    pooler_output: torch.Tensor | None = None
 
 
 class AtokenPreTrainedModel(PreTrainedModel):
@@ -165,9 +75,11 @@ class AtokenPreTrainedModel(PreTrainedModel):
 class AtokenTransformer(AtokenPreTrainedModel):
     """What encoder and decoder share: an input projection, positions, blocks, and how a batch runs through them."""
 
+    _input_embed_layer = "input_layer"
+
     def __init__(self, config, in_features: int, norm, bias: bool, qk_norm: bool):
         super().__init__(config)
-        self.patch_size = tuple(config.patch_size)
+        self.patch_size = PatchSize(config.patch_size)
         self.input_layer = nn.Linear(in_features, config.hidden_size, bias=bias)
         self.position_embedding = AtokenPositionTable(config.position_embedding_size, config.hidden_size)
         self.blocks = nn.ModuleList(
@@ -226,7 +138,7 @@ class AtokenTransformer(AtokenPreTrainedModel):
         else:
             layout = batch.layout(tile)
             features, order = layout.gather(batch.features), layout.order
-            if sum(batch.lengths) <= batch_tokens:
+            if features.shape[0] <= batch_tokens:
                 states = self._run_blocks(features, layout, None, collect)
             else:
                 pieces = [
@@ -286,6 +198,8 @@ class AtokenVisionModel(AtokenTransformer):
 
     config: AtokenVisionConfig
     base_model_prefix = "vision_model"
+    # What else a full checkpoint holds.
+    _keys_to_ignore_on_load_unexpected = [r"^(decoder|latent_proj|text_model)\.", r"^logit_(scale|bias)$"]
     input_modalities = ("image", "video")
 
     def __init__(self, config: AtokenVisionConfig):
@@ -295,11 +209,12 @@ class AtokenVisionModel(AtokenTransformer):
         self.head = AtokenPoolingHead(config) if config.vision_use_head else None
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
-        return self.input_layer
-
     def tokenize(
-        self, pixel_values: torch.Tensor, coords: torch.Tensor | None = None, cu_seqlens: torch.Tensor | None = None
+        self,
+        pixel_values: torch.Tensor,
+        coords: torch.Tensor | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+        image_sizes: torch.Tensor | None = None,
     ) -> TokenBatch:
         """
         Packed tokens from packed or dense media.
@@ -308,11 +223,16 @@ class AtokenVisionModel(AtokenTransformer):
             pixel_values: (N, patch_dim) with `coords` and `cu_seqlens`, (B, C, H, W) or (B, T, C, H, W); in [-1, 1].
             coords: (N, 4) integers [t, x, y, z], for packed input only.
             cu_seqlens: (B + 1,) integers, for packed input only.
+            image_sizes: (B, 2) heights and widths, for (B, C, H, W) only: what lies beyond is left out.
 
         Raises:
             ValueError: naming the argument whose shape or type does not fit.
         """
         _check_floating("pixel_values", pixel_values, "in [-1, 1]")
+        if image_sizes is not None and pixel_values.ndim != 4:
+            raise ValueError(
+                f"image_sizes go with pixel_values (B, C, H, W), got pixel_values of shape {tuple(pixel_values.shape)}"
+            )
         if pixel_values.ndim == 2:
             if coords is None or cu_seqlens is None:
                 raise ValueError(
@@ -331,8 +251,32 @@ class AtokenVisionModel(AtokenTransformer):
                 f"pixel_values must be (N, {self.config.patch_dim}), (B, {channels}, H, W) or (B, T, {channels}, H, W) "
                 f"and not empty, got {tuple(pixel_values.shape)}"
             )
+        if image_sizes is not None:
+            return self._tokenize_sizes(pixel_values, image_sizes)
         video = pixel_values if pixel_values.ndim == 5 else pixel_values[:, None]
         return TokenBatch.from_grid(patchify(video, self.patch_size))
+
+    def _tokenize_sizes(self, images: torch.Tensor, image_sizes: torch.Tensor) -> TokenBatch:
+        sizes = torch.as_tensor(image_sizes)
+        rows, columns = self.patch_size[1:]
+        if sizes.shape != (len(images), 2) or sizes.is_floating_point():
+            raise ValueError(
+                f"image_sizes must be integers ({len(images)}, 2), one height and width for each image, got "
+                f"{sizes.dtype} {tuple(sizes.shape)}"
+            )
+        features, coords, lengths = [], [], []
+        for image, (height, width) in zip(images, sizes.tolist(), strict=True):
+            fits = 0 < height <= image.shape[1] and 0 < width <= image.shape[2]
+            if not fits or height % rows or width % columns:
+                raise ValueError(
+                    f"image_sizes must be multiples of {rows} x {columns} within pixel_values, got {height} x {width} "
+                    f"in {image.shape[1]} x {image.shape[2]}"
+                )
+            patches = patchify(image[None, None, :, :height, :width], self.patch_size)
+            features.append(patches.flatten(0, 3))
+            coords.append(grid_coords(tuple(patches.shape[1:4]), image.device))
+            lengths.append(len(features[-1]))
+        return TokenBatch(torch.cat(features), lengths, coords=torch.cat(coords))
 
     @can_return_tuple
     def forward(
@@ -345,7 +289,8 @@ class AtokenVisionModel(AtokenTransformer):
         cache: TemporalCache | None = None,
         batch_tokens: int = TILE_BATCH_TOKENS,
         pool: bool = True,
-        output_hidden_states: bool | None = None,
+        image_sizes: torch.Tensor | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPooling:
         r"""
@@ -359,26 +304,34 @@ class AtokenVisionModel(AtokenTransformer):
             cache (`TemporalCache`, *optional*): the state left by the windows before this one, updated in place.
             batch_tokens (`int`): tokens that run at a time when tiles are independent.
             pool (`bool`): whether to compute `pooler_output`.
-            output_hidden_states (`bool`, *optional*): whether to return all hidden states.
+            image_sizes (`torch.Tensor`, *optional*): (B, 2) true heights and widths, multiples of the patch, of images
+                (B, C, H, W) that are filled up at the bottom and right, as LLaVA gives them. The filling is left out.
+            output_hidden_states (`bool` or `int` or `list[int]`, *optional*): whether to return all hidden states.
+                LLaVA gives the indices it uses instead; then the others are None.
 
         Returns:
-            `last_hidden_state`: (N, d) for packed input, (B, L, d) for dense input. `pooler_output`: (B, d), not
-            normalised. `hidden_states`: the embeddings and every block's output, shaped like `last_hidden_state`.
+            `last_hidden_state`: (N, d) for packed input, (B, L, d) for dense input, (1, N, d) with `image_sizes`.
+            `pooler_output`: (B, d), not normalised. `hidden_states`: the embeddings and every block's output, shaped
+            like `last_hidden_state`.
 
         Raises:
             ValueError: naming the argument that does not fit.
         """
-        batch = self.tokenize(pixel_values, coords, cu_seqlens)
-        collect = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        batch = self.tokenize(pixel_values, coords, cu_seqlens, image_sizes)
+        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        collect = wanted is not None and wanted is not False  # 0 is the index of the embeddings
         hidden, states = self.run(batch, tile_frames, cache_frames, cache, batch_tokens, collect)
         hidden = self.post_layernorm(hidden)
         pooled = None
         if self.head is not None and pool:
             pooled = self.head(hidden, batch.pooling_sequences())
         if batch.grid is not None:
-            shape = (batch.num_samples, batch.lengths[0])
+            shape = (batch.num_samples, -1)
             hidden = hidden.unflatten(0, shape)
             states = tuple(state.unflatten(0, shape) for state in states) if collect else None
+        elif image_sizes is not None:
+            hidden, states = hidden[None], tuple(state[None] for state in states) if collect else None
+        states = _wanted_states(states, wanted)
         return BaseModelOutputWithPooling(last_hidden_state=hidden, pooler_output=pooled, hidden_states=states)
 
 
@@ -432,12 +385,13 @@ class AtokenDecoder(AtokenTransformer):
                 "latents must be (N, latent_channels) with coords and cu_seqlens, or a non-empty grid "
                 f"(B, t, h, w, latent_channels) without them; got {tuple(latents.shape)}"
             )
-        collect = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
+        collect = wanted is not None and wanted is not False
         hidden, states = self.run(batch, tile_frames, cache_frames, cache, batch_tokens, collect)
         patches = self.out_layer(self.out_norm(hidden))
         if batch.grid is not None:
             patches = unpatchify(patches.unflatten(0, (batch.num_samples, *batch.grid)), self.patch_size)
-        return AtokenDecoderOutput(pixel_values=patches, hidden_states=states)
+        return AtokenDecoderOutput(pixel_values=patches, hidden_states=_wanted_states(states, wanted))
 
 
 class AtokenModel(AtokenPreTrainedModel):
@@ -465,14 +419,35 @@ class AtokenModel(AtokenPreTrainedModel):
         self.logit_bias = nn.Parameter(torch.tensor(config.logit_bias_init_value))
         self.post_init()
 
+    def initialize_weights(self) -> None:
+        if self.text_model is not None:
+            # For models outside of transformers the base class passes over modules that hold no weights themselves, and
+            # it is such modules, attention and MLP, whose weights SigLIP2 draws in its own way.
+            self.text_model.initialize_weights()
+        super().initialize_weights()
+
     def get_input_embeddings(self) -> nn.Module:
-        return self.vision_model.input_layer
+        """The text tower's token embeddings, as in SigLIP2; without one, the encoder's projection of patches."""
+        tower = self.vision_model if self.text_model is None else self.text_model
+        return tower.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        tower = self.vision_model if self.text_model is None else self.text_model
+        tower.set_input_embeddings(value)
 
     def set_attn_implementation(self, attn_implementation: str | dict, **kwargs) -> None:
-        if self.config.quantizer_config is not None and isinstance(attn_implementation, str):
-            # The quantizer attends to nothing; left behind, its configuration would set off a warning.
-            self.config.quantizer_config._attn_implementation = attn_implementation
-        super().set_attn_implementation(attn_implementation, **kwargs)
+        quantizer = self.config.quantizer_config
+        if quantizer is None or not isinstance(attn_implementation, str):
+            super().set_attn_implementation(attn_implementation, **kwargs)
+            return
+        # The quantizer attends to nothing; left behind, its configuration would set off a warning.
+        before = quantizer._attn_implementation
+        quantizer._attn_implementation = attn_implementation
+        try:
+            super().set_attn_implementation(attn_implementation, **kwargs)
+        except Exception:  # of many kinds: no such implementation, or its package is missing
+            quantizer._attn_implementation = before
+            raise
 
     def encode(
         self,
@@ -484,7 +459,7 @@ class AtokenModel(AtokenPreTrainedModel):
         cache: TemporalCache | None = None,
         batch_tokens: int = TILE_BATCH_TOKENS,
         pool: bool = True,
-        output_hidden_states: bool = False,
+        output_hidden_states: bool | int | list[int] | None = None,
     ) -> AtokenEncoderOutput:
         """
         Media to latents. The arguments are those of [`AtokenVisionModel.forward`]; dense input is packed, and `coords`
@@ -519,7 +494,7 @@ class AtokenModel(AtokenPreTrainedModel):
             pooler_output=features.pooler_output,
             coords=coords,
             cu_seqlens=cu_seqlens,
-            hidden_states=tuple(state.flatten(0, -2) for state in states) if states is not None else None,
+            hidden_states=None if states is None else tuple(s if s is None else s.flatten(0, -2) for s in states),
         )
 
     def _latent_grid(self, pixel_values: torch.Tensor) -> tuple[int, int, int]:
@@ -538,6 +513,7 @@ class AtokenModel(AtokenPreTrainedModel):
         cache_frames: int | None = None,
         cache: TemporalCache | None = None,
         batch_tokens: int = TILE_BATCH_TOKENS,
+        output_hidden_states: bool | int | list[int] | None = None,
     ) -> AtokenDecoderOutput:
         """
         Latents or codes to patches.
@@ -546,7 +522,8 @@ class AtokenModel(AtokenPreTrainedModel):
             latents: (N, latent_channels), or a grid (B, t, h, w, latent_channels) without coords and cu_seqlens. For a
                 discrete model these are quantized values, such as `encode(...).latents`.
             codes: instead of latents, integers (N, num_codebooks) or (B, t, h, w, num_codebooks) of a discrete model.
-            coords, cu_seqlens, tile_frames, cache_frames, cache, batch_tokens: as in [`AtokenVisionModel.forward`].
+            coords, cu_seqlens, tile_frames, cache_frames, cache, batch_tokens, output_hidden_states: as in
+                [`AtokenVisionModel.forward`].
 
         Returns:
             `pixel_values`: (N, patch_dim), or (B, T, C, H, W) for a grid.
@@ -573,6 +550,7 @@ class AtokenModel(AtokenPreTrainedModel):
             cache_frames=cache_frames,
             cache=cache,
             batch_tokens=batch_tokens,
+            output_hidden_states=output_hidden_states,
             return_dict=True,
         )
 
@@ -678,6 +656,7 @@ class AtokenModel(AtokenPreTrainedModel):
         sample_posterior: bool = False,
         generator: torch.Generator | None = None,
         return_loss: bool | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
         **kwargs,
     ) -> AtokenOutput:
         r"""
@@ -691,16 +670,22 @@ class AtokenModel(AtokenPreTrainedModel):
             return_loss (`bool`, *optional*): whether to return 0.2 * L1 + 1e-8 * KL, plus the sigmoid contrastive loss
                 of the diagonal pairs if text is given (paper, equation 4, without the perceptual terms, which need
                 frozen networks).
+            output_hidden_states: as in [`AtokenVisionModel.forward`], of encoder and decoder.
         """
         if input_ids is not None:
             self._check_text(input_ids)
             if self.vision_model.head is None:
                 raise ValueError("input_ids were given, but vision_config.vision_use_head is off: nothing to compare")
-        encoded = self.encode(pixel_values, coords, cu_seqlens)
+        if output_hidden_states is None and self.config.output_hidden_states:
+            output_hidden_states = self.config.output_hidden_states
+        encoded = self.encode(pixel_values, coords, cu_seqlens, output_hidden_states=output_hidden_states)
         latents = encoded.latents
         if sample_posterior and self.quantizer is None:
             latents = encoded.latent_dist.sample(generator)
-        decoded = self.decode(latents, encoded.coords, encoded.cu_seqlens).pixel_values
+        decoder_output = self.decode(
+            latents, encoded.coords, encoded.cu_seqlens, output_hidden_states=output_hidden_states
+        )
+        decoded = decoder_output.pixel_values
 
         image_embeds = text_embeds = logits_per_image = logits_per_text = None
         if encoded.pooler_output is not None:
@@ -728,6 +713,8 @@ class AtokenModel(AtokenPreTrainedModel):
             codes=encoded.codes,
             last_hidden_state=encoded.last_hidden_state,
             pooler_output=encoded.pooler_output,
+            hidden_states=encoded.hidden_states,
+            decoder_hidden_states=decoder_output.hidden_states,
         )
 
     def _loss(
@@ -762,6 +749,16 @@ class AtokenModel(AtokenPreTrainedModel):
             pairs = nn.functional.logsigmoid(signs * logits_per_text.float())
             loss = loss - SEMANTIC_WEIGHT * pairs.sum(-1).mean()
         return loss
+
+
+def _wanted_states(states: tuple[torch.Tensor, ...] | None, wanted: bool | int | list[int] | None):
+    """All hidden states for True; for indices, which may count from the end, None in place of the others."""
+    if states is None or isinstance(wanted, bool):
+        return states
+    indices = [wanted] if isinstance(wanted, int) else wanted
+    return tuple(
+        state if index in indices or index - len(states) in indices else None for index, state in enumerate(states)
+    )
 
 
 def _check_floating(name: str, value: torch.Tensor, hint: str = "") -> None:

@@ -5,6 +5,7 @@ A token is a row of features and integer coordinates [t, x, y, z]: latent frame,
 starts. Everything here is computed once per forward pass, without a loop over tokens.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -282,21 +283,21 @@ class TokenBatch:
 
     Attributes:
         features: (N, F).
-        lengths: tokens of each sample.
+        packed_lengths: tokens of each sample of a packed batch.
         grid: (latent frames, rows, columns) of every sample of a dense batch.
         coords: (N, 4) of a packed batch.
     """
 
     features: torch.Tensor
-    lengths: list[int]
+    packed_lengths: list[int] | None = None
     grid: tuple[int, int, int] | None = None
     coords: torch.Tensor | None = None
 
     @classmethod
     def from_grid(cls, features: torch.Tensor) -> "TokenBatch":
         """From (B, t, h, w, F)."""
-        batch, *grid, width = features.shape
-        return cls(features.reshape(-1, width), [grid[0] * grid[1] * grid[2]] * batch, grid=tuple(grid))
+        _, *grid, width = features.shape
+        return cls(features.reshape(-1, width), grid=tuple(grid))
 
     @classmethod
     def from_packed(cls, features: torch.Tensor, coords: torch.Tensor, cu_seqlens: torch.Tensor) -> "TokenBatch":
@@ -307,7 +308,15 @@ class TokenBatch:
 
     @property
     def num_samples(self) -> int:
-        return len(self.lengths)
+        if self.grid is None:
+            return len(self.packed_lengths)
+        # By arithmetic, as in an exported program the number of samples is a symbol.
+        return self.features.shape[0] // math.prod(self.grid)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sample."""
+        return self.packed_lengths if self.grid is None else [math.prod(self.grid)] * self.num_samples
 
     def layout(self, tile: int) -> TokenLayout:
         """The layout in which temporal tiles of `tile` latent frames are independent sequences."""
@@ -325,6 +334,8 @@ class TokenBatch:
     def pooling_sequences(self) -> PackedSequences:
         """One query for all tokens of each sample."""
         device = self.features.device
+        if self.grid is not None:
+            return PackedSequences([(self.num_samples, 1, math.prod(self.grid))], device)
         return PackedSequences.from_lengths([1] * self.num_samples, device, self.lengths)
 
 

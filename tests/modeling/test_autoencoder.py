@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 from transformers import Siglip2TextConfig
 
@@ -528,8 +529,12 @@ def test_without_diffusers(monkeypatch):
     """The package imports, and only the name of the autoencoder complains."""
     for name in ["diffusers", *(name for name in sys.modules if name.startswith("diffusers."))]:
         monkeypatch.setitem(sys.modules, name, None)
+    for auto in ("AutoConfig", "AutoModel", "AutoImageProcessor", "AutoVideoProcessor", "AutoProcessor"):
+        # The second copy of the classes must not take the place of the first for other tests.
+        monkeypatch.setattr(getattr(transformers, auto), "register", lambda *args, **options: None)
+    folders = [str(PACKAGE), str(Path(atoken.processing.__file__).parents[1])]  # the second holds `processing`
     spec = importlib.util.spec_from_file_location(
-        "atoken_without_diffusers", PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)]
+        "atoken_without_diffusers", PACKAGE / "__init__.py", submodule_search_locations=folders
     )
     package = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, package)

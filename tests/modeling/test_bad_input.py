@@ -9,7 +9,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from atoken import AtokenConfig, AtokenDecoderConfig, AtokenQuantizerConfig, AtokenVisionConfig
 from atoken.layers_atoken import AtokenBlock, TemporalCache
-from atoken.modeling_atoken import LatentDistribution
+from atoken.outputs_atoken import LatentDistribution
 
 from .helpers import LATENTS, TEXT, as_tokens, make_model, media, pack, tiny_config
 

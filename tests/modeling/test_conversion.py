@@ -9,7 +9,12 @@ from safetensors.torch import save_file
 from transformers import Siglip2Config, Siglip2Model, SiglipConfig, SiglipModel
 
 from atoken import AtokenConfig, AtokenModel
-from atoken.conversion_atoken import config_from_original, convert_original_checkpoint, to_original_state_dict
+from atoken.conversion_atoken import (
+    OFFICIAL_LICENSE,
+    config_from_original,
+    convert_original_checkpoint,
+    to_original_state_dict,
+)
 
 from .helpers import TEXT, WIDTH, assert_close, make_model, media, randomise
 
@@ -108,7 +113,8 @@ def test_sizes_are_read_from_the_tensors(save):
 @pytest.mark.parametrize("size", ["so400m", "base"])
 @pytest.mark.parametrize("quantizer", [None, "fsq"])
 def test_released_sizes_need_no_options(size, quantizer):
-    preset = AtokenConfig.from_preset(size, quantizer_config={} if quantizer else None)
+    quantizer_config = {} if quantizer else None
+    preset = AtokenConfig.from_preset(size, quantizer_config=quantizer_config, weights_license=OFFICIAL_LICENSE)
     with torch.device("meta"):
         model = AtokenModel(preset)
     assert config_from_original(to_original_state_dict(model), quantizer).to_dict() == preset.to_dict()

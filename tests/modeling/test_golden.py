@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import normalize, pad
 
 from atoken.conversion_atoken import convert_original_checkpoint
-from atoken.modeling_atoken import LatentDistribution
+from atoken.outputs_atoken import LatentDistribution
 
 from .helpers import as_tokens, assert_close, pack
 

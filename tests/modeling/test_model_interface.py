@@ -8,7 +8,7 @@ from torch.nn.functional import logsigmoid, normalize
 from transformers import AttentionInterface
 
 from atoken import AtokenConfig, AtokenModel, AtokenVisionModel, layers_atoken
-from atoken.modeling_atoken import LatentDistribution
+from atoken.outputs_atoken import LatentDistribution
 from atoken.tokens_atoken import PackedSequences
 
 from .helpers import LATENTS, WIDTH, as_tokens, assert_close, make_model, media, pack, tiny_config, voxel_tokens
@@ -135,6 +135,47 @@ def test_hidden_states(model, dense):
         assert {state.shape for state in output.hidden_states} == {output.last_hidden_state.shape}
         assert_close(model.vision_model.post_layernorm(output.hidden_states[-1]), output.last_hidden_state, 1e-6)
     assert model.vision_model(*batch).hidden_states is None
+
+
+def test_hidden_states_of_the_whole_model(discrete_model):
+    """Of both towers; indices choose some of them, from either end."""
+    image = media(2, 3, 32, 48)
+    with torch.no_grad():
+        output = discrete_model(image, output_hidden_states=True)
+        encoder = discrete_model.encode(image, output_hidden_states=True).hidden_states
+        some = discrete_model(image, output_hidden_states=[0, -1, 9])
+        tower = discrete_model.vision_model(image, output_hidden_states=0).hidden_states
+        assert discrete_model(image).hidden_states is None
+    for states in (output.hidden_states, output.decoder_hidden_states):
+        assert len(states) == 3 and {state.shape for state in states} == {(12, WIDTH)}
+    assert all(torch.equal(state, other) for state, other in zip(output.hidden_states, encoder, strict=True))
+    for states, chosen in (
+        (output.hidden_states, some.hidden_states),
+        (output.decoder_hidden_states, some.decoder_hidden_states),
+    ):
+        assert [state is None for state in chosen] == [False, True, False]
+        assert torch.equal(chosen[0], states[0]) and torch.equal(chosen[2], states[2])
+    assert torch.equal(tower[0].flatten(0, 1), output.hidden_states[0]) and tower[1:] == (None, None)
+
+
+def test_input_embeddings():
+    """Of a model with a text tower they are the vocabulary's, otherwise the projections of patches and latents."""
+    whole = make_model(text=True)
+    assert whole.get_input_embeddings() is whole.text_model.embeddings.token_embedding
+    for model, tower in ((make_model(), "vision_model"), (whole.vision_model, None), (whole.decoder, None)):
+        other = torch.nn.Linear(5, WIDTH)
+        model.set_input_embeddings(other)
+        assert model.get_input_embeddings() is other
+        assert (getattr(model, tower) if tower else model).input_layer is other
+
+
+def test_fresh_text_towers_are_the_same_however_made():
+    """Made at once, or on the meta device and filled in where a checkpoint has no weights."""
+    config = tiny_config(text=True)
+    made, loaded = AtokenModel(config), AtokenModel.from_pretrained(None, config=config, state_dict={})
+    for model in (made, loaded):
+        # SigLIP2 draws the biases of its MLP, unlike those of other linear layers.
+        assert model.text_model.encoder.layers[0].mlp.fc1.bias.abs().min() > 0
 
 
 def test_image_features(text_image_model):
@@ -421,6 +462,15 @@ def test_ragged_batches_on_a_gpu_take_the_variable_length_kernel(monkeypatch, mo
     uniform = PackedSequences.from_lengths([sum(lengths)], torch.device("cpu"), [sum(key_lengths)])
     layers_atoken.packed_attention(module, *gpu, uniform)
     assert len(calls) == 1
+
+
+def test_an_unknown_attention_kernel_changes_nothing():
+    model = make_model(discrete=True)
+    configs = [model.config, *(getattr(model.config, name) for name in ("vision_config", "quantizer_config"))]
+    before = [config._attn_implementation for config in configs]
+    with pytest.raises(ValueError, match="foo"):
+        model.set_attn_implementation("foo")
+    assert [config._attn_implementation for config in configs] == before
 
 
 @pytest.mark.parametrize("options", [{}, {"tile_frames": 8, "cache_frames": 4}], ids=str)
