@@ -221,7 +221,6 @@ class AtokenConfig(PreTrainedConfig):
 
     model_type = "atoken"
     # Trainer gathers tensors with one row per sample: a distribution is none, and the others have one row per token.
-    # These have a row for every token, so the Trainer cannot join them over batches.
     keys_to_ignore_at_inference = [
         "latent_dist",
         "reconstruction",
