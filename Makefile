@@ -4,7 +4,7 @@ BIN := .venv/bin
 
 .PHONY: demo test conformance lint format clean
 
-demo: .venv/installed
+demo: .venv/runtime
 	$(BIN)/atoken demo --output demo --overwrite
 
 test: .venv/installed
@@ -24,10 +24,14 @@ format: .venv/installed
 	$(BIN)/ruff format .
 
 # torch and torchvision first and pinned: left to the resolver they may not fit each other.
-.venv/installed: setup.py constraints.txt
+.venv/runtime: setup.py constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch torchvision
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[diffusers,video]"
+	touch $@
+
+.venv/installed: .venv/runtime
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
