@@ -1,5 +1,7 @@
 """AToken: one tokenizer for images, videos and 3D objects."""
 
+import logging
+
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoVideoProcessor
 
 from .configuration_atoken import AtokenConfig, AtokenDecoderConfig, AtokenQuantizerConfig, AtokenVisionConfig
@@ -32,7 +34,10 @@ for config in (AtokenConfig, AtokenVisionConfig):
     AutoVideoProcessor.register(config, AtokenVideoProcessor, exist_ok=True)
 del config
 
-# Eager, because diffusers looks the class up in sys.modules when it loads a pipeline.
+# Eager, because diffusers looks the class up in sys.modules when it loads a pipeline. Silent, because diffusers imports
+# torchao if it is installed, and both log warnings about each other's versions that every command would print.
+_level = logging.root.manager.disable
+logging.disable(logging.WARNING)
 try:
     from .autoencoder_atoken import AutoencoderAtoken
 except ImportError as error:
@@ -44,3 +49,5 @@ except ImportError as error:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 else:
     __all__ += ["AutoencoderAtoken"]
+finally:
+    logging.disable(_level)
