@@ -1,7 +1,5 @@
 """AToken: one tokenizer for images, videos and 3D objects."""
 
-import logging
-
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoVideoProcessor
 
 from .configuration_atoken import AtokenConfig, AtokenDecoderConfig, AtokenQuantizerConfig, AtokenVisionConfig
@@ -34,10 +32,7 @@ for config in (AtokenConfig, AtokenVisionConfig):
     AutoVideoProcessor.register(config, AtokenVideoProcessor, exist_ok=True)
 del config
 
-# Eager, because diffusers looks the class up in sys.modules when it loads a pipeline. Silent, because diffusers imports
-# torchao if it is installed, and both log warnings about each other's versions that every command would print.
-_level = logging.root.manager.disable
-logging.disable(logging.WARNING)
+# Eager, because diffusers looks the class up in sys.modules when it loads a pipeline.
 try:
     from .autoencoder_atoken import AutoencoderAtoken
 except ImportError as error:
@@ -49,5 +44,3 @@ except ImportError as error:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 else:
     __all__ += ["AutoencoderAtoken"]
-finally:
-    logging.disable(_level)
