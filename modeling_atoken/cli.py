@@ -44,8 +44,10 @@ from .command_options_atoken import (
     Inputs,
     LatentDtype,
     ModelName,
+    ModelOutput,
     OutputFolder,
     Overwrite,
+    OverwriteModel,
     Quantizer,
 )
 from .media_streams_atoken import MediaStream, Tokenizer, find_media, load_tokenizer, to_pixels, write_media
@@ -316,7 +318,7 @@ def info(
 @_command
 def convert(
     file: Annotated[Path, typer.Argument(help="The official .pt file.")],
-    out: Annotated[Path, typer.Argument(help="Folder to create.")],
+    out: ModelOutput,
     quantizer: Annotated[
         Quantizer | None,
         typer.Option("--quantizer", help="fsq for atoken-sod, which tensors do not show.", show_default=False),
@@ -337,9 +339,7 @@ def convert(
     dtype: Annotated[
         Dtype | None, typer.Option("--dtype", help="What to store. [default: as computed, float32]", show_default=False)
     ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT if it is an AToken model folder.")
-    ] = False,
+    overwrite: OverwriteModel = False,
     as_json: AsJson = False,
 ) -> None:
     """Convert an official AToken file to a folder that `--model` and `from_pretrained` take."""
@@ -376,7 +376,7 @@ def convert(
 @_command
 def export(
     model: Annotated[str, typer.Argument(help="Folder, embedded checkpoint or Hub name.")],
-    out: Annotated[Path, typer.Argument(help="Folder to create.")],
+    out: ModelOutput,
     name: Annotated[
         str | None, typer.Option("--name", help="For the card. [default: that of --push or OUT]", show_default=False)
     ] = None,
@@ -402,9 +402,7 @@ def export(
         str | None, typer.Option("--push", metavar="REPO", help="Upload to this Hub repository.", show_default=False)
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make that repository private.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace OUT if it is an AToken model folder.")
-    ] = False,
+    overwrite: OverwriteModel = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a complete Hub repository: weights, processor, code for trust_remote_code, vae/ for diffusers, a card."""

@@ -53,3 +53,5 @@ Fps = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else, on stdout.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
+ModelOutput = Annotated[Path, typer.Argument(help="Folder to create.")]
+OverwriteModel = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is an AToken model folder.")]

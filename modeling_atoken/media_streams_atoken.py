@@ -15,11 +15,13 @@ from .batch_jobs_atoken import Failure, Job, UsageError, find_files, folder_of
 from .command_options_atoken import DEFAULT_MODEL, Device, Dtype
 from .model_folders_atoken import find_model, load_model
 from .modeling_atoken import AtokenModel
-from .processing import AtokenProcessor
-from .processing.image_processing_atoken import output_statistics
-from .processing.media_reading_atoken import iter_video, write_image, write_video
-from .processing.packing_atoken import media_to_output, unpack_media
-from .processing.pil_decoding_atoken import DECODING_ERRORS
+from .processing import (
+    AtokenProcessor,
+    image_processing_atoken,
+    media_reading_atoken,
+    packing_atoken,
+    pil_decoding_atoken,
+)
 
 IMAGE_SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -85,7 +87,7 @@ def _is_animated(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             return getattr(image, "n_frames", 1) > 1
-    except DECODING_ERRORS:
+    except pil_decoding_atoken.DECODING_ERRORS:
         return False  # What is wrong with it is said where it is read.
 
 
@@ -106,7 +108,7 @@ class MediaStream:
         if kind == "image":
             self.batches = (loaded.processor(images=[str(path)]) for _ in range(1))
         else:
-            metadata, frames = iter_video(path, "video")
+            metadata, frames = media_reading_atoken.iter_video(path, "video")
             self.fps = metadata.fps
             self.batches = map(self._pack_clip, _chunks(frames, loaded.model.config.vision_config.tile_frames))
 
@@ -121,7 +123,7 @@ class MediaStream:
             self.frames += frames
             padded = [-(-side // patch) * patch for side, patch in zip(size, self.patch[1:], strict=True)]
             batch["media_sizes"][0, 1:] = batch["media_sizes"].new_tensor(padded)
-            yield unpack_media(**batch, patch_size=self.patch)[0]
+            yield packing_atoken.unpack_media(**batch, patch_size=self.patch)[0]
 
     def to_pixels(self, frames: torch.Tensor) -> np.ndarray:
         return to_pixels(self.loaded, self.kind, frames, self.size)
@@ -144,7 +146,8 @@ def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 def to_pixels(loaded: Tokenizer, kind: str, frames: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
     """(t, 3, H, W) about [-1, 1] -> (t, height, width, 3) uint8. Raises ValueError for NaN."""
     processor = loaded.processor.image_processor if kind == "image" else loaded.processor.video_processor
-    return media_to_output(frames[:, :, : size[0], : size[1]], "np", *output_statistics(processor))
+    statistics = image_processing_atoken.output_statistics(processor)
+    return packing_atoken.media_to_output(frames[:, :, : size[0], : size[1]], "np", *statistics)
 
 
 def write_media(
@@ -156,6 +159,6 @@ def write_media(
     with folder_of(target):
         if kind == "image":
             (frame,) = itertools.chain.from_iterable(pieces)
-            write_image(target, frame)
+            media_reading_atoken.write_image(target, frame)
         else:
-            write_video(target, itertools.chain.from_iterable(pieces), stated_fps or fps)
+            media_reading_atoken.write_video(target, itertools.chain.from_iterable(pieces), stated_fps or fps)

@@ -43,7 +43,7 @@ _FOUR_CHANNELS = "an output of four channels; a token holds RGB, so `do_convert_
 _DEFAULT_SIZE = "a default `size`; media keep their own size unless one is asked for"
 _IGNORED_OPTIONS = "options that are ignored with a warning; unknown ones are an error here, see tests/processing"
 _CHAT = "a chat template; no language model takes part, texts are compared with media as they are"
-_PLACEHOLDERS = "texts with placeholders for media, nested and counted by text; texts and media are independent here"
+_MEDIA_IN_TEXT = "texts that media are spliced into, nested and counted by text; texts and media are independent here"
 _AUDIO = "audio; the model takes images, videos and 3D objects"
 
 NOT_APPLICABLE: dict[str, str] = {
@@ -108,9 +108,9 @@ NOT_APPLICABLE: dict[str, str] = {
     "test_video_processor_preprocess_arguments": _IGNORED_OPTIONS,
     "test_apply_chat_template_*": _CHAT,
     "test_chat_template_*": _CHAT,
-    "test_get_num_multimodal_tokens_matches_processor_call*": _PLACEHOLDERS,
-    "test_replacement_offsets": _PLACEHOLDERS,
-    "test_processor_text_has_no_visual": _PLACEHOLDERS,
+    "test_get_num_multimodal_tokens_matches_processor_call*": _MEDIA_IN_TEXT,
+    "test_replacement_offsets": _MEDIA_IN_TEXT,
+    "test_processor_text_has_no_visual": _MEDIA_IN_TEXT,
     "ProcessorTest.test_*_audio": _AUDIO,
 }
 

@@ -1,5 +1,6 @@
 """Tiny random parts of diffusion pipelines, made offline, and what the tests of all families check with them."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -195,6 +196,8 @@ def check_saved_and_loaded(pipeline, folder, **arguments) -> None:
     """The whole pipeline comes back from a folder, with the autoencoder in its own class, and makes the same."""
     expected = run(pipeline, **arguments)
     pipeline.save_pretrained(folder)
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    assert index["vae"] == ["atoken.autoencoder_atoken", "AutoencoderAtoken"]
     again = type(pipeline).from_pretrained(folder)
     assert type(again.vae) is AutoencoderAtoken
     before, after = (

@@ -93,14 +93,17 @@ def ltx_denormalised(vae, latents):
     return latents * vae.latents_std.view(-1, 1, 1, 1) / vae.config.scaling_factor + vae.latents_mean.view(-1, 1, 1, 1)
 
 
+def check_frames(pipeline, text, frames, made):
+    """The video has as many frames as it should, and other words make another one."""
+    video = run(pipeline, num_frames=frames, **text, **SIZE)
+    assert_pictures(video, 1, made, 3, HEIGHT, COLUMNS)
+    assert not video.equal(run(pipeline, num_frames=frames, **{**text, "prompt": "snow"}, **SIZE))
+
+
 class TestHunyuanVideo:
     @FRAMES
     def test_frames(self, frames, made):
-        pipeline = hunyuan_video()
-        video = run(pipeline, num_frames=frames, **HUNYUAN_TEXT, **SIZE)
-        assert_pictures(video, 1, made, 3, HEIGHT, COLUMNS)
-        other = run(pipeline, num_frames=frames, **{**HUNYUAN_TEXT, "prompt": "snow"}, **SIZE)
-        assert not video.equal(other)  # the text arrives
+        check_frames(hunyuan_video(), HUNYUAN_TEXT, frames, made)
 
     @FRAMES
     def test_known_latents_are_decoded(self, frames, made):
@@ -125,11 +128,7 @@ class TestHunyuanVideo:
 class TestLTX:
     @FRAMES
     def test_frames(self, frames, made):
-        pipeline = ltx()
-        video = run(pipeline, num_frames=frames, **LTX_TEXT, **SIZE)
-        assert_pictures(video, 1, made, 3, HEIGHT, COLUMNS)
-        other = run(pipeline, num_frames=frames, **{**LTX_TEXT, "prompt": "snow"}, **SIZE)
-        assert not video.equal(other)  # the text arrives
+        check_frames(ltx(), LTX_TEXT, frames, made)
 
     @FRAMES
     def test_known_latents_are_decoded(self, frames, made):
