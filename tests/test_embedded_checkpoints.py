@@ -26,7 +26,7 @@ def test_files_are_small_and_recorded(name):
     assert len(model.config.latents_mean) == len(model.config.latents_std) == 48
 
 
-@pytest.mark.parametrize(("name", "least"), [("atoken-tiny", 32.8), ("atoken-tiny-d", 29.8)])
+@pytest.mark.parametrize(("name", "least"), [("atoken-tiny", 32.8), ("atoken-tiny-d", 29.9)])
 def test_a_held_out_photo_comes_back(name, least):
     folder = ROOT / "checkpoints" / name
     model = AtokenModel.from_pretrained(folder, dtype=torch.float32).eval()
