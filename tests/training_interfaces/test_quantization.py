@@ -104,11 +104,11 @@ def mean_psnr(model: AtokenModel, processor: AtokenProcessor) -> float:
     return float(-10 * torch.stack(errors).log10().mean())
 
 
-@pytest.mark.parametrize("name", ["atoken-tiny", "atoken-tiny-d"])
-def test_photos_of_the_embedded_checkpoints(name):
+@pytest.mark.parametrize(("name", "int4_loss"), [("atoken-tiny", 0.3), ("atoken-tiny-d", 0.65)])
+def test_photos_of_the_embedded_checkpoints(name, int4_loss):
     """docs/low-precision.md has the figures; the MLPs of these two hold large constants and stay in fp32."""
     checkpoint = ROOT / "checkpoints" / name
     processor = AtokenProcessor.from_pretrained(checkpoint)
     expected = mean_psnr(load(checkpoint), processor)
-    assert expected - mean_psnr(load(checkpoint, in_groups(torch.int8), MLPS), processor) < 0.25
-    assert expected - mean_psnr(load(checkpoint, in_groups(torch.int4), ALL_BUT_ATTENTION), processor) < 0.5
+    assert expected - mean_psnr(load(checkpoint, in_groups(torch.int8), MLPS), processor) < 0.1
+    assert expected - mean_psnr(load(checkpoint, in_groups(torch.int4), ALL_BUT_ATTENTION), processor) < int4_loss
