@@ -2,7 +2,15 @@
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoVideoProcessor
 
-from .configuration_atoken import AtokenConfig, AtokenDecoderConfig, AtokenQuantizerConfig, AtokenVisionConfig
+from .configuration_atoken import (
+    AtokenConfig,
+    AtokenDecoderConfig,
+    AtokenGaussianConfig,
+    AtokenQuantizerConfig,
+    AtokenVisionConfig,
+)
+from .gaussian_decoder_atoken import AtokenGaussianDecoder
+from .gaussians_atoken import Gaussians
 from .modeling_atoken import AtokenDecoder, AtokenModel, AtokenVisionModel
 from .processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
 
@@ -11,6 +19,8 @@ __all__ = [
     "AtokenConfig",
     "AtokenDecoder",
     "AtokenDecoderConfig",
+    "AtokenGaussianConfig",
+    "AtokenGaussianDecoder",
     "AtokenImageProcessor",
     "AtokenModel",
     "AtokenProcessor",
@@ -18,14 +28,16 @@ __all__ = [
     "AtokenVideoProcessor",
     "AtokenVisionConfig",
     "AtokenVisionModel",
+    "Gaussians",
 ]
 
 # Checkpoints load through the auto classes without trust_remote_code. The tower and the decoder have configurations of
 # their own, as LLaVA-style models name them by model_type.
-for config in (AtokenConfig, AtokenVisionConfig, AtokenDecoderConfig, AtokenQuantizerConfig):
+for config in (AtokenConfig, AtokenVisionConfig, AtokenDecoderConfig, AtokenQuantizerConfig, AtokenGaussianConfig):
     AutoConfig.register(config.model_type, config, exist_ok=True)
 AutoModel.register(AtokenConfig, AtokenModel, exist_ok=True)
 AutoModel.register(AtokenVisionConfig, AtokenVisionModel, exist_ok=True)
+AutoModel.register(AtokenGaussianConfig, AtokenGaussianDecoder, exist_ok=True)
 AutoProcessor.register(AtokenConfig, AtokenProcessor, exist_ok=True)
 for config in (AtokenConfig, AtokenVisionConfig):
     AutoImageProcessor.register(config, image_processor_classes={"torchvision": AtokenImageProcessor}, exist_ok=True)

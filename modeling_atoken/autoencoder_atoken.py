@@ -26,6 +26,8 @@ except (ImportError, RuntimeError) as error:  # diffusers raises RuntimeError wh
 # Loading this file as remote code from a local folder, diffusers copies the modules named here and no others. So all
 # siblings that are needed are named, even those that only other siblings use.
 from .configuration_atoken import AtokenConfig
+from .gaussian_decoder_atoken import AtokenGaussianDecoder  # noqa: F401
+from .gaussians_atoken import Gaussians  # noqa: F401
 from .layers_atoken import TemporalCache  # noqa: F401
 from .modeling_atoken import TILE_BATCH_TOKENS, AtokenDecoder, AtokenModel, AtokenVisionModel
 from .outputs_atoken import LatentDistribution

@@ -336,6 +336,12 @@ def convert(
         str | None,
         typer.Option("--text-tower", help="SigLIP2 model whose text tower goes along.", show_default=False),
     ] = None,
+    gaussian_decoder: Annotated[
+        Path | None,
+        typer.Option(
+            "--gaussian-decoder", help="Official 3D Gaussian decoder .pt that goes along.", show_default=False
+        ),
+    ] = None,
     dtype: Annotated[
         Dtype | None, typer.Option("--dtype", help="What to store. [default: as computed, float32]", show_default=False)
     ] = None,
@@ -358,6 +364,10 @@ def convert(
         encoder_num_heads=encoder_num_heads,
         text_tower=text_tower,
     )
+    if gaussian_decoder is not None:
+        from .gaussian_conversion_atoken import attach_gaussian_decoder, convert_original_gaussian_decoder
+
+        attach_gaussian_decoder(converted, convert_original_gaussian_decoder(gaussian_decoder))
     if dtype is not None:
         converted = converted.to(getattr(torch, dtype.value))
     processor = AtokenProcessor(tokenizer=_tokenizer_of(text_tower) if text_tower else None)

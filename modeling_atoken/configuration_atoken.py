@@ -200,6 +200,57 @@ class AtokenQuantizerConfig(PreTrainedConfig):
 
 
 @strict
+class AtokenGaussianConfig(PreTrainedConfig):
+    r"""
+    Configuration of the 3D Gaussian decoder. The defaults are the released `3d_decode_gs`; a small one for training is
+    `hidden_size=96, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, num_gaussians=8`.
+
+    Args:
+        hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, hidden_act, initializer_range: as in
+            [`AtokenVisionConfig`].
+        in_channels (`int`): Features of a decoded voxel that are read, the first ones.
+        num_gaussians (`int`): Gaussians per voxel.
+        resolution (`int`): Voxels along a side of the grid.
+        window_size (`int`): Voxels along a side of an attention window.
+        window_shift (`int`): Shift of the windows in every second block.
+        soft_cap (`float`): Attention logits are bounded to soft_cap * tanh(logit / soft_cap).
+        rms_norm_eps (`float`): Epsilon of the RMS norms.
+    """
+
+    model_type = "atoken_gaussian_decoder"
+    base_config_key = "gaussian_config"
+
+    hidden_size: int = 768
+    intermediate_size: int = 3072
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    in_channels: int = 768
+    num_gaussians: int = 32
+    resolution: int = 64
+    window_size: int = 8
+    window_shift: int = 4
+    soft_cap: float | int = 30.0
+    hidden_act: str = "gelu_pytorch_tanh"
+    rms_norm_eps: float = 1e-6
+    initializer_range: float = 0.02
+
+    def validate_sizes(self):
+        positive = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "in_channels")
+        for name in (*positive, "num_gaussians", "resolution", "window_size", "soft_cap"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
+        if self.hidden_act not in ACT2FN:
+            raise ValueError(f"hidden_act must be an activation that transformers knows, got {self.hidden_act!r}")
+        if self.hidden_size % self.num_attention_heads or self.hidden_size < 6:
+            raise ValueError(
+                "hidden_size must be at least 6 and divisible by num_attention_heads, got "
+                f"{self.hidden_size} and {self.num_attention_heads}"
+            )
+        if not 0 <= self.window_shift < self.window_size:
+            raise ValueError(f"window_shift must be in [0, window_size = {self.window_size}), got {self.window_shift}")
+
+
+@strict
 class AtokenConfig(PreTrainedConfig):
     r"""
     Configuration of [`AtokenModel`].
@@ -209,6 +260,7 @@ class AtokenConfig(PreTrainedConfig):
         decoder_config (`AtokenDecoderConfig` or `dict`): The decoder; So400m when not given.
         quantizer_config (`AtokenQuantizerConfig` or `dict`, *optional*): Given, the tokens are discrete.
         text_config (`Siglip2TextConfig` or `dict`, *optional*): Given, the model has a text tower.
+        gaussian_config (`AtokenGaussianConfig` or `dict`, *optional*): Given, voxels decode to 3D Gaussians.
         latent_channels (`int`): Channels of a latent.
         logit_scale_init_value (`float`): Logarithm of the factor on the cosines of image and text. The released
             checkpoints go with 4.8438, which is SigLIP2's.
@@ -234,12 +286,14 @@ class AtokenConfig(PreTrainedConfig):
         "decoder_config": AtokenDecoderConfig,
         "quantizer_config": SubConfigSpec(config_class=AtokenQuantizerConfig, optional=True),
         "text_config": SubConfigSpec(config_class=Siglip2TextConfig, optional=True),
+        "gaussian_config": SubConfigSpec(config_class=AtokenGaussianConfig, optional=True),
     }
 
     vision_config: dict | PreTrainedConfig | None = None
     decoder_config: dict | PreTrainedConfig | None = None
     quantizer_config: dict | PreTrainedConfig | None = None
     text_config: dict | PreTrainedConfig | None = None
+    gaussian_config: dict | PreTrainedConfig | None = None
     latent_channels: int = 48
     logit_scale_init_value: float = 4.8438
     logit_bias_init_value: float = -15.5625
@@ -272,6 +326,11 @@ class AtokenConfig(PreTrainedConfig):
                 "text_config.projection_size must equal vision_config.hidden_size so that both embeddings can be "
                 f"compared, got {self.text_config.projection_size} and {vision.hidden_size}"
             )
+        if self.gaussian_config is not None and self.gaussian_config.in_channels > decoder.patch_dim:
+            raise ValueError(
+                f"gaussian_config.in_channels must be at most the decoder's {decoder.patch_dim} features, got "
+                f"{self.gaussian_config.in_channels}"
+            )
         for name in ("latents_mean", "latents_std"):
             values = getattr(self, name)
             if values is not None and len(values) != self.latent_channels:
@@ -290,4 +349,10 @@ class AtokenConfig(PreTrainedConfig):
         return cls(**{**json.loads(path.read_text(encoding="utf-8")), **overrides})
 
 
-__all__ = ["AtokenConfig", "AtokenDecoderConfig", "AtokenQuantizerConfig", "AtokenVisionConfig"]
+__all__ = [
+    "AtokenConfig",
+    "AtokenDecoderConfig",
+    "AtokenGaussianConfig",
+    "AtokenQuantizerConfig",
+    "AtokenVisionConfig",
+]

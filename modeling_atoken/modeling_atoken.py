@@ -15,6 +15,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_atoken import AtokenConfig, AtokenDecoderConfig, AtokenVisionConfig, PatchSize
+from .gaussian_decoder_atoken import AtokenGaussianDecoder
+from .gaussians_atoken import Gaussians
 from .layers_atoken import (
     AtokenBlock,
     AtokenHeadNorm,
@@ -199,7 +201,10 @@ class AtokenVisionModel(AtokenTransformer):
     config: AtokenVisionConfig
     base_model_prefix = "vision_model"
     # What else a full checkpoint holds.
-    _keys_to_ignore_on_load_unexpected = [r"^(decoder|latent_proj|text_model)\.", r"^logit_(scale|bias)$"]
+    _keys_to_ignore_on_load_unexpected = [
+        r"^(decoder|latent_proj|text_model|gaussian_decoder)\.",
+        r"^logit_(scale|bias)$",
+    ]
     input_modalities = ("image", "video")
 
     def __init__(self, config: AtokenVisionConfig):
@@ -415,6 +420,9 @@ class AtokenModel(AtokenPreTrainedModel):
         self.quantizer = AtokenQuantizer(config.quantizer_config) if config.quantizer_config is not None else None
         self.decoder = AtokenDecoder._from_config(config.decoder_config, latent_channels=config.latent_channels)
         self.text_model = Siglip2TextModel._from_config(config.text_config) if config.text_config is not None else None
+        self.gaussian_decoder = None
+        if config.gaussian_config is not None:
+            self.gaussian_decoder = AtokenGaussianDecoder._from_config(config.gaussian_config)
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
         self.logit_bias = nn.Parameter(torch.tensor(config.logit_bias_init_value))
         self.post_init()
@@ -553,6 +561,38 @@ class AtokenModel(AtokenPreTrainedModel):
             output_hidden_states=output_hidden_states,
             return_dict=True,
         )
+
+    def decode_gaussians(
+        self,
+        latents: torch.Tensor | None = None,
+        coords: torch.Tensor | None = None,
+        cu_seqlens: torch.Tensor | None = None,
+        codes: torch.Tensor | None = None,
+    ) -> list[Gaussians]:
+        """
+        Latents or codes of voxels to 3D Gaussians.
+
+        Args:
+            latents, codes: packed, one of them, as in `decode`.
+            coords: (N, 4) integers [t, x, y, z] as the processor gives them; t has no effect.
+            cu_seqlens: (B + 1,) integers, where each packed sample starts.
+
+        Returns:
+            One [`Gaussians`] per sample; see [`AtokenGaussianDecoder.forward`].
+
+        Raises:
+            ValueError: if the model has no Gaussian decoder, or naming the argument that does not fit.
+        """
+        if self.gaussian_decoder is None:
+            raise ValueError(
+                "this model has no Gaussian decoder: set gaussian_config, or convert with "
+                "`atoken convert --gaussian-decoder`"
+            )
+        if coords is None or cu_seqlens is None:
+            raise ValueError("coords and cu_seqlens must be given: Gaussians are decoded from packed voxels")
+        features = self.decode(latents, coords, cu_seqlens, codes=codes).pixel_values
+        features = features[:, : self.config.gaussian_config.in_channels]
+        return self.gaussian_decoder(features, coords[:, 1:], cu_seqlens)
 
     @torch.no_grad()
     def encode_stream(

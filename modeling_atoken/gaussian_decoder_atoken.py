@@ -1,0 +1,249 @@
+"""The 3D Gaussian decoder: decoded voxel features to 3D Gaussians (paper, section 3.3; design "3D Gaussian decoder").
+
+The computation is that of the released `3d_decode_gs` weights.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from .configuration_atoken import AtokenGaussianConfig
+from .gaussians_atoken import Gaussians
+from .layers_atoken import AtokenMLP, AtokenRMSNorm
+
+# Attention logits that exist at a time, 64 MB in fp32.
+_MAX_LOGITS = 2**24
+# Windows are filled up to a multiple of this many tokens, so that few batches of equal size hold all of them.
+_BUCKET = 16
+
+# The released activations: standard deviation and opacity of an output of 0, the smallest standard deviation, how far
+# outside its voxel a centre may lie (in voxels), the factor on the rotation output.
+_SCALE_BIAS, _OPACITY_BIAS, _MIN_SCALE, _REACH, _ROTATION_RATE = 0.004, 0.1, 0.0009, 1.5, 0.1
+_CHANNELS = (3, 3, 3, 4, 1)  # offset, colour, scale, rotation, opacity
+
+
+@dataclass
+class WindowBatch:
+    """Windows of about equal size: (W, L) token indices, which of them are filling, and where the others are."""
+
+    index: torch.Tensor
+    filling: torch.Tensor
+    selected: torch.Tensor  # flat positions in (W, L) that are tokens
+
+
+@dataclass
+class WindowGroups:
+    """All tokens, grouped by window, and how to bring the batches' results back into the given order."""
+
+    batches: list[WindowBatch]
+    inverse: torch.Tensor  # (N,)
+
+    @classmethod
+    def build(
+        cls, coords: torch.Tensor, sample: torch.Tensor, shift: int, size: int, resolution: int, num_heads: int
+    ) -> "WindowGroups":
+        """Groups tokens with coords (N, 3) of samples (N,) by (coords + shift) // size; one host synchronisation."""
+        side = (resolution + shift) // size + 1
+        window = (coords + shift) // size
+        key = ((sample * side + window[:, 0]) * side + window[:, 1]) * side + window[:, 2]
+        order = torch.argsort(key, stable=True)
+        counts = torch.unique_consecutive(key[order], return_counts=True)[1]
+        starts = counts.cumsum(0) - counts
+        lengths = (counts + _BUCKET - 1) // _BUCKET * _BUCKET
+        by_length = torch.argsort(lengths, stable=True)
+        bucket_lengths, bucket_sizes = torch.stack(torch.unique(lengths, return_counts=True)).tolist()
+        batches = []
+        for length, windows in zip(bucket_lengths, by_length.split(bucket_sizes), strict=True):
+            position = torch.arange(length, device=coords.device)
+            for chunk in windows.split(max(1, _MAX_LOGITS // (num_heads * length * length))):
+                filling = position >= counts[chunk, None]  # (W, L)
+                index = order[(starts[chunk, None] + position).clamp(max=len(order) - 1)]
+                batches.append(WindowBatch(index, filling, (~filling).flatten().nonzero().squeeze(1)))
+        tokens = torch.cat([batch.index.flatten()[batch.selected] for batch in batches])
+        return cls(batches, torch.argsort(tokens))
+
+
+class AtokenWindowAttention(nn.Module):
+    """Full attention within each window, with logits soft-capped to cap * tanh(logit / cap)."""
+
+    def __init__(self, config: AtokenGaussianConfig):
+        super().__init__()
+        self.num_heads, self.soft_cap = config.num_attention_heads, config.soft_cap
+        self.scaling = (config.hidden_size // config.num_attention_heads) ** -0.5
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size, bias=False)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor, groups: WindowGroups) -> torch.Tensor:
+        """(N, hidden_size) -> (N, hidden_size)."""
+        qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1))  # (N, 3, heads, head_dim)
+        pieces = []
+        for batch in groups.batches:
+            query, key, value = qkv[batch.index].permute(2, 0, 3, 1, 4)  # each (W, heads, L, head_dim)
+            logits = (query @ key.mT).float() * self.scaling
+            logits = self.soft_cap * torch.tanh(logits / self.soft_cap)
+            logits = logits.masked_fill(batch.filling[:, None, None, :], -math.inf)
+            attended = logits.softmax(-1).to(value.dtype) @ value
+            attended = attended.transpose(1, 2).flatten(2).flatten(0, 1)  # (W * L, hidden_size)
+            pieces.append(attended[batch.selected])
+        return self.out_proj(torch.cat(pieces)[groups.inverse])
+
+
+class AtokenGaussianBlock(GradientCheckpointingLayer):
+    def __init__(self, config: AtokenGaussianConfig):
+        super().__init__()
+        self.norm1 = AtokenRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.attn = AtokenWindowAttention(config)
+        self.norm2 = AtokenRMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.mlp = AtokenMLP(config, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor, groups: WindowGroups) -> torch.Tensor:
+        hidden_states = hidden_states + self.attn(self.norm1(hidden_states), groups)
+        return hidden_states + self.mlp(self.norm2(hidden_states))
+
+
+def sinusoidal_positions(coords: torch.Tensor, width: int) -> torch.Tensor:
+    """(N, 3) -> (N, width) fp32: for x, y, z in turn [sin, cos] of width // 6 frequencies, then zeros."""
+    frequencies = width // 6
+    exponents = torch.arange(frequencies, device=coords.device, dtype=torch.float32) / frequencies
+    angles = coords[:, :, None].float() * 10000.0**-exponents  # (N, 3, f)
+    table = torch.cat([angles.sin(), angles.cos()], dim=-1).flatten(1)
+    return nn.functional.pad(table, (0, width - table.shape[1]))
+
+
+def hammersley_offsets(count: int) -> torch.Tensor:
+    """(count, 3) raw offsets that spread the centres of an untrained decoder over the voxel: Hammersley points."""
+    index = torch.arange(count, dtype=torch.float64)
+    points = [index / count]
+    for base in (2, 3):
+        inverse, rest, digit = torch.zeros_like(index), index.clone(), 1 / base
+        while digit * base * count > 1:  # until every digit of count - 1 is mirrored
+            inverse += rest % base * digit
+            rest = (rest / base).floor()
+            digit /= base
+        points.append(inverse)
+    return torch.atanh((2 * torch.stack(points, dim=1) - 1) / _REACH).float()
+
+
+class AtokenGaussianDecoder(PreTrainedModel):
+    """
+    Decoded features of occupied voxels to `config.num_gaussians` 3D Gaussians per voxel.
+
+    `gaussian_decoder` inside [`AtokenModel`], where `decode_gaussians` feeds it.
+    """
+
+    config: AtokenGaussianConfig
+    config_class = AtokenGaussianConfig
+    base_model_prefix = "gaussian_decoder"
+    main_input_name = "features"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["AtokenGaussianBlock"]
+    _input_embed_layer = "input_layer"
+    # No backend computes its soft-capping, so its attention is always its own; with these the rest of an AtokenModel
+    # that holds it may still use any backend.
+    _supports_sdpa = _supports_flash_attn = _supports_flex_attn = _supports_attention_backend = True
+
+    def __init__(self, config: AtokenGaussianConfig):
+        super().__init__(config)
+        self.input_layer = nn.Linear(config.in_channels, config.hidden_size, bias=False)
+        self.blocks = nn.ModuleList(AtokenGaussianBlock(config) for _ in range(config.num_hidden_layers))
+        self.out_layer = nn.Linear(config.hidden_size, config.num_gaussians * sum(_CHANNELS))
+        self.register_buffer("offset_perturbation", hammersley_offsets(config.num_gaussians))
+        self.gradient_checkpointing = False
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, AtokenRMSNorm):
+            init.ones_(module.weight)
+        elif isinstance(module, AtokenGaussianDecoder):
+            init.copy_(module.offset_perturbation, hammersley_offsets(self.config.num_gaussians))
+
+    def forward(
+        self, features: torch.Tensor, coords: torch.Tensor, cu_seqlens: torch.Tensor, **kwargs
+    ) -> list[Gaussians]:
+        r"""
+        Args:
+            features (`torch.Tensor`): (N, in_channels), the first features of each decoded voxel.
+            coords (`torch.Tensor`): (N, 3) integers [x, y, z] in [0, resolution); no voxel of a sample twice.
+            cu_seqlens (`torch.Tensor`): (B + 1,) integers, where each packed sample starts.
+
+        Returns:
+            One [`Gaussians`] per sample in fp32, `num_gaussians` for each voxel in the order given, in world units:
+            the grid is the cube [-0.5, 0.5]^3, and a centre lies at most 0.75 voxels from its voxel's along each axis.
+
+        Raises:
+            ValueError: naming the argument that does not fit.
+        """
+        config = self.config
+        lengths = _check_input(features, coords, cu_seqlens, config)
+        coords = coords.to(features.device).long()
+        sample = torch.repeat_interleave(torch.tensor(lengths, device=features.device))
+        voxels = ((sample * config.resolution + coords[:, 0]) * config.resolution + coords[:, 1]) * config.resolution
+        if len(torch.unique(voxels + coords[:, 2])) < len(coords):
+            raise ValueError("coords must not hold a voxel twice within a sample, got duplicates")
+        groups = [
+            WindowGroups.build(coords, sample, shift, config.window_size, config.resolution, config.num_attention_heads)
+            for shift in (0, config.window_shift)
+        ]
+        hidden_states = self.input_layer(features.to(self.input_layer.weight.dtype))
+        hidden_states = hidden_states + sinusoidal_positions(coords, config.hidden_size).to(hidden_states.dtype)
+        for layer, block in enumerate(self.blocks):
+            hidden_states = block(hidden_states, groups[layer % 2])
+        hidden_states = nn.functional.layer_norm(hidden_states, (config.hidden_size,), eps=1e-5)
+        return self._activate(self.out_layer(hidden_states).float(), coords, lengths)
+
+    def _activate(self, raw: torch.Tensor, coords: torch.Tensor, lengths: list[int]) -> list[Gaussians]:
+        count, resolution = self.config.num_gaussians, self.config.resolution
+        parts = raw.split([count * width for width in _CHANNELS], dim=-1)
+        offset, colour, scale, rotation, opacity = (
+            part.unflatten(-1, (count, width)) for part, width in zip(parts, _CHANNELS, strict=True)
+        )  # (N, count, width)
+        centre = (coords[:, None].float() + 0.5) / resolution - 0.5
+        means = centre + torch.tanh(offset + self.offset_perturbation.float()) * (0.5 * _REACH / resolution)
+        scale = nn.functional.softplus(scale + math.log(math.expm1(_SCALE_BIAS)))
+        identity = rotation.new_tensor([1.0, 0.0, 0.0, 0.0])
+        fields = {
+            "means": means,
+            "quats": nn.functional.normalize(_ROTATION_RATE * rotation + identity, dim=-1),
+            "scales": torch.sqrt(scale.square() + _MIN_SCALE**2),
+            "opacities": torch.sigmoid(opacity + math.log(_OPACITY_BIAS / (1 - _OPACITY_BIAS))).squeeze(-1),
+            "sh0": colour,
+        }
+        pieces = {name: value.flatten(0, 1).split([n * count for n in lengths]) for name, value in fields.items()}
+        return [Gaussians(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
+
+
+def _check_input(
+    features: torch.Tensor, coords: torch.Tensor, cu_seqlens: torch.Tensor, config: AtokenGaussianConfig
+) -> list[int]:
+    """The samples' lengths; ValueError for input that does not fit."""
+    if not isinstance(features, torch.Tensor) or not features.is_floating_point() or features.ndim != 2:
+        given = f"{features.dtype} {tuple(features.shape)}" if isinstance(features, torch.Tensor) else type(features)
+        raise ValueError(f"features must be a floating point tensor (N, {config.in_channels}), got {given}")
+    if features.shape[1] != config.in_channels or not len(features):
+        raise ValueError(f"features must be (N, {config.in_channels}) with N > 0, got {tuple(features.shape)}")
+    for name, value in (("coords", coords), ("cu_seqlens", cu_seqlens)):
+        if not isinstance(value, torch.Tensor) or value.dtype not in (torch.int32, torch.int64):
+            given = value.dtype if isinstance(value, torch.Tensor) else type(value).__name__
+            raise ValueError(f"{name} must be a tensor of integers, got {given}")
+    if tuple(coords.shape) != (len(features), 3):
+        raise ValueError(f"coords must be ({len(features)}, 3), [x, y, z] of every voxel, got {tuple(coords.shape)}")
+    if cu_seqlens.ndim != 1 or len(cu_seqlens) < 2:
+        raise ValueError(f"cu_seqlens must be (B + 1,) with B > 0, got {tuple(cu_seqlens.shape)}")
+    starts = cu_seqlens.tolist()
+    lengths = [end - start for start, end in zip(starts, starts[1:], strict=False)]
+    if starts[0] != 0 or starts[-1] != len(features) or min(lengths) < 1:
+        raise ValueError(f"cu_seqlens must rise from 0 to the number of voxels, {len(features)}, got {starts}")
+    low, high = torch.stack(coords.aminmax()).tolist()
+    if low < 0 or high >= config.resolution:
+        raise ValueError(f"coords must be in [0, {config.resolution}), got values from {low} to {high}")
+    return lengths
+
+
+__all__ = ["AtokenGaussianDecoder", "hammersley_offsets", "sinusoidal_positions"]

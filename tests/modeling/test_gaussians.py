@@ -1,0 +1,66 @@
+"""Gaussians as a value: covariances under movement, selection and bad values."""
+
+import math
+
+import pytest
+import torch
+
+from atoken import Gaussians
+
+from .helpers import assert_close
+
+
+def some(count: int = 6) -> Gaussians:
+    generator = torch.Generator().manual_seed(0)
+    draw = [torch.rand(count, n, generator=generator, dtype=torch.float64) for n in (3, 4, 3, 1, 3)]
+    return Gaussians(draw[0] - 0.5, draw[1] - 0.5, draw[2], draw[3][:, 0], draw[4])
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.7, math.pi])
+@pytest.mark.parametrize("as_matrix", [False, True])
+def test_transform_turns_covariances(angle, as_matrix):
+    cos, sin = math.cos(angle), math.sin(angle)
+    matrix = torch.tensor([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]], dtype=torch.float64)
+    quat = torch.tensor([math.cos(angle / 2), 0.0, 0.0, math.sin(angle / 2)], dtype=torch.float64)
+    before = some()
+    after = before.transform(matrix if as_matrix else quat, [1.0, 2.0, 3.0], 2.0)
+    moved = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    assert_close(after.covariances(), 4 * matrix @ before.covariances() @ matrix.T, 1e-12)
+    assert_close(after.means, 2 * before.means @ matrix.T + moved, 1e-12)
+
+
+def test_selection_and_concatenation():
+    gaussians = some()
+    both = Gaussians.concatenate([gaussians[:2], gaussians[torch.arange(2, 6)]])
+    assert len(gaussians[-1]) == 1 and torch.equal(both.means, gaussians.means)
+    cropped = gaussians.crop(-0.5, [0.0, 0.5, 0.5])
+    assert torch.equal(cropped.means, gaussians.means[gaussians.means[:, 0] <= 0])
+    assert gaussians.to(dtype=torch.float32).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("means", torch.full((6, 3), math.nan)),
+        ("means", [1, 2, 3]),
+        ("quats", torch.zeros(6, 4)),
+        ("quats", torch.ones(6, 3)),
+        ("scales", -torch.ones(6, 3)),
+        ("opacities", torch.full((6,), 1.5)),
+        ("opacities", torch.ones(6, 1)),
+        ("sh0", torch.ones(5, 3)),
+    ],
+)
+def test_bad_fields(name, value):
+    fields = {n: getattr(some(), n) for n in ("means", "quats", "scales", "opacities", "sh0")}
+    with pytest.raises(ValueError, match=f"^{name} "):
+        Gaussians(**{**fields, name: value})
+
+
+def test_bad_movement():
+    with pytest.raises(ValueError, match="rotation"):
+        some().transform(-torch.eye(3))
+    with pytest.raises(ValueError, match="scale"):
+        some().transform(scale=0)
+    with pytest.raises(ValueError, match="low"):
+        some().crop(1, 0)
