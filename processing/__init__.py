@@ -1,8 +1,21 @@
 """Media and text to what a model takes, and back."""
 
+from .cameras_atoken import Cameras, hammersley_cameras, look_at, read_transforms, turntable_cameras
 from .image_processing_atoken import AtokenImageProcessor
 from .processing_atoken import AtokenProcessor
 from .text_processing_atoken import canonicalize_text
 from .video_processing_atoken import AtokenVideoProcessor
+from .voxel_processing_atoken import AtokenVoxelProcessor
 
-__all__ = ["AtokenImageProcessor", "AtokenProcessor", "AtokenVideoProcessor", "canonicalize_text"]
+__all__ = [
+    "AtokenImageProcessor",
+    "AtokenProcessor",
+    "AtokenVideoProcessor",
+    "AtokenVoxelProcessor",
+    "Cameras",
+    "canonicalize_text",
+    "hammersley_cameras",
+    "look_at",
+    "read_transforms",
+    "turntable_cameras",
+]

@@ -1,0 +1,311 @@
+"""Pinhole cameras, and the places from which an object is looked at."""
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_EXPECTED = "expected a NeRF-style transforms.json"
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """
+    A set of V pinhole cameras, in the OpenCV convention: x points right, y down and z forward.
+
+    A point of the world x is seen at `uv = (K (R x + t))[:2] / depth` with `[R | t]` the upper rows of
+    `world_to_camera` and `depth` the third entry, the distance along the optical axis. `uv` runs from 0 to 1 over the
+    image, whatever its size in pixels, since the focal lengths and the centre in K are in units of the image's sides.
+
+    Args:
+        world_to_camera: (V, 4, 4) float, rigid.
+        intrinsics: (V, 3, 3) float, `[[fx, 0, cx], [0, fy, cy], [0, 0, 1]]`.
+
+    Raises:
+        ValueError: the shapes do not fit, or the matrices describe no camera.
+    """
+
+    world_to_camera: torch.Tensor
+    intrinsics: torch.Tensor
+
+    def __post_init__(self):
+        for name, size in (("world_to_camera", 4), ("intrinsics", 3)):
+            value = _as_floats(getattr(self, name), name)
+            if value.ndim != 3 or value.shape[1:] != (size, size) or not len(value):
+                raise ValueError(f"{name}: got shape {tuple(value.shape)}; expected (V, {size}, {size}), V at least 1.")
+            if not torch.isfinite(value).all():
+                raise ValueError(f"{name}: got NaN or infinite values; expected finite ones.")
+            object.__setattr__(self, name, value)
+        if len(self.world_to_camera) != len(self.intrinsics):
+            raise ValueError(
+                f"intrinsics: got {len(self.intrinsics)} matrices for {len(self.world_to_camera)} world_to_camera; "
+                "expected one for each."
+            )
+        _check_rigid(self.world_to_camera)
+        _check_intrinsics(self.intrinsics)
+
+    def __len__(self) -> int:
+        return len(self.world_to_camera)
+
+    def __getitem__(self, index: int | slice | Sequence[int] | torch.Tensor) -> "Cameras":
+        """The chosen cameras, as a set; an integer gives a set of one."""
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise IndexError(f"index: got {index} for {len(self)} cameras.")
+            index = slice(index, index + 1 or None)
+        return Cameras(self.world_to_camera[index], self.intrinsics[index])
+
+    def __iter__(self) -> Iterator["Cameras"]:
+        return (self[index] for index in range(len(self)))
+
+    def to(self, *args: Any, **kwargs: Any) -> "Cameras":
+        """The same cameras on another device or in another dtype; the arguments are those of `torch.Tensor.to`."""
+        return Cameras(self.world_to_camera.to(*args, **kwargs), self.intrinsics.to(*args, **kwargs))
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """(V, 3), the optical centres in the world."""
+        rotation, translation = self.world_to_camera[:, :3, :3], self.world_to_camera[:, :3, 3:]
+        return -(rotation.mT @ translation)[..., 0]
+
+
+def look_at(
+    positions: torch.Tensor,
+    targets: torch.Tensor | Sequence[float] = (0.0, 0.0, 0.0),
+    fov_degrees: float = 40.0,
+    up: Sequence[float] = (0.0, 0.0, 1.0),
+) -> Cameras:
+    """Cameras with square images and the centre in the middle.
+
+    Args:
+        positions: (V, 3), where the cameras are.
+        targets: (3,) or (V, 3), what they look at.
+        fov_degrees: angle of view across the image, between 0 and 180.
+        up: (3,), the direction of the world that is up in the images; a camera looking along it gets another.
+
+    Raises:
+        ValueError: bad shapes or numbers, or a camera placed at its target.
+    """
+    positions = _as_floats(positions, "positions")
+    targets, up = (torch.as_tensor(value, dtype=positions.dtype, device=positions.device) for value in (targets, up))
+    if positions.ndim != 2 or positions.shape[1] != 3 or not len(positions):
+        raise ValueError(f"positions: got shape {tuple(positions.shape)}; expected (V, 3), V at least 1.")
+    if targets.shape not in ((3,), positions.shape):
+        raise ValueError(f"targets: got shape {tuple(targets.shape)}; expected (3,) or {tuple(positions.shape)}.")
+    for name, value in (("positions", positions), ("targets", targets)):
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name}: got NaN or infinite values; expected finite ones.")
+    if up.shape != (3,) or not torch.isfinite(up).all() or not up.any():
+        raise ValueError("up: expected three finite numbers, not all zero.")
+    if not 0 < fov_degrees < 180:
+        raise ValueError(f"fov_degrees: got {fov_degrees}; expected an angle between 0 and 180.")
+    forward = targets - positions  # (V, 3)
+    distance = forward.norm(dim=1, keepdim=True)
+    if (distance < 1e-6).any():
+        raise ValueError("positions: got a camera at its own target; expected a distance between the two.")
+    forward = forward / distance
+    up = (up / up.norm()).expand_as(forward)
+    # Along the pole, any perpendicular direction does; the axis where `up` is smallest is never parallel to it.
+    fallback = torch.nn.functional.one_hot(up.abs().argmin(dim=1), 3).to(up)
+    parallel = torch.linalg.cross(forward, up).norm(dim=1, keepdim=True) < 1e-4
+    up = torch.where(parallel, fallback, up)
+    right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=1)
+    rotation = torch.stack([right, torch.linalg.cross(forward, right), forward], dim=1)  # (V, 3, 3)
+    matrices = torch.eye(4, dtype=positions.dtype, device=positions.device).repeat(len(positions), 1, 1)
+    matrices[:, :3, :3] = rotation
+    matrices[:, :3, 3] = -(rotation @ positions[..., None])[..., 0]
+    focal = 0.5 / math.tan(math.radians(fov_degrees) / 2)
+    intrinsics = matrices.new_tensor([[focal, 0, 0.5], [0, focal, 0.5], [0, 0, 1]]).repeat(len(positions), 1, 1)
+    return Cameras(matrices, intrinsics)
+
+
+def hammersley_cameras(
+    num_views: int,
+    radius: float = 2.0,
+    fov_degrees: float = 40.0,
+    offset: Sequence[float] = (0.0, 0.0),
+    generator: torch.Generator | None = None,
+) -> Cameras:
+    """Cameras spread over a sphere around the origin by the spherical Hammersley sequence.
+
+    View i of n has `u = i / n + offset[0] / n` and `v = radical_inverse_2(i) + offset[1]`, both modulo 1; its elevation
+    is `acos(1 - 2 u) - pi / 2` and its azimuth `2 pi v`, with z up.
+
+    Args:
+        num_views: how many, at least 1.
+        radius: distance from the origin, above 0.
+        fov_degrees: angle of view, between 0 and 180.
+        offset: two numbers that shift the sequence.
+        generator: draws the offset at random in its place.
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+    _check_views(num_views, radius)
+    if len(offset) != 2:
+        raise ValueError(f"offset: got {len(offset)} numbers; expected two.")
+    if generator is not None:
+        offset = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
+    index = torch.arange(num_views)
+    shifts = torch.arange(max(num_views.bit_length(), 1))
+    bits = (index[:, None] >> shifts) & 1  # (V, number of bits)
+    inverse = (bits * 0.5 ** (shifts + 1).double()).sum(dim=1)
+    u = ((index.double() + offset[0]) / num_views) % 1
+    v = (inverse + offset[1]) % 1
+    elevation = torch.acos(1 - 2 * u) - math.pi / 2
+    return look_at(_on_sphere(elevation, 2 * math.pi * v, radius).float(), fov_degrees=fov_degrees)
+
+
+def turntable_cameras(
+    num_views: int, elevation_degrees: float = 20.0, radius: float = 2.0, fov_degrees: float = 40.0
+) -> Cameras:
+    """Cameras evenly spaced on a circle around the vertical axis z.
+
+    Args:
+        num_views: how many, at least 1.
+        elevation_degrees: height above the horizon, strictly between -90 and 90.
+        radius: distance from the origin, above 0.
+        fov_degrees: angle of view, between 0 and 180.
+
+    Raises:
+        ValueError: a number outside its range.
+    """
+    _check_views(num_views, radius)
+    if not -90 < elevation_degrees < 90:
+        raise ValueError(f"elevation_degrees: got {elevation_degrees}; expected an angle between -90 and 90.")
+    azimuth = torch.arange(num_views, dtype=torch.float64) * (2 * math.pi / num_views)
+    elevation = torch.full_like(azimuth, math.radians(elevation_degrees))
+    return look_at(_on_sphere(elevation, azimuth, radius).float(), fov_degrees=fov_degrees)
+
+
+def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, Any]]]:
+    """Read a NeRF-style transforms.json, whose poses are OpenGL camera-to-world matrices.
+
+    The focal length comes from `fl_x` (and `fl_y`) in pixels with `w` and `h`, or from `camera_angle_x` in radians; the
+    centre from `cx` and `cy` in pixels, by default the middle. Each may stand in a frame, which goes before the file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The cameras, and the frames as they stand in the file, in the same order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not what it should be; the message names the entry.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"path: {path} does not exist; {_EXPECTED}.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ValueError(f"path: {path} is not JSON ({error}); {_EXPECTED}.") from error
+    frames = document.get("frames") if isinstance(document, dict) else None
+    if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+        raise ValueError(f"frames: {path} has no list of frames; {_EXPECTED}.")
+    poses = [_pose(frame, f"frames[{index}].transform_matrix") for index, frame in enumerate(frames)]
+    intrinsics = [_intrinsics({**document, **frame}, f"frames[{index}]") for index, frame in enumerate(frames)]
+    camera_to_world = torch.tensor(poses, dtype=torch.float64)
+    # OpenGL looks along -z with y up; flipping both axes of the camera gives OpenCV.
+    camera_to_world[:, :3, 1:3] *= -1
+    try:
+        matrices = torch.linalg.inv(camera_to_world)
+    except torch.linalg.LinAlgError as error:
+        raise ValueError("transform_matrix: got a singular matrix; expected a rigid one.") from error
+    return Cameras(matrices.float(), torch.tensor(intrinsics)), frames
+
+
+def _as_floats(value: Any, name: str) -> torch.Tensor:
+    try:
+        value = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{name}: got {type(value).__name__}; expected a tensor of numbers.") from error
+    if value.is_complex() or value.dtype == torch.bool:
+        raise ValueError(f"{name}: got {value.dtype}; expected real numbers.")
+    return value if value.is_floating_point() else value.float()
+
+
+def _check_rigid(matrices: torch.Tensor) -> None:
+    matrices = matrices.double()
+    rotation = matrices[:, :3, :3]
+    eye = torch.eye(3, dtype=torch.float64, device=matrices.device)
+    skew = (rotation @ rotation.mT - eye).abs().amax(dim=(1, 2))
+    last_row = (matrices[:, 3] - matrices.new_tensor([0, 0, 0, 1])).abs().amax(dim=1)
+    bad = (skew > 1e-2) | (torch.linalg.det(rotation) < 0) | (last_row > 1e-4)
+    if bad.any():
+        raise ValueError(
+            f"world_to_camera: matrix {int(bad.nonzero()[0, 0])} is not rigid; expected a rotation without scale or "
+            "mirroring, a translation, and the last row [0, 0, 0, 1]."
+        )
+
+
+def _check_intrinsics(matrices: torch.Tensor) -> None:
+    if (matrices[:, [0, 1], [0, 1]] <= 0).any():
+        raise ValueError("intrinsics: got a focal length that is not positive; expected fx and fy above 0.")
+    if (matrices[:, 2] != matrices.new_tensor([0, 0, 1])).any():
+        raise ValueError("intrinsics: the last row is not [0, 0, 1].")
+    if (matrices[:, :2] > 20).any():
+        raise ValueError(
+            f"intrinsics: got values up to {float(matrices[:, :2].max()):g}, which look like pixels; expected focal "
+            "lengths and centre divided by the image's sides."
+        )
+
+
+def _check_views(num_views: int, radius: float) -> None:
+    if not isinstance(num_views, int) or isinstance(num_views, bool) or num_views < 1:
+        raise ValueError(f"num_views: got {num_views!r}; expected an integer of at least 1.")
+    if not 0 < radius < math.inf:
+        raise ValueError(f"radius: got {radius}; expected a positive number.")
+
+
+def _on_sphere(elevation: torch.Tensor, azimuth: torch.Tensor, radius: float) -> torch.Tensor:
+    flat = elevation.cos()
+    return radius * torch.stack([flat * azimuth.cos(), flat * azimuth.sin(), elevation.sin()], dim=1)
+
+
+def _pose(frame: Mapping[str, Any], name: str) -> list[list[float]]:
+    matrix = frame.get("transform_matrix")
+    rows = matrix if isinstance(matrix, list) and len(matrix) == 4 else []
+    if not rows or not all(isinstance(row, list) and len(row) == 4 and all(map(_is_number, row)) for row in rows):
+        raise ValueError(f"{name}: expected a 4x4 list of finite numbers, the camera-to-world matrix.")
+    return rows
+
+
+def _intrinsics(values: Mapping[str, Any], name: str) -> list[list[float]]:
+    known = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x")
+    given = {key: values[key] for key in known if values.get(key) is not None}
+    for key, value in given.items():
+        if not _is_number(value):
+            raise ValueError(f"{name}.{key}: got {value!r}; expected a finite number.")
+    for key in ("w", "h"):
+        if given.get(key, 1) <= 0:
+            raise ValueError(f"{name}.{key}: got {given[key]}; expected a positive number of pixels.")
+    pixels = [key for key in ("fl_x", "cx", "cy", "fl_y") if key in given]
+    if pixels and not {"w", "h"} <= given.keys():
+        raise ValueError(f"{name}.{pixels[0]}: is in pixels, but w and h are missing; expected both.")
+    width, height = given.get("w", 1), given.get("h", 1)
+    if "fl_x" in given:
+        focal_x = given["fl_x"]
+    elif "camera_angle_x" in given:
+        angle = given["camera_angle_x"]
+        if not 0 < angle < math.pi:
+            raise ValueError(f"{name}.camera_angle_x: got {angle}; expected radians between 0 and pi.")
+        focal_x = 0.5 * width / math.tan(angle / 2)
+    else:
+        raise ValueError(f"{name}.camera_angle_x: missing, and fl_x too; expected one of the two.")
+    focal_y = given.get("fl_y", focal_x)
+    return [
+        [focal_x / width, 0.0, given.get("cx", width / 2) / width],
+        [0.0, focal_y / height, given.get("cy", height / 2) / height],
+        [0.0, 0.0, 1.0],
+    ]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,119 @@
+"""Pictures and depth maps of meshes, by casting rays."""
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+import torch
+
+from .cameras_atoken import Cameras
+from .mesh_reading_atoken import ColoredMesh
+
+
+@torch.no_grad()
+def render_mesh(
+    mesh: ColoredMesh,
+    world_to_camera: torch.Tensor,
+    intrinsics: torch.Tensor,
+    size: int = 512,
+    background: Sequence[float] = (0.0, 0.0, 0.0),
+    supersampling: int = 1,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Look at a mesh: its own colours without lighting, and how far away it is.
+
+    The ray of pixel i goes through i / size of the image's side, where `AtokenVoxelProcessor` un-projects it to.
+
+    Args:
+        mesh: what to look at, such as `read_mesh` returns.
+        world_to_camera: (V, 4, 4), as in `Cameras`.
+        intrinsics: (V, 3, 3), as in `Cameras`.
+        size: pixels of each side.
+        background: red, green and blue in [0, 1].
+        supersampling: rays per pixel along each side whose colours are averaged; depths keep to one ray.
+
+    Returns:
+        Images (V, 3, size, size) float32 in [0, 1], and depths (V, size, size) float32 along the optical axis, -1 where
+        the ray hits nothing.
+
+    Raises:
+        ValueError: a camera or a number that cannot be.
+        ImportError: embreex is not installed.
+    """
+    if not isinstance(mesh, ColoredMesh):
+        raise ValueError(f"mesh: got {type(mesh).__name__}; expected a ColoredMesh, such as read_mesh returns.")
+    cameras = Cameras(world_to_camera, intrinsics).to("cpu", torch.float64)
+    for name, value in (("size", size), ("supersampling", supersampling)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name}: got {value!r}; expected an integer of at least 1.")
+    fill = np.asarray(background, dtype=np.float32)
+    if fill.shape != (3,) or not ((fill >= 0) & (fill <= 1)).all():
+        raise ValueError(f"background: got {background}; expected three numbers in [0, 1].")
+    scene = _scene(mesh)
+    steps = (np.arange(supersampling) - (supersampling - 1) / 2) / supersampling
+    images, depths = [], []
+    for camera in cameras:
+        color, depth = _cast(scene, mesh, camera, size, (0.0, 0.0), fill)
+        if supersampling > 1:
+            samples = [_cast(scene, mesh, camera, size, (row, column), fill)[0] for row in steps for column in steps]
+            color = np.mean(samples, axis=0)
+        images.append(torch.from_numpy(color).permute(2, 0, 1))
+        depths.append(torch.from_numpy(depth))
+    return torch.stack(images).contiguous(), torch.stack(depths)
+
+
+def _import_embreex() -> tuple[ModuleType, ModuleType]:
+    try:
+        from embreex import mesh_construction, rtcore_scene
+    except ImportError as error:
+        raise ImportError('Rendering meshes needs embreex: pip install "atoken[3d]".') from error
+    return rtcore_scene, mesh_construction
+
+
+def _scene(mesh: ColoredMesh) -> object:
+    rtcore_scene, mesh_construction = _import_embreex()
+    scene = rtcore_scene.EmbreeScene(robust=True)
+    mesh_construction.TriangleMesh(scene, mesh.vertices.astype(np.float32)[mesh.faces])
+    return scene
+
+
+def _cast(
+    scene: object, mesh: ColoredMesh, camera: Cameras, size: int, shift: tuple[float, float], fill: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One ray per pixel, `shift` pixels (row, column) away from it: colours (H, W, 3) and depths (H, W)."""
+    rows, columns = np.meshgrid(*((np.arange(size) + step) / size for step in shift), indexing="ij")
+    uv = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 3)
+    rotation = camera.world_to_camera[0, :3, :3].numpy()
+    # The third entry of a direction is 1 in the camera's frame, so the distance along the ray is the depth.
+    directions = (uv @ np.linalg.inv(camera.intrinsics[0].numpy()).T) @ rotation
+    origins = np.broadcast_to(camera.positions[0].numpy(), directions.shape)
+    hits = scene.run(origins.astype(np.float32), directions.astype(np.float32), output=True)
+    face = hits["primID"].astype(np.int64)
+    hit = np.flatnonzero(face >= 0)
+    depth = np.full(size * size, -1, dtype=np.float32)
+    depth[hit] = hits["tfar"][hit]
+    color = np.broadcast_to(fill, (size * size, 3)).copy()
+    color[hit] = _surface_color(mesh, face[hit], hits["u"][hit], hits["v"][hit])
+    return color.reshape(size, size, 3), depth.reshape(size, size)
+
+
+def _surface_color(mesh: ColoredMesh, face: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Colours (K, 3) at the points with weights (1 - u - v, u, v) of the corners of K faces."""
+    weights = np.stack([1 - u - v, u, v], axis=1).astype(np.float32)[:, :, None]  # (K, 3, 1)
+    color = (mesh.corner_colors[face] * weights).sum(axis=1)
+    uv = (mesh.uv[face] * weights).sum(axis=1)
+    for index, texture in enumerate(mesh.textures):
+        chosen = np.flatnonzero(mesh.texture_ids[face] == index)
+        color[chosen] *= _bilinear(texture, uv[chosen])
+    return color.clip(0, 1)
+
+
+def _bilinear(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Texture colours (K, 3) at (K, 2) coordinates, v upwards, repeating."""
+    height, width = texture.shape[:2]
+    x, y = uv[:, 0] % 1 * width - 0.5, (1 - uv[:, 1]) % 1 * height - 0.5
+    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+    across, down = (x - left)[:, None], (y - top)[:, None]
+    right, bottom, left, top = (left + 1) % width, (top + 1) % height, left % width, top % height
+    upper = texture[top, left] * (1 - across) + texture[top, right] * across
+    lower = texture[bottom, left] * (1 - across) + texture[bottom, right] * across
+    return upper * (1 - down) + lower * down

@@ -1,0 +1,291 @@
+"""Views of an object to packed tokens, one for each occupied voxel."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers.image_processing_base import ImageProcessingMixin
+from transformers.image_processing_utils import BatchFeature
+
+from .cameras_atoken import Cameras
+from .packing_atoken import MODEL_INPUT_NAMES, check_return_tensors, join_packed
+from .patching_atoken import PATCH_SIZE
+
+_SIDE = 256
+_PATCH = 16
+_PATCHES = _SIDE // _PATCH
+_VALUES = 3 * _PATCH * _PATCH
+_FEATURES = 3 * PATCH_SIZE[0] * PATCH_SIZE[1] * PATCH_SIZE[2]
+
+
+class AtokenVoxelProcessor(ImageProcessingMixin):
+    """
+    Turns views of an object in [-0.5, 0.5]^3 into one token per occupied voxel (paper section 3.1).
+
+    Args:
+        resolution: voxels along each side.
+        max_points: surface points used at most; more are drawn at random.
+        max_voxels: occupied voxels allowed in one object.
+        check_visibility: take only views that see a voxel, by their depth maps, where there are any. The released
+            models were trained without.
+    """
+
+    model_input_names = list(MODEL_INPUT_NAMES)
+
+    def __init__(
+        self,
+        resolution: int = 64,
+        max_points: int = 500_000,
+        max_voxels: int = 65_536,
+        check_visibility: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        for name, value in (("resolution", resolution), ("max_points", max_points), ("max_voxels", max_voxels)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+                raise ValueError(f"{name}: got {value!r}; expected an integer of at least 1.")
+        self.resolution = resolution
+        self.max_points = max_points
+        self.max_voxels = max_voxels
+        self.check_visibility = check_visibility
+
+    def __call__(
+        self,
+        images: Any,
+        depths: Any,
+        world_to_camera: Any,
+        intrinsics: Any,
+        generator: torch.Generator | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Make tokens of one object's views, or of several objects' if every argument is a list, one entry each.
+
+        Args:
+            images: (V, 3, H, W) float in [0, 1], or (V, H, W, 3) uint8, square.
+            depths: (V, h, w) float, along the optical axis; negative = background.
+            world_to_camera: (V, 4, 4), as in `Cameras`.
+            intrinsics: (V, 3, 3), as in `Cameras`.
+            generator: draws the points where there are more than `max_points`; by default one seeded with 0.
+            return_tensors: "pt" (default) or "np".
+
+        Returns:
+            `BatchFeature` with `pixel_values` (N, 3072) float32, of which the first 768 are a 16x16 patch in [-1, 1]
+            and the rest 0, `coords` (N, 4) int64 [0, x, y, z], `cu_seqlens` (B + 1,) int32 and `media_sizes` (B, 3)
+            int64, zeros, since voxels have no frames or rows.
+
+        Raises:
+            ValueError: shapes or values that do not fit, or an object without a surface inside the cube.
+        """
+        framework = check_return_tensors(return_tensors)
+        arguments = {
+            "images": images,
+            "depths": depths,
+            "world_to_camera": world_to_camera,
+            "intrinsics": intrinsics,
+        }
+        are_lists = {name: isinstance(value, (list, tuple)) for name, value in arguments.items()}
+        if any(are_lists.values()):
+            count = len(next(value for name, value in arguments.items() if are_lists[name]))
+            for name, value in arguments.items():
+                if not are_lists[name] or len(value) != count or not count:
+                    raise ValueError(f"{name}: expected, as the others, a list with one entry per object.")
+            objects = list(zip(*arguments.values(), strict=True))
+        else:
+            objects = [tuple(arguments.values())]
+        checked = [_check_views(*values) for values in objects]
+        generator = torch.Generator().manual_seed(0) if generator is None else generator
+        packed = [self._pack(*self._voxelize(*views, generator)) for views in checked]
+        return BatchFeature(join_packed(packed), tensor_type=framework)
+
+    def pack_voxels(self, coords: Any, rgb: Any, return_tensors: str | None = None) -> BatchFeature:
+        """Make tokens of one object's given voxels.
+
+        Args:
+            coords: (N, 3) integer [x, y, z] in [0, resolution), each once.
+            rgb: (N, 768) float in [0, 1], a 16x16 patch per voxel, flattened (row, column, channel).
+            return_tensors: "pt" (default) or "np".
+
+        Returns:
+            As `__call__`.
+
+        Raises:
+            ValueError: the voxels are empty, repeated, too many, outside the grid, or their colours are not in [0, 1].
+        """
+        framework = check_return_tensors(return_tensors)
+        coords, rgb = _tensor(coords, "coords"), _tensor(rgb, "rgb")
+        if coords.is_floating_point() or coords.dtype == torch.bool:
+            raise ValueError(f"coords: got {coords.dtype}; expected integers.")
+        if coords.ndim != 2 or coords.shape[1] != 3 or not len(coords):
+            raise ValueError(f"coords: got shape {tuple(coords.shape)}; expected (N, 3), N at least 1.")
+        self._check_count(len(coords))
+        if coords.min() < 0 or coords.max() >= self.resolution:
+            raise ValueError(
+                f"coords: got values from {int(coords.min())} to {int(coords.max())}; expected 0 to "
+                f"{self.resolution - 1}."
+            )
+        if len(torch.unique(coords, dim=0)) != len(coords):
+            raise ValueError("coords: got a voxel more than once; expected each at most once.")
+        if not rgb.is_floating_point() or rgb.shape != (len(coords), _VALUES):
+            raise ValueError(f"rgb: got {rgb.dtype} {tuple(rgb.shape)}; expected floats ({len(coords)}, {_VALUES}).")
+        if not ((rgb >= 0) & (rgb <= 1)).all():
+            raise ValueError("rgb: got values that are NaN or outside [0, 1]; expected colours in [0, 1].")
+        return BatchFeature(self._pack(coords, rgb.float()), tensor_type=framework)
+
+    def _voxelize(
+        self, images: torch.Tensor, depths: torch.Tensor, cameras: Cameras, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        points = unproject(depths, cameras)
+        if not len(points):
+            raise ValueError("depths: every pixel is background (negative); expected a surface.")
+        if len(points) > self.max_points:
+            points = points[torch.randperm(len(points), generator=generator)[: self.max_points].to(points.device)]
+        coords = occupied_voxels(points, self.resolution)
+        if not len(coords):
+            raise ValueError(
+                "depths: no surface point lies in the cube [-0.5, 0.5]^3; expected an object normalised to it, and "
+                "cameras that go with it."
+            )
+        self._check_count(len(coords))
+        return coords, self._nearest_patches(coords, images, depths, cameras)
+
+    def _nearest_patches(
+        self, coords: torch.Tensor, images: torch.Tensor, depths: torch.Tensor, cameras: Cameras
+    ) -> torch.Tensor:
+        """(N, 768): for each voxel the patch of the view whose depth at the voxel's centre is smallest."""
+        centres = (coords.to(cameras.intrinsics) + 0.5) / self.resolution - 0.5
+        uv, depth = project(centres, cameras)  # (V, N, 2), (V, N)
+        order = depth
+        if self.check_visibility:
+            hidden = ~_is_visible(uv, depth, depths, 3**0.5 / self.resolution)
+            # A voxel that no view sees keeps its nearest view.
+            order = torch.where(hidden & ~hidden.all(dim=0), torch.inf, depth)
+        view = order.argmin(dim=0)  # (N,)
+        uv = uv.gather(0, view[None, :, None].expand(1, -1, 2))[0]
+        column, row = (uv * (_PATCHES - 1)).round().unbind(dim=-1)
+        inside = (column >= 0) & (column < _PATCHES) & (row >= 0) & (row < _PATCHES)
+        row, column = (torch.where(inside, index, 0).long() for index in (row, column))
+        patches = _patches(images)  # (V, 16, 16, 768)
+        return patches[view, row, column] * inside[:, None]
+
+    def _check_count(self, count: int) -> None:
+        if count > self.max_voxels:
+            raise ValueError(
+                f"voxels: got {count}; expected at most {self.max_voxels}, the processor's max_voxels. Lower its "
+                "resolution, or raise max_voxels."
+            )
+
+    def _pack(self, coords: torch.Tensor, rgb: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {
+            "pixel_values": torch.nn.functional.pad(rgb * 2 - 1, (0, _FEATURES - _VALUES)),
+            "coords": torch.nn.functional.pad(coords.long(), (1, 0)),
+            "cu_seqlens": torch.tensor([0, len(coords)], dtype=torch.int32, device=coords.device),
+            "media_sizes": torch.zeros(1, 3, dtype=torch.int64, device=coords.device),
+        }
+
+
+def unproject(depths: torch.Tensor, cameras: Cameras) -> torch.Tensor:
+    """The surface points (P, 3) that depth maps (V, h, w) show; pixel i lies at i / size of the side."""
+    height, width = depths.shape[1:]
+    view, row, column = (depths >= 0).nonzero(as_tuple=True)
+    depth = depths[view, row, column].to(cameras.intrinsics)
+    focal, centre = cameras.intrinsics[:, [0, 1], [0, 1]], cameras.intrinsics[:, :2, 2]
+    uv = torch.stack([column / width, row / height], dim=1).to(depth)
+    xy = (uv - centre[view]) / focal[view]
+    points = torch.nn.functional.pad(xy, (0, 1), value=1.0) * depth[:, None]
+    # The inverse of a rigid transform: subtract the translation, then rotate back.
+    points = points - cameras.world_to_camera[view, :3, 3]
+    return (points[:, None] @ cameras.world_to_camera[view, :3, :3])[:, 0]
+
+
+def project(points: torch.Tensor, cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where cameras see points (N, 3): uv (V, N, 2) in units of the image's sides, and depths (V, N)."""
+    rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3]
+    seen = points @ rotation.mT + translation[:, None]  # (V, N, 3)
+    seen = seen @ cameras.intrinsics.mT
+    return seen[..., :2] / seen[..., 2:], seen[..., 2]
+
+
+def occupied_voxels(points: torch.Tensor, resolution: int) -> torch.Tensor:
+    """The voxels over [-0.5, 0.5]^3 in which points lie.
+
+    A point on the bounds of several voxels lies in each of them. The work grows with the number of points, not with
+    that of voxels.
+
+    Args:
+        points: (P, 3) float.
+        resolution: voxels along each side.
+
+    Returns:
+        (N, 3) int64, each voxel once, ordered by x, y, z.
+    """
+    # In double precision the position within the grid is exact, so bounds are hit by equality.
+    scaled = (points.double() + 0.5) * resolution
+    scaled = scaled[((scaled >= 0) & (scaled <= resolution)).all(dim=1)]
+    upper, lower = scaled.floor().long(), scaled.ceil().long() - 1
+    shared = (upper != lower).any(dim=1)
+    choices = torch.cartesian_prod(*[torch.arange(2, device=points.device)] * 3).bool()  # (8, 3)
+    neighbours = torch.where(choices, upper[shared][:, None], lower[shared][:, None]).reshape(-1, 3)
+    voxels = torch.cat([upper[~shared], neighbours])
+    voxels = voxels[((voxels >= 0) & (voxels < resolution)).all(dim=1)]
+    x, y, z = voxels.unbind(dim=1)
+    keys = torch.unique((x * resolution + y) * resolution + z)
+    return torch.stack([keys // resolution**2, keys // resolution % resolution, keys % resolution], dim=1)
+
+
+def _is_visible(uv: torch.Tensor, depth: torch.Tensor, depths: torch.Tensor, tolerance: float) -> torch.Tensor:
+    """(V, N): whether the surface seen at a voxel's centre is no more than `tolerance` in front of it."""
+    sizes = uv.new_tensor([depths.shape[2], depths.shape[1]])
+    pixel = (uv * sizes).round()
+    inside = ((pixel >= 0) & (pixel < sizes)).all(dim=-1) & (depth > 0)
+    column, row = torch.where(inside[..., None], pixel, 0).long().unbind(dim=-1)
+    seen = depths[torch.arange(len(depths), device=depths.device)[:, None], row, column]
+    return inside & (seen >= 0) & (depth <= seen + tolerance)
+
+
+def _patches(images: torch.Tensor) -> torch.Tensor:
+    """(V, H, W, 3) uint8 to (V, 16, 16, 768) float32 in [0, 1]."""
+    if images.shape[1:3] != (_SIDE, _SIDE):
+        resized = [
+            np.asarray(Image.fromarray(view).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
+            for view in images.cpu().numpy()
+        ]
+        images = torch.from_numpy(np.stack(resized)).to(images.device)
+    images = images.float() / 255
+    grid = images.unflatten(2, (_PATCHES, _PATCH)).unflatten(1, (_PATCHES, _PATCH))
+    return grid.transpose(2, 3).flatten(3)  # (V, patch row, patch column, row, column, channel) flattened
+
+
+def _check_views(
+    images: Any, depths: Any, world_to_camera: Any, intrinsics: Any
+) -> tuple[torch.Tensor, torch.Tensor, Cameras]:
+    """Images (V, H, W, 3) uint8, depths (V, h, w) float and cameras, or `ValueError`."""
+    images, depths = _tensor(images, "images"), _tensor(depths, "depths")
+    world_to_camera = _tensor(world_to_camera, "world_to_camera")
+    cameras = Cameras(world_to_camera, _tensor(intrinsics, "intrinsics")).to(dtype=torch.float32)
+    if images.is_floating_point():
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images: got shape {tuple(images.shape)}; expected floats (V, 3, H, W).")
+        if not ((images >= 0) & (images <= 1)).all():
+            raise ValueError("images: got values that are NaN or outside [0, 1]; expected floats in [0, 1].")
+        images = (images.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    elif images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
+        raise ValueError(f"images: got {images.dtype} {tuple(images.shape)}; expected uint8 (V, H, W, 3).")
+    if images.shape[1] != images.shape[2] or not images.shape[1]:
+        raise ValueError(f"images: got {images.shape[1]}x{images.shape[2]} pixels; expected square views.")
+    if not depths.is_floating_point() or depths.ndim != 3 or not depths.numel():
+        raise ValueError(f"depths: got {depths.dtype} {tuple(depths.shape)}; expected floats (V, h, w).")
+    if not torch.isfinite(depths).all():
+        raise ValueError("depths: got NaN or infinite values; expected finite ones, negative for the background.")
+    for name, value in (("images", images), ("depths", depths)):
+        if len(value) != len(cameras):
+            raise ValueError(f"{name}: got {len(value)} views for {len(cameras)} cameras; expected one for each.")
+    return images, depths, cameras
+
+
+def _tensor(value: Any, name: str) -> torch.Tensor:
+    if isinstance(value, torch.Tensor):
+        return value
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return torch.from_numpy(np.array(value))
+    raise ValueError(f"{name}: got {type(value).__name__}; expected a torch tensor or a numpy array.")
