@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl")
+_UP = {".glb": "y", ".gltf": "y", ".obj": "y", ".ply": "z", ".stl": "z"}
+SUFFIXES = tuple(_UP)
 _GREY = 0.6
 
 
@@ -73,21 +74,22 @@ class ColoredMesh:
         return ColoredMesh(vertices, self.faces, self.corner_colors, self.uv, self.texture_ids, self.textures)
 
 
-def read_mesh(path: str | os.PathLike, name: str = "mesh") -> ColoredMesh:
+def read_mesh(path: str | os.PathLike, up: str | None = None, name: str = "mesh") -> ColoredMesh:
     """Read a mesh file, put its centre at 0 and make its longest side 1.
 
-    All geometries of a scene are taken, at their places. glTF states that y is up; it is turned so that z is, as in the
-    cameras. The other formats state nothing and are left as they are. Colours are those of vertices or faces and of the
-    base colour of a material times its texture, without any lighting; a missing texture file is passed over, and a mesh
-    without colours is grey.
+    All geometries of a scene are taken, at their places, and turned so that z is up, as in the cameras. Colours are
+    those of vertices or faces and of the base colour of a material times its texture, without any lighting; a missing
+    texture file is passed over, and a mesh without colours is grey.
 
     Args:
         path: a .glb, .gltf, .obj, .ply or .stl file.
+        up: the file's axis that points up, "y" or "z"; by default y for glTF, which states it, and for OBJ, whose usual
+            exporters write it so, and z for PLY and STL.
         name: what to call it in an error message.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: another format, a damaged file, or one without faces; the message says which.
+        ValueError: another format or axis, a damaged file, or one without faces; the message says which.
         ImportError: trimesh is not installed.
     """
     path = Path(path)
@@ -95,6 +97,8 @@ def read_mesh(path: str | os.PathLike, name: str = "mesh") -> ColoredMesh:
         raise FileNotFoundError(f"{name}: {path} does not exist; expected a mesh file.")
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{name}: got {path.name}; expected a file that ends in {', '.join(SUFFIXES)}.")
+    if up not in (None, "y", "z"):
+        raise ValueError(f"up: got {up!r}; expected 'y' or 'z'.")
     trimesh = _import_trimesh()
     try:
         scene = trimesh.load_scene(path, process=False)
@@ -107,7 +111,7 @@ def read_mesh(path: str | os.PathLike, name: str = "mesh") -> ColoredMesh:
         raise ValueError(f"{name}: {path.name} has no faces; expected a surface, not points or lines.")
     try:
         mesh = _join(geometries)
-        if path.suffix.lower() in (".glb", ".gltf"):
+        if (up or _UP[path.suffix.lower()]) == "y":
             mesh.vertices[:] = mesh.vertices[:, [0, 2, 1]] * [1, -1, 1]
         return mesh.normalized()
     except ValueError as error:

@@ -18,10 +18,12 @@ def render_mesh(
     size: int = 512,
     background: Sequence[float] = (0.0, 0.0, 0.0),
     supersampling: int = 1,
+    pixel_offset: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Look at a mesh: its own colours without lighting, and how far away it is.
 
-    The ray of pixel i goes through i / size of the image's side, where `AtokenVoxelProcessor` un-projects it to.
+    By default the ray of pixel i goes through i / size of the image's side, where `AtokenVoxelProcessor` un-projects it
+    to; pictures to be compared with `atoken.render` go through the pixels' middle.
 
     Args:
         mesh: what to look at, such as `read_mesh` returns.
@@ -30,6 +32,7 @@ def render_mesh(
         size: pixels of each side.
         background: red, green and blue in [0, 1].
         supersampling: rays per pixel along each side whose colours are averaged; depths keep to one ray.
+        pixel_offset: where within a pixel its ray goes, from 0 to 1; 0.5 is the middle.
 
     Returns:
         Images (V, 3, size, size) float32 in [0, 1], and depths (V, size, size) float32 along the optical axis, -1 where
@@ -45,14 +48,16 @@ def render_mesh(
     for name, value in (("size", size), ("supersampling", supersampling)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{name}: got {value!r}; expected an integer of at least 1.")
+    if not 0 <= pixel_offset <= 1:
+        raise ValueError(f"pixel_offset: got {pixel_offset}; expected a number in [0, 1].")
     fill = np.asarray(background, dtype=np.float32)
     if fill.shape != (3,) or not ((fill >= 0) & (fill <= 1)).all():
         raise ValueError(f"background: got {background}; expected three numbers in [0, 1].")
     scene = _scene(mesh)
-    steps = (np.arange(supersampling) - (supersampling - 1) / 2) / supersampling
+    steps = (np.arange(supersampling) - (supersampling - 1) / 2) / supersampling + pixel_offset
     images, depths = [], []
     for camera in cameras:
-        color, depth = _cast(scene, mesh, camera, size, (0.0, 0.0), fill)
+        color, depth = _cast(scene, mesh, camera, size, (pixel_offset, pixel_offset), fill)
         if supersampling > 1:
             samples = [_cast(scene, mesh, camera, size, (row, column), fill)[0] for row in steps for column in steps]
             color = np.mean(samples, axis=0)
@@ -79,7 +84,7 @@ def _scene(mesh: ColoredMesh) -> object:
 def _cast(
     scene: object, mesh: ColoredMesh, camera: Cameras, size: int, shift: tuple[float, float], fill: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One ray per pixel, `shift` pixels (row, column) away from it: colours (H, W, 3) and depths (H, W)."""
+    """One ray per pixel, `shift` pixels (row, column) from its corner: colours (H, W, 3) and depths (H, W)."""
     rows, columns = np.meshgrid(*((np.arange(size) + step) / size for step in shift), indexing="ij")
     uv = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 3)
     rotation = camera.world_to_camera[0, :3, :3].numpy()
