@@ -4,8 +4,7 @@ from setuptools import setup
 
 DIFFUSERS = ["diffusers>=0.36"]
 VIDEO = ["av>=12"]
-MESHES = ["trimesh>=4.4", "embreex>=2.17.7"]
-THREE_D = [*MESHES, "gsplat>=1.5.3"]
+THREE_D = ["trimesh>=4.4", "embreex>=2.17.7", "gsplat>=1.5.3"]
 TRAIN = ["accelerate>=1.1", "datasets>=3", "lpips>=0.1.4", "peft>=0.13", "torch>=2.9", "torch-fidelity>=0.3"]
 EXPORT = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 QUANTIZATION = ["torchao>=0.18"]
@@ -56,7 +55,7 @@ setup(
         "train": TRAIN,
         "export": EXPORT,
         "quantization": QUANTIZATION,
-        "dev": DEV + DIFFUSERS + VIDEO + MESHES + EXPORT + QUANTIZATION,
+        "dev": DEV + DIFFUSERS + VIDEO + THREE_D + EXPORT + QUANTIZATION,
     },
     entry_points={"console_scripts": ["atoken = atoken.cli:main"]},
 )

@@ -13,6 +13,7 @@ from .gaussian_decoder_atoken import AtokenGaussianDecoder
 from .gaussians_atoken import Gaussians
 from .modeling_atoken import AtokenDecoder, AtokenModel, AtokenVisionModel
 from .processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
+from .rendering_atoken import render
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "AtokenVisionConfig",
     "AtokenVisionModel",
     "Gaussians",
+    "render",
 ]
 
 # Checkpoints load through the auto classes without trust_remote_code. The tower and the decoder have configurations of
