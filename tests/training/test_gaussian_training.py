@@ -1,0 +1,72 @@
+"""Objects for training a Gaussian decoder: the baseline's cubes, scores over views, and that steps help."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from atoken import render
+from atoken.processing.cameras_atoken import hammersley_cameras
+from atoken.training.objects import PreparedObject, flat_voxels, measure_views
+from atoken.training.train_gaussians import build_decoder, build_optimizers, decode, loss_of
+
+
+@pytest.fixture
+def prepared(tmp_path):
+    """A file with a red plate of 8x8x2 voxels, its pictures those of its own cubes."""
+    coords = torch.cartesian_prod(torch.arange(28, 36), torch.arange(28, 36), torch.arange(31, 33))
+    red = torch.tensor([255, 0, 0], dtype=torch.uint8).repeat(len(coords), 256)
+    cameras = hammersley_cameras(3, offset=(0.3, 0.6))
+    path = tmp_path / "plate.safetensors"
+    tensors = {
+        "coords": coords.to(torch.uint8),
+        "features": (red.float() / 127.5 - 1).half(),
+        "rgb": red,
+        "images": torch.zeros(3, 3, 192, 192, dtype=torch.uint8),
+        "world_to_camera": cameras.world_to_camera,
+        "intrinsics": cameras.intrinsics,
+    }
+    save_file(tensors, path)
+    tensors["images"] = (flat_voxels(PreparedObject.load(path)) * 255).round().to(torch.uint8)
+    save_file(tensors, path)
+    return path
+
+
+def test_flat_voxels_cover_the_silhouette_of_their_box(prepared):
+    item = PreparedObject.load(prepared)
+    picture = flat_voxels(item)
+    corners = torch.cartesian_prod(*[torch.tensor([-4.0, 4.0])] * 2, torch.tensor([-1.0, 1.0])) / 64
+    camera = item.cameras[0]
+    seen = corners @ camera.world_to_camera[0, :3, :3].T + camera.world_to_camera[0, :3, 3]
+    uv = (seen @ camera.intrinsics[0].T)[:, :2] / seen[:, 2:]
+    hull_low, hull_high = (uv.amin(0) * 192).floor().long(), (uv.amax(0) * 192).ceil().long()
+    rows, columns = np.nonzero(picture[0, 0].numpy() > 0)
+    assert abs(rows.min() - hull_low[1]) <= 1 and abs(rows.max() + 1 - hull_high[1]) <= 1
+    assert abs(columns.min() - hull_low[0]) <= 1 and abs(columns.max() + 1 - hull_high[0]) <= 1
+    assert not picture[:, 1:].any()
+
+
+def test_scores_are_means_over_pictures(prepared):
+    black = measure_views(lambda item: torch.zeros(3, 3, 192, 192), [prepared])
+    images = PreparedObject.load(prepared).images.double()
+    expected = (10 * torch.log10(255**2 / images.square().mean((1, 2, 3)))).mean()
+    assert black["psnr"] == pytest.approx(float(expected), abs=1e-6)
+    assert (black["objects"], black["views"]) == (1, 3)
+
+
+def test_an_untrained_decoder_is_solid_and_steps_lower_the_loss(prepared):
+    torch.manual_seed(0)
+    item = PreparedObject.load(prepared)
+    decoder = build_decoder(width=32, layers=2, num_gaussians=4)
+    gaussians = decode(decoder, item)
+    assert float(gaussians.opacities.median()) == pytest.approx(0.5, abs=0.05)
+    assert float(gaussians.scales.median()) == pytest.approx((0.006**2 + 0.0009**2) ** 0.5, rel=0.05)
+    optimizers, losses = build_optimizers(decoder, 5e-3), []
+    for _ in range(12):
+        loss = loss_of(render(decode(decoder, item), item.cameras, 192), item.images.float() / 255)
+        decoder.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.7 * losses[0]

@@ -1,0 +1,114 @@
+"""Objects to what a Gaussian decoder is trained with: a tokenizer's decoded voxels, and pictures of the object.
+
+    python -m atoken.training.data.prepare_objects MESHES OUT --checkpoint checkpoints/atoken-tiny
+
+MESHES is what `python -m atoken.training.data.collect_meshes` writes. OUT/{train,heldout}/NAME.safetensors hold
+`coords` (N, 3) uint8, `features` (N, 768) fp16, `rgb` (N, 768) uint8, the patches that were encoded, `images`
+(K, 3, S, S) uint8 on black, `world_to_camera` (K, 4, 4) and `intrinsics` (K, 3, 3). Held-out objects come first, the
+others in random order, so that a training can begin before all are done. What exists is left alone.
+"""
+
+import hashlib
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.progress import track
+from safetensors.torch import save_file
+
+from atoken import AtokenModel
+from atoken.processing import AtokenProcessor
+from atoken.processing.cameras_atoken import hammersley_cameras
+from atoken.processing.mesh_reading_atoken import read_mesh
+from atoken.processing.mesh_views_atoken import render_mesh
+from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
+
+TOKEN_VIEWS = 16
+
+
+class TooManyVoxels(ValueError):
+    """An object that is left out because full attention over its voxels would take too long."""
+
+
+@torch.no_grad()
+def prepare(
+    path: Path, model: AtokenModel, processor: AtokenVoxelProcessor, views: int, size: int, max_voxels: int
+) -> dict[str, torch.Tensor]:
+    """The tensors of one object; its target cameras depend on its name alone.
+
+    Raises:
+        TooManyVoxels: more than `max_voxels`.
+        ValueError: the mesh cannot be read.
+    """
+    mesh = read_mesh(path)
+    cameras = hammersley_cameras(TOKEN_VIEWS)
+    images, depths = render_mesh(mesh, cameras.world_to_camera, cameras.intrinsics)
+    tokens = processor(images, depths, cameras.world_to_camera, cameras.intrinsics)
+    if len(tokens.coords) > max_voxels:
+        raise TooManyVoxels(f"{len(tokens.coords)} voxels")
+    latents = model.encode(tokens.pixel_values, tokens.coords, tokens.cu_seqlens, pool=False).latent_dist.mode()
+    features = model.decode(latents, tokens.coords, tokens.cu_seqlens).pixel_values[:, :768]
+    seed = int.from_bytes(hashlib.sha256(path.parent.name.encode()).digest()[:4], "big")
+    targets = hammersley_cameras(views, generator=torch.Generator().manual_seed(seed))
+    pictures, _ = render_mesh(
+        mesh, targets.world_to_camera, targets.intrinsics, size=size, supersampling=2, pixel_offset=0.5
+    )
+    return {
+        "coords": tokens.coords[:, 1:].to(torch.uint8).contiguous(),
+        "features": features.half().contiguous(),
+        "rgb": ((tokens.pixel_values[:, :768] + 1) * 127.5).round().to(torch.uint8),
+        "images": (pictures * 255).round().to(torch.uint8),
+        "world_to_camera": targets.world_to_camera,
+        "intrinsics": targets.intrinsics,
+    }
+
+
+def in_order(meshes: Path, seed: int) -> list[dict[str, Any]]:
+    """The manifest's entries: held-out ones by name, then the others shuffled."""
+    manifest = json.loads((meshes / "manifest.json").read_text(encoding="utf-8"))
+    held_out, train = (
+        sorted((entry for entry in manifest if entry["split"] == split), key=lambda entry: entry["name"])
+        for split in ("heldout", "train")
+    )
+    random.Random(seed).shuffle(train)
+    return held_out + train
+
+
+def main(
+    meshes: Annotated[Path, typer.Argument(help="Folder written by collect_meshes.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the prepared objects.")],
+    checkpoint: Annotated[Path, typer.Option(help="The tokenizer.")] = Path("checkpoints/atoken-tiny"),
+    views: Annotated[int, typer.Option(help="Pictures of each object.")] = 12,
+    size: Annotated[int, typer.Option(help="Pixels of a picture's side.")] = 256,
+    max_voxels: Annotated[int, typer.Option(help="Larger objects of the training split are left out.")] = 9000,
+    limit: Annotated[int | None, typer.Option(help="Objects to look at, at most.")] = None,
+    seed: Annotated[int, typer.Option(help="Order of the training split.")] = 0,
+) -> None:
+    """Prepares every object that is not prepared yet, and writes OUT/skipped.json with those that cannot be."""
+    model = AtokenModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    processor = AtokenProcessor.from_pretrained(checkpoint).voxel_processor
+    skipped = {}
+    for entry in track(in_order(meshes, seed)[:limit], description="preparing", disable=not sys.stdout.isatty()):
+        target = out / entry["split"] / f"{entry['name']}.safetensors"
+        if target.is_file():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Held-out objects are measured whatever their size.
+        most = processor.max_voxels if entry["split"] == "heldout" else max_voxels
+        try:
+            tensors = prepare(meshes / entry["file"], model, processor, views, size, most)
+        except ValueError as error:
+            skipped[entry["name"]] = str(error)
+            continue
+        partial = target.with_suffix(".partial")
+        save_file(tensors, partial)
+        partial.rename(target)
+    (out / "skipped.json").write_text(json.dumps(skipped, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

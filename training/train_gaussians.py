@@ -1,0 +1,195 @@
+"""Trains a small 3D Gaussian decoder on top of a trained tokenizer, whose own weights stay as they are.
+
+    python -m atoken.training.train_gaussians OBJECTS CHECKPOINT OUT --minutes 60
+
+OBJECTS is what `python -m atoken.training.data.prepare_objects` writes with the same CHECKPOINT. The loss is the
+released decoder's on black, L1 + 0.2 (1 - MS-SSIM), without its LPIPS term, whose weights need the network. OUT
+receives CHECKPOINT with the decoder in it, and `training_3d.json`: data, command, seed, steps, the curve and the
+held-out scores beside those of flat voxels.
+"""
+
+import copy
+import json
+import math
+import random
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import Progress
+from torch import nn
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel, Gaussians, render
+from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
+
+from .objects import PreparedObject, flat_voxels, measure_views
+
+EMA_DECAY = 0.998
+SSIM_WEIGHT = 0.2
+# Outputs of an untrained decoder: dense enough that the first pictures are solid, so that colours learn at once.
+START_OPACITY, START_SCALE = 0.5, 0.006
+
+
+def build_decoder(width: int, layers: int, num_gaussians: int) -> AtokenGaussianDecoder:
+    """A decoder of fp32 weights that begins with solid grey Gaussians."""
+    config = AtokenGaussianConfig(
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 32,
+        num_gaussians=num_gaussians,
+    )
+    decoder = AtokenGaussianDecoder(config)
+    parts = decoder.out_layer.bias.detach().split([num_gaussians * width for width in (3, 3, 3, 4, 1)])
+    # The released activations: softplus(s + softplus^-1(0.004)) and sigmoid(o + logit(0.1)).
+    parts[2].fill_(math.log(math.expm1(START_SCALE)) - math.log(math.expm1(0.004)))
+    parts[4].fill_(math.log(START_OPACITY / (1 - START_OPACITY)) - math.log(0.1 / 0.9))
+    nn.init.normal_(decoder.input_layer.weight, std=decoder.config.in_channels**-0.5)
+    return decoder
+
+
+def build_optimizers(decoder: AtokenGaussianDecoder, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, AdamW for what is left; every group keeps its peak rate as "peak"."""
+    matrices = [p for name, p in decoder.named_parameters() if p.ndim == 2 and name.startswith("blocks.")]
+    rest = [p for name, p in decoder.named_parameters() if p.ndim < 2 or not name.startswith("blocks.")]
+    optimizers = [
+        torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0),
+    ]
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def decode(decoder: AtokenGaussianDecoder, item: PreparedObject) -> Gaussians:
+    cu_seqlens = torch.tensor([0, len(item.coords)], dtype=torch.int32)
+    return decoder(item.features, item.coords, cu_seqlens)[0]
+
+
+def loss_of(pictures: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
+    """L1 + 0.2 (1 - MS-SSIM) of (K, 3, S, S) in [0, 1]."""
+    similarity = multiscale_structural_similarity_index_measure(pictures, originals, data_range=1.0, normalize="relu")
+    return nn.functional.l1_loss(pictures, originals) + SSIM_WEIGHT * (1 - similarity)
+
+
+def evaluate(decoder: AtokenGaussianDecoder, paths: list[Path]) -> dict[str, float]:
+    def draw(item: PreparedObject) -> torch.Tensor:
+        return render(decode(decoder, item), item.cameras, item.images.shape[-1])
+
+    with torch.no_grad():
+        return measure_views(draw, paths)
+
+
+def save(decoder: AtokenGaussianDecoder, model: AtokenModel, out: Path) -> None:
+    """Writes `model` with a copy of `decoder` in it, in the dtype of `model`."""
+    attach_gaussian_decoder(model, copy.deepcopy(decoder).to(model.dtype))
+    model.save_pretrained(out)
+
+
+def main(
+    objects: Annotated[Path, typer.Argument(help="Folder written by prepare_objects.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The tokenizer that the objects were prepared with.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.")],
+    minutes: Annotated[float, typer.Option(help="Time for training steps; evaluation comes on top.")] = 60.0,
+    width: Annotated[int, typer.Option(help="Width of the Gaussian decoder, a multiple of 32.")] = 128,
+    layers: Annotated[int, typer.Option()] = 4,
+    num_gaussians: Annotated[int, typer.Option(help="Gaussians per voxel.")] = 8,
+    views: Annotated[int, typer.Option(help="Pictures of an object in a step.")] = 2,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint whose Gaussian decoder to go on from.")] = None,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Trains and writes a checkpoint with its record."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    held_out = sorted((objects / "heldout").glob("*.safetensors"))
+    train = sorted((objects / "train").glob("*.safetensors"))
+    if not held_out or not train:
+        raise typer.BadParameter(f"{objects} has no prepared objects in heldout/ and train/", param_hint="OBJECTS")
+    baseline = measure_views(flat_voxels, held_out)
+    print(json.dumps({"flat_voxels": baseline, "train_objects": len(train)}), flush=True)
+
+    model = AtokenModel.from_pretrained(checkpoint)
+    shutil.copytree(checkpoint, out, dirs_exist_ok=True)
+    if start is None:
+        decoder = build_decoder(width, layers, num_gaussians)
+    else:
+        decoder = AtokenModel.from_pretrained(start, dtype=torch.float32).gaussian_decoder.train()
+    averaged = copy.deepcopy(decoder).eval()
+    optimizers = build_optimizers(decoder, rate)
+    curve = []
+    spent, step, next_report, recent = 0.0, 0, 5.0, []
+    with Progress(disable=not sys.stdout.isatty()) as progress:
+        bar = progress.add_task("training", total=minutes)
+        while spent < minutes:
+            began = time.monotonic()
+            # The budget is time, so the schedule is, too: warm-up over 2 %, then cosine to 2 % of the peak.
+            done = spent / minutes
+            factor = min(1.0, (done + 1e-3) / 0.02) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = factor * group["peak"]
+            item = PreparedObject.load(rng.choice(train))
+            chosen = rng.sample(range(len(item.images)), views)
+            pictures = render(decode(decoder, item), item.cameras[chosen], item.images.shape[-1])
+            loss = loss_of(pictures, item.images[chosen].float() / 255)
+            decoder.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+            for optimizer in optimizers:
+                optimizer.step()
+            step += 1
+            recent.append(loss.detach())
+            decay = min(EMA_DECAY, (1 + step) / (10 + step))
+            with torch.no_grad():
+                for slow, fast in zip(averaged.parameters(), decoder.parameters(), strict=True):
+                    slow.lerp_(fast, 1 - decay)
+            spent += (time.monotonic() - began) / 60
+            progress.update(bar, completed=spent)
+            if spent >= next_report:
+                mean_loss = float(torch.stack(recent).mean())
+                recent.clear()
+                curve.append(
+                    {"step": step, "minutes": round(spent, 1), "loss": mean_loss, **evaluate(averaged, held_out)}
+                )
+                print(json.dumps(curve[-1]), flush=True)
+                save(averaged, model, out)
+                next_report += 10.0
+
+    save(averaged, model, out)
+    stored = AtokenModel.from_pretrained(out, dtype=torch.float32).gaussian_decoder
+    places = {str(objects): "OBJECTS", str(checkpoint): "CHECKPOINT", str(out): "OUT", str(start): "START"}
+    record = {
+        "command": " ".join(["python -m atoken.training.train_gaussians", *(places.get(a, a) for a in sys.argv[1:])]),
+        "data": {
+            "objects": len(train),
+            "source": "training/data/meshes.json, split 'train'; held-out scores are on split 'heldout'",
+        },
+        "loss": "L1 + 0.2 (1 - MS-SSIM) on black, 2 views of an object a step; no LPIPS",
+        "seed": seed,
+        "steps": step,
+        "minutes": round(spent, 1),
+        "parameters": sum(p.numel() for p in averaged.parameters()),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "protocol": "object's longest side 1; 16 Hammersley views at 512 px to tokens; pictures at 256 px from other "
+        "Hammersley cameras with a random offset, radius 2, field of view 40 degrees, on black; 8-bit values, PSNR and "
+        "SSIM per picture, background included, averaged; weights rounded to bf16, run in fp32",
+        "flat_voxels": baseline,
+        "held_out": evaluate(stored.eval(), held_out),
+        "curve": curve,
+    }
+    if start is not None and (start / "training_3d.json").is_file():
+        record["before"] = json.loads((start / "training_3d.json").read_text(encoding="utf-8"))
+    (out / "training_3d.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(record["held_out"]), flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)
