@@ -20,12 +20,14 @@ COMMANDS = {
         "speed-tiny": "speed.py --size tiny --repeats 5 --wan-cases",
         "bookkeeping-so400m": "bookkeeping.py --size so400m --blocks 2 --repeats 3",
         "streaming-tiny": "streaming.py --size tiny --frames 64 640",
+        "gaussians": "gaussians.py --repeats 2",
     },
     "cuda": {
         "speed-so400m": "speed.py --size so400m --repeats 10",
         "speed-tiny": "speed.py --size tiny --repeats 10 --wan-cases",
         "bookkeeping-so400m": "bookkeeping.py --size so400m --blocks 27 --repeats 10",
         "streaming-so400m": "streaming.py --size so400m --side 256 --frames 64 640",
+        "gaussians": "gaussians.py --repeats 10",
     },
 }
 

@@ -342,6 +342,12 @@ def convert(
             "--gaussian-decoder", help="Official 3D Gaussian decoder .pt that goes along.", show_default=False
         ),
     ] = None,
+    gaussian_num_heads: Annotated[
+        int | None,
+        typer.Option(
+            "--gaussian-num-heads", min=1, help="Its heads. [default: those of the official size]", show_default=False
+        ),
+    ] = None,
     dtype: Annotated[
         Dtype | None, typer.Option("--dtype", help="What to store. [default: as computed, float32]", show_default=False)
     ] = None,
@@ -349,25 +355,32 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Convert an official AToken file to a folder that `--model` and `from_pretrained` take."""
+    if gaussian_num_heads is not None and gaussian_decoder is None:
+        raise UsageError("--gaussian-num-heads needs --gaussian-decoder")
     out = out.absolute()
     _check_model_output(out, overwrite)
     import torch
 
     from .conversion_atoken import convert_original_checkpoint
+    from .gaussian_conversion_atoken import attach_gaussian_decoder, convert_original_gaussian_decoder
     from .model_folders_atoken import quieten_libraries
     from .processing import AtokenProcessor
 
     quieten_libraries()
+    gaussians = None
+    if gaussian_decoder is not None:
+        try:
+            gaussians = convert_original_gaussian_decoder(gaussian_decoder, num_heads=gaussian_num_heads)
+        except EXPECTED_ERRORS as error:
+            raise ValueError(f"--gaussian-decoder: {error}") from error
     converted = convert_original_checkpoint(
         file,
         quantizer=quantizer.value if quantizer else None,
         encoder_num_heads=encoder_num_heads,
         text_tower=text_tower,
     )
-    if gaussian_decoder is not None:
-        from .gaussian_conversion_atoken import attach_gaussian_decoder, convert_original_gaussian_decoder
-
-        attach_gaussian_decoder(converted, convert_original_gaussian_decoder(gaussian_decoder))
+    if gaussians is not None:
+        attach_gaussian_decoder(converted, gaussians)
     if dtype is not None:
         converted = converted.to(getattr(torch, dtype.value))
     processor = AtokenProcessor(tokenizer=_tokenizer_of(text_tower) if text_tower else None)

@@ -240,9 +240,13 @@ def _check_input(
     lengths = [end - start for start, end in zip(starts, starts[1:], strict=False)]
     if starts[0] != 0 or starts[-1] != len(features) or min(lengths) < 1:
         raise ValueError(f"cu_seqlens must rise from 0 to the number of voxels, {len(features)}, got {starts}")
-    low, high = torch.stack(coords.aminmax()).tolist()
+    # One synchronisation for both checks on values.
+    finite = features.detach().isfinite().all().to(coords)
+    low, high, finite = torch.stack([*coords.aminmax(), finite]).tolist()
     if low < 0 or high >= config.resolution:
         raise ValueError(f"coords must be in [0, {config.resolution}), got values from {low} to {high}")
+    if not finite:
+        raise ValueError("features must be finite, got NaN or infinity")
     return lengths
 
 

@@ -36,6 +36,10 @@ def save_ply(gaussians: Gaussians, path: str | Path) -> None:
     Writes a binary little-endian PLY: x y z, nx ny nz (zeros), f_dc_0..2, opacity (logit), scale_0..2 (log), rot_0..3.
 
     The opacity is kept within [1e-6, 1 - 1e-6] and scales at 1e-6 or more, so that every value is finite.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        IsADirectoryError: if path is a folder.
     """
     opacity = gaussians.opacities.detach().double().clamp(_TINY, 1 - _TINY)
     values = {
@@ -63,7 +67,7 @@ def load_ply(path: str | Path) -> Gaussians:
         ValueError: if the file is no such PLY, or is cut off.
     """
     data = _read(path)
-    head, end, body = data.partition(b"end_header")
+    head, end, body = data.partition(b"\nend_header")
     newline = body.find(b"\n")
     if not data.startswith(b"ply") or not end or newline < 0:
         raise ValueError(f"path: {path} is not a PLY file: it has no PLY header")
@@ -90,7 +94,7 @@ def load_ply(path: str | Path) -> Gaussians:
             table = {name: rows[:, i] for i, name in enumerate(names)}
         else:
             table = np.frombuffer(body, dtype=dtype, count=count)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"path: {path} is cut off or damaged, {count} vertices are announced ({error})") from error
     fields = {
         name: torch.from_numpy(np.stack([np.asarray(table[column], dtype=np.float32) for column in columns], axis=1))
@@ -102,7 +106,14 @@ def load_ply(path: str | Path) -> Gaussians:
 
 
 def save_splat(gaussians: Gaussians, path: str | Path) -> None:
-    """Writes 32 bytes per Gaussian, position, scale, rgba and rotation, by falling volume times opacity."""
+    """
+    Writes 32 bytes per Gaussian, position, scale, rgba and rotation, by falling volume times opacity. Colours and
+    opacities are rounded to 1/255 (colours outside of [0, 1] are cut off) and unit quaternions to 1/128.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        IsADirectoryError: if path is a folder.
+    """
     gaussians = gaussians.detach().to("cpu", torch.float32)
     order = torch.argsort(gaussians.scales.prod(-1) * gaussians.opacities, descending=True, stable=True)
     gaussians = gaussians[order]
@@ -150,6 +161,8 @@ def _write(path: str | Path, data: bytes) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: no folder {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"path: {path} is a folder, expected a file")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:

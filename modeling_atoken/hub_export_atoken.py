@@ -134,10 +134,16 @@ def model_card(model: AtokenModel, name: str, licence: str, evaluation: dict[str
     tokens = f"{config.latent_channels} latent channels"
     if quantizer is not None:
         tokens = f"{quantizer.num_codebooks} codes of {quantizer.codebook_size} values"
+    parts = {"encoder": config.vision_config, "decoder": config.decoder_config}
+    latents = "encoded.latents, inputs.coords" if quantizer is None else "codes=encoded.codes, coords=inputs.coords"
+    gaussians = ""
+    if config.gaussian_config is not None:
+        parts["Gaussian decoder"] = config.gaussian_config
+        gaussians = _GAUSSIANS.format(decode=latents)
     sizes = "\n".join(
         f"| {part} | {part_config.hidden_size} | {part_config.num_hidden_layers} | "
         f"{part_config.num_attention_heads} | {part_config.intermediate_size} |"
-        for part, part_config in (("encoder", config.vision_config), ("decoder", config.decoder_config))
+        for part, part_config in parts.items()
     )
     return _CARD.format(
         metadata=metadata.to_yaml(),
@@ -149,7 +155,8 @@ def model_card(model: AtokenModel, name: str, licence: str, evaluation: dict[str
         dtype=str(model.dtype).removeprefix("torch."),
         text_tower="with" if config.text_config is not None else "without",
         sizes=sizes,
-        decode="encoded.latents, inputs.coords" if quantizer is None else "codes=encoded.codes, coords=inputs.coords",
+        decode=latents,
+        gaussians=gaussians,
         evaluation=_evaluation_section(evaluation),
         licence=_NOTICE_TEXT if research else f"Weights: {licence}. Code: Apache-2.0.",
     )
@@ -193,6 +200,15 @@ research only, no commercial use.** Read the licence that came with the original
 Apache-2.0.
 """
 
+_GAUSSIANS = """
+With `inputs` from the `AtokenVoxelProcessor` of the package `atoken`, voxels decode to 3D Gaussians, one set for each
+object:
+
+```python
+gaussians = model.decode_gaussians({decode}, cu_seqlens=inputs.cu_seqlens)
+```
+"""
+
 _CARD = """\
 ---
 {metadata}
@@ -222,7 +238,7 @@ encoded = model.encode(inputs.pixel_values, inputs.coords, inputs.cu_seqlens)
 decoded = model.decode({decode}, cu_seqlens=inputs.cu_seqlens)
 (photo,) = processor.post_process(decoded.pixel_values, inputs.coords, inputs.cu_seqlens, inputs.media_sizes)
 ```
-
+{gaussians}
 As the autoencoder of a diffusion model:
 
 ```python

@@ -704,7 +704,8 @@ class AtokenModel(AtokenPreTrainedModel):
             pixel_values, coords, cu_seqlens: packed or dense media, as in [`AtokenVisionModel.forward`].
             input_ids, attention_mask (`torch.Tensor`, *optional*): (texts, length) for the text tower.
             media_sizes (`torch.Tensor`, *optional*): (B, 3) true frames, height and width; the loss leaves out what
-                lies beyond. Without it every value counts.
+                lies beyond. A row of zeros marks packed voxels, as the voxel processor gives it: of their features
+                only the first 768 count, as the rest is filling. Without it every value counts.
             sample_posterior (`bool`): decode a sample of the posterior instead of its mean.
             generator (`torch.Generator`, *optional*): for that sample.
             return_loss (`bool`, *optional*): whether to return 0.2 * L1 + 1e-8 * KL, plus the sigmoid contrastive loss
@@ -740,6 +741,8 @@ class AtokenModel(AtokenPreTrainedModel):
         if return_loss:
             target = pixel_values
             if target.ndim != 2:
+                if media_sizes is not None and not media_sizes.all():
+                    raise ValueError("media_sizes must be positive for dense media; zeros mark packed voxels")
                 target = self.vision_model.tokenize(pixel_values).features
             loss = self._loss(target, decoded, encoded, media_sizes, logits_per_text)
         return AtokenOutput(
@@ -770,14 +773,18 @@ class AtokenModel(AtokenPreTrainedModel):
             l1 = error.mean()
         else:
             lengths = encoded.cu_seqlens.diff().tolist()
-            if media_sizes.shape != (len(lengths), 3) or media_sizes.is_floating_point() or media_sizes.min() < 1:
+            voxels = (media_sizes == 0).all(-1)  # (B,)
+            fits = media_sizes.shape == (len(lengths), 3) and not media_sizes.is_floating_point()
+            if not fits or not (voxels | (media_sizes > 0).all(-1)).all():
                 raise ValueError(
                     f"media_sizes must be positive integers of shape ({len(lengths)}, 3), the true frames, height and "
-                    f"width of each sample; got {media_sizes.dtype} {tuple(media_sizes.shape)}"
+                    f"width of each sample, or zeros for voxels; got {media_sizes.dtype} {tuple(media_sizes.shape)}"
                 )
             sample = sample_index(lengths, error.device)
             patch_size = self.vision_model.patch_size
             valid = valid_pixels(encoded.coords, sample, media_sizes, patch_size)
+            # A voxel's colours stand where a patch has its first frame.
+            valid[:, 0] |= voxels.to(sample.device)[sample, None, None, None]
             error = error.unflatten(-1, (*patch_size, -1)) * valid
             l1 = error.sum() / (valid.sum() * error.shape[-1])
         loss = RECONSTRUCTION_WEIGHT * l1 + KL_WEIGHT * encoded.latent_dist.kl().mean()

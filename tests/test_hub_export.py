@@ -11,11 +11,11 @@ import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard
 
-from atoken import AtokenConfig, AtokenModel, AtokenProcessor, AutoencoderAtoken
+from atoken import AtokenConfig, AtokenModel, AtokenProcessor, AutoencoderAtoken, Gaussians
 from atoken.conversion_atoken import OFFICIAL_LICENSE
 
 from .cli_samples import run, run_json
-from .modeling.helpers import randomise, tiny_config
+from .modeling.helpers import pack, randomise, tiny_config, voxel_tokens
 
 SCORES = {
     "protocol": "whole photos, 8 bit",
@@ -51,14 +51,30 @@ with torch.no_grad():
     pixels = vae.decode(latents).sample
 torch.testing.assert_close(latents, expected["dense_latents"], atol=1e-5, rtol=0)
 torch.testing.assert_close(pixels, expected["dense_pixels"], atol=1e-5, rtol=0)
+voxels = [expected[name] for name in ("voxels", "voxel_coords", "voxel_starts")]
+with torch.no_grad():
+    latents = model.encode(*voxels).latents
+    decoded = model.decode_gaussians(latents, *voxels[1:])
+assert [len(gaussians) for gaussians in decoded] == [120, 80]
+for name, value in expected["gaussians"].items():
+    ours = torch.cat([getattr(gaussians, name) for gaussians in decoded])
+    torch.testing.assert_close(ours, value, atol=1e-5, rtol=0)
 print("all loaded")
 """
+
+GAUSSIANS = {
+    "hidden_size": 24,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_gaussians": 4,
+}
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("source")
-    config = tiny_config()
+    config = tiny_config(gaussian_config=GAUSSIANS)
     config.weights_license = "apache-2.0"
     randomise(AtokenModel(config)).save_pretrained(folder)
     AtokenProcessor().save_pretrained(folder)
@@ -89,7 +105,11 @@ def test_a_process_without_our_package_loads_everything(source, exported, tmp_pa
         decoded = model.decode(latents, inputs.coords, inputs.cu_seqlens).pixel_values
         dense_latents = vae.encode(dense).latent_dist.mode()
         dense_pixels = vae.decode(dense_latents).sample
-    expected = {"image": image, "video": video, "decoded": decoded, "dense": dense}
+        voxels, voxel_coords, voxel_starts = pack([voxel_tokens(30), voxel_tokens(20, seed=1)])
+        latents = model.encode(voxels, voxel_coords, voxel_starts).latents
+        gaussians = Gaussians.concatenate(model.decode_gaussians(latents, voxel_coords, voxel_starts))
+    expected = {"image": image, "video": video, "decoded": decoded, "dense": dense, "gaussians": vars(gaussians)}
+    expected |= {"voxels": voxels, "voxel_coords": voxel_coords, "voxel_starts": voxel_starts}
     torch.save({**expected, "dense_latents": dense_latents, "dense_pixels": dense_pixels}, tmp_path / "expected.pt")
     environment = {
         **os.environ,
@@ -134,6 +154,7 @@ def test_card_is_filled_in(exported):
     assert results == {("photos", "psnr"): 27.25, ("clips", "ssim"): 0.9}
     config = AtokenConfig.from_pretrained(exported)
     assert f"| encoder | {config.vision_config.hidden_size} |" in card.text
+    assert "| Gaussian decoder | 24 | 2 | 2 | 48 |" in card.text and "model.decode_gaussians(encoded." in card.text
     assert 'from_pretrained("someone/tiny"' in card.text
     assert "Protocol: whole photos, 8 bit." in card.text
     assert "{" not in card.text.replace("{name}", "{")
@@ -158,6 +179,7 @@ def test_unknown_licence_must_be_said(tmp_path):
     refused = run("export", tmp_path / "model", tmp_path / "out", code=2)
     assert "--license" in refused.stderr and not (tmp_path / "out").exists()
     run("export", tmp_path / "model", tmp_path / "out", "--license", "mit")
+    assert "Gaussian" not in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert AtokenConfig.from_pretrained(tmp_path / "out").weights_license == "mit"
 
 

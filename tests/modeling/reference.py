@@ -172,3 +172,77 @@ class Reference:
         """Latents (L, channels), coords (L, 4) -> patches (L, patch_dim)."""
         hidden = self.tower("decoder", np.asarray(latents, np.float64), np.asarray(coords), stride, cache)
         return self.linear(self.norm(hidden, "decoder.out_norm"), "decoder.out_layer")
+
+
+class GaussianReference:
+    """
+    The 3D Gaussian decoder, one sample at a time and one window after another.
+
+    Args:
+        weights: name -> array, under the released names.
+        heads: attention heads.
+        resolution, window: voxels along a side of the grid and of an attention window.
+    """
+
+    def __init__(self, weights, heads, resolution=64, window=8):
+        self.weights = {name: np.asarray(value, dtype=np.float64) for name, value in weights.items()}
+        self.heads, self.resolution, self.window = heads, resolution, window
+
+    def positions(self, coords, width):
+        table = np.zeros((len(coords), width))
+        frequencies = width // 6
+        for axis in range(3):
+            for k in range(frequencies):
+                angle = coords[:, axis] * 10000.0 ** (-k / frequencies)
+                table[:, 2 * axis * frequencies + k] = np.sin(angle)
+                table[:, (2 * axis + 1) * frequencies + k] = np.cos(angle)
+        return table
+
+    def window_attention(self, name, x, coords, shift):
+        qkv = x @ self.weights[f"{name}.to_qkv.weight"].T
+        width = x.shape[1]
+        head_dim = width // self.heads
+        out = np.empty_like(x)
+        windows = {}
+        for token, (i, j, k) in enumerate((coords + shift) // self.window):
+            windows.setdefault((i, j, k), []).append(token)
+        for tokens in windows.values():
+            for head in range(self.heads):
+                channels = np.arange(head * head_dim, (head + 1) * head_dim)
+                q, k, v = (qkv[np.ix_(tokens, channels + part * width)] for part in range(3))
+                logits = 30 * np.tanh(q @ k.T / math.sqrt(head_dim) / 30)
+                out[np.ix_(tokens, channels)] = softmax(logits) @ v
+        return out @ self.weights[f"{name}.to_out.weight"].T
+
+    def raw(self, features, coords):
+        """Features (L, C), coords (L, 3) -> what `out_layer` gives (L, 14 * Gaussians)."""
+        features, coords = np.asarray(features, np.float64), np.asarray(coords)
+        weights = self.weights
+        x = features @ weights["input_layer.weight"].T
+        x = x + self.positions(coords, x.shape[1])
+        block = 0
+        while f"blocks.{block}.norm1.weight" in weights:
+            name = f"blocks.{block}"
+            shift = 4 if block % 2 else 0
+            x = x + self.window_attention(f"{name}.attn", rms_norm(x, weights[f"{name}.norm1.weight"]), coords, shift)
+            wide = gelu(rms_norm(x, weights[f"{name}.norm2.weight"]) @ weights[f"{name}.mlp.mlp.0.weight"].T)
+            x = x + wide @ weights[f"{name}.mlp.mlp.2.weight"].T
+            block += 1
+        return layer_norm(x, 1.0, 0.0, eps=1e-5) @ weights["out_layer.weight"].T + weights["out_layer.bias"]
+
+    def decode(self, features, coords):
+        """Features (L, C), coords (L, 3) -> the fields of L * Gaussians, by name."""
+        raw = self.raw(features, coords)
+        count = raw.shape[1] // 14
+        offset, colour, scale, rotation, opacity = np.split(raw, np.cumsum([3, 3, 3, 4]) * count, axis=1)
+        perturbed = offset.reshape(-1, count, 3) + self.weights["offset_perturbation"]
+        voxel = (np.asarray(coords)[:, None] + 0.5) / self.resolution
+        quats = 0.1 * rotation.reshape(-1, 4) + [1, 0, 0, 0]
+        deviation = np.log1p(np.exp(scale.reshape(-1, 3) + math.log(math.exp(0.004) - 1)))
+        return {
+            "means": (voxel + np.tanh(perturbed) / self.resolution * 0.5 * 1.5 - 0.5).reshape(-1, 3),
+            "quats": quats / np.linalg.norm(quats, axis=1, keepdims=True),
+            "scales": np.sqrt(deviation**2 + 0.0009**2),
+            "opacities": 1 / (1 + np.exp(-opacity.reshape(-1) - math.log(0.1 / 0.9))),
+            "sh0": colour.reshape(-1, 3),
+        }

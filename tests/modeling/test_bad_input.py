@@ -11,7 +11,7 @@ from atoken import AtokenConfig, AtokenDecoderConfig, AtokenQuantizerConfig, Ato
 from atoken.layers_atoken import AtokenBlock, TemporalCache
 from atoken.outputs_atoken import LatentDistribution
 
-from .helpers import LATENTS, TEXT, as_tokens, make_model, media, pack, tiny_config
+from .helpers import LATENTS, TEXT, as_tokens, make_model, media, pack, tiny_config, voxel_tokens
 
 # Configurations wrap a validator's ValueError in their own class, message included.
 REFUSALS = (ValueError, StrictDataclassError)
@@ -201,6 +201,10 @@ FORWARD = {
     "zero media_sizes": (
         lambda m: m(IMAGES, media_sizes=torch.zeros(2, 3, dtype=torch.long), return_loss=True),
         "media_sizes must be positive",
+    ),
+    "media_sizes without rows": (
+        lambda m: m(*pack([voxel_tokens(4)]), media_sizes=torch.tensor([[0, 0, 8]]), return_loss=True),
+        "media_sizes must be positive .* or zeros for voxels",
     ),
     "no pixels": (lambda m: m(None, input_ids=IDS), "pixel_values must be .* got NoneType"),
 }

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from atoken import Gaussians
+from atoken.gaussians_atoken import rotation_matrices
 
 from .helpers import assert_close
 
@@ -27,6 +28,33 @@ def test_transform_turns_covariances(angle, as_matrix):
     moved = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     assert_close(after.covariances(), 4 * matrix @ before.covariances() @ matrix.T, 1e-12)
     assert_close(after.means, 2 * before.means @ matrix.T + moved, 1e-12)
+
+
+def test_rotations_about_any_axis():
+    """Against the exponential of the axis' cross-product matrix."""
+    generator = torch.Generator().manual_seed(1)
+    vectors = 2 * torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    before = some()
+    for x, y, z in vectors:
+        matrix = torch.linalg.matrix_exp(torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=torch.float64))
+        angle = torch.stack([x, y, z]).norm()
+        quat = torch.cat([(angle / 2).cos()[None], (angle / 2).sin() / angle * torch.stack([x, y, z])])
+        assert_close(rotation_matrices(-3 * quat), matrix, 1e-12)
+        for rotation in (matrix, quat):
+            after = before.transform(rotation)
+            assert_close(after.covariances(), matrix @ before.covariances() @ matrix.T, 1e-12)
+            assert_close(after.means, before.means @ matrix.T, 1e-12)
+
+
+def test_colours_and_moves():
+    gaussians = some()
+    assert_close(gaussians.rgb, 0.5 + 0.28209479177387814 * gaussians.sh0, 1e-15)
+    means = gaussians.means.clone().requires_grad_()
+    moved = Gaussians(means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh0)
+    moved = moved.to("cpu", torch.float32).transform(translation=[1, 2, 3], scale=2.0)
+    moved.means.sum().backward()
+    assert_close(means.grad, torch.full_like(means, 2.0), 0)
+    assert moved.dtype == torch.float32 and moved.device.type == "cpu" and not moved.detach().means.requires_grad
 
 
 def test_selection_and_concatenation():

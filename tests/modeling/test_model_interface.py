@@ -274,6 +274,22 @@ def test_the_loss_leaves_out_the_padding(model):
     assert torch.equal(*losses)
 
 
+def test_the_loss_of_voxels_counts_their_colours(model):
+    """A mixed batch: an image of 25 x 40 pixels and two objects, whose rows of media_sizes are zeros."""
+    samples = [as_tokens(media(1, 3, 32, 48)), voxel_tokens(9), voxel_tokens(5, seed=1)]
+    features, coords, cu_seqlens = pack([samples[1], samples[0], samples[2]])
+    sizes = torch.tensor([[0, 0, 0], [1, 25, 40], [0, 0, 0]])
+    with torch.no_grad():
+        output = model(features, coords, cu_seqlens, media_sizes=sizes, return_loss=True)
+    errors = (output.reconstruction - features).abs().double().split([9, 6, 5])
+    # (2, 3) patches of (4, 16, 16, 3) values -> 32 rows of 48 pixels of the first frame
+    image = errors[1].reshape(2, 3, 4, 16, 16, 3)[:, :, 0].transpose(1, 2).reshape(32, 48, 3)[:25, :40]
+    counted = torch.cat([errors[0][:, :768].flatten(), image.flatten(), errors[2][:, :768].flatten()])
+    expected = 0.2 * counted.mean() + 1e-8 * output.latent_dist.kl().mean()
+    assert_close(output.loss.double(), expected.double(), 1e-6)
+    assert abs(output.loss - 0.2 * (output.reconstruction - features).abs().mean()) > 1e-4
+
+
 # Gradients.
 
 
