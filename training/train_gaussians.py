@@ -161,7 +161,7 @@ def main(
                 print(json.dumps(curve[-1]), flush=True)
                 save(averaged, model, out)
                 train = sorted((objects / "train").glob("*.safetensors"))  # more may have been prepared meanwhile
-                next_report += 10.0
+                next_report += 20.0
 
     save(averaged, model, out)
     stored = AtokenModel.from_pretrained(out, dtype=torch.float32).gaussian_decoder
