@@ -5,7 +5,8 @@ from .image_processing_atoken import AtokenImageProcessor
 from .processing_atoken import AtokenProcessor
 from .text_processing_atoken import canonicalize_text
 from .video_processing_atoken import AtokenVideoProcessor
-from .voxel_processing_atoken import AtokenVoxelProcessor
+from .views_atoken import Views, mesh_views, read_views
+from .voxel_processing_atoken import AtokenVoxelProcessor, Voxels
 
 __all__ = [
     "AtokenImageProcessor",
@@ -13,9 +14,13 @@ __all__ = [
     "AtokenVideoProcessor",
     "AtokenVoxelProcessor",
     "Cameras",
+    "Views",
+    "Voxels",
     "canonicalize_text",
     "hammersley_cameras",
     "look_at",
+    "mesh_views",
     "read_transforms",
+    "read_views",
     "turntable_cameras",
 ]

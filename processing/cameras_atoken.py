@@ -73,6 +73,35 @@ class Cameras:
         rotation, translation = self.world_to_camera[:, :3, :3], self.world_to_camera[:, :3, 3:]
         return -(rotation.mT @ translation)[..., 0]
 
+    def normalized(self, centre: Sequence[float], scale: float) -> "Cameras":
+        """The cameras of a world that is moved and scaled so that an object lies in [-0.5, 0.5]^3.
+
+        Depth maps scale with it: multiply them by `scale`.
+
+        Args:
+            centre: (3,), the point that becomes the origin.
+            scale: what lengths are multiplied by, above 0; 1 / the object's longest side fills the cube.
+
+        Raises:
+            ValueError: numbers that are not finite, or a scale that is not positive.
+        """
+        centre = torch.as_tensor(centre, dtype=self.world_to_camera.dtype, device=self.world_to_camera.device)
+        if centre.shape != (3,) or not torch.isfinite(centre).all():
+            raise ValueError(f"centre: got {centre.tolist()}; expected three finite numbers.")
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale: got {scale}; expected a positive number.")
+        moved = self.world_to_camera.clone()
+        moved[:, :3, 3] = scale * (moved[:, :3, 3] + moved[:, :3, :3] @ centre)
+        return Cameras(moved, self.intrinsics)
+
+
+def project(points: torch.Tensor, cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where cameras see points (N, 3): uv (V, N, 2) in units of the image's sides, and depths (V, N)."""
+    rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3]
+    seen = points @ rotation.mT + translation[:, None]  # (V, N, 3)
+    seen = seen @ cameras.intrinsics.mT
+    return seen[..., :2] / seen[..., 2:], seen[..., 2]
+
 
 def look_at(
     positions: torch.Tensor,
@@ -183,7 +212,7 @@ def turntable_cameras(
     return look_at(_on_sphere(elevation, azimuth, radius).float(), fov_degrees=fov_degrees)
 
 
-def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, Any]]]:
+def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, Any]], float]:
     """Read a NeRF-style transforms.json, whose poses are OpenGL camera-to-world matrices.
 
     The focal length comes from `fl_x` (and `fl_y`) in pixels with `w` and `h`, or from `camera_angle_x` in radians; the
@@ -193,7 +222,8 @@ def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, An
         path: the file.
 
     Returns:
-        The cameras, and the frames as they stand in the file, in the same order.
+        The cameras; the frames as they stand in the file, in the same order; and what an integer of its depth pictures
+        is worth, `depth_unit_scale_factor`, by default 0.001.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -218,7 +248,10 @@ def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, An
         matrices = torch.linalg.inv(camera_to_world)
     except torch.linalg.LinAlgError as error:
         raise ValueError("transform_matrix: got a singular matrix; expected a rigid one.") from error
-    return Cameras(matrices.float(), torch.tensor(intrinsics)), frames
+    scale = document.get("depth_unit_scale_factor", 1e-3)
+    if not _is_number(scale) or scale <= 0:
+        raise ValueError(f"depth_unit_scale_factor: got {scale!r}; expected a positive number.")
+    return Cameras(matrices.float(), torch.tensor(intrinsics)), frames, scale
 
 
 def _as_floats(value: Any, name: str) -> torch.Tensor:

@@ -65,7 +65,7 @@ def unpack_media(
     media_sizes: torch.Tensor,
     patch_size: Sequence[int] = PATCH_SIZE,
 ) -> list[torch.Tensor]:
-    """Split a packed batch into its samples: the exact inverse of `pack_media`.
+    """Split a packed batch of images and videos into its samples: the exact inverse of `pack_media`.
 
     Args:
         pixel_values: (N, patch_dim).
@@ -76,6 +76,18 @@ def unpack_media(
 
     Returns:
         One (T, C, H, W) tensor per sample, in the dtype of `pixel_values`.
+
+    Raises:
+        ValueError: the four arguments do not fit together.
+    """
+    samples = split_packed(pixel_values, coords, cu_seqlens, media_sizes)
+    return [unpatchify(tokens, places, size, patch_size) for tokens, places, size in samples]
+
+
+def split_packed(
+    pixel_values: torch.Tensor, coords: torch.Tensor, cu_seqlens: torch.Tensor, media_sizes: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor, list[int]]]:
+    """The samples of a packed batch: the tokens (L, patch_dim), coords (L, 4) and size of each.
 
     Raises:
         ValueError: the four arguments do not fit together.
@@ -105,7 +117,7 @@ def unpack_media(
     if len(coords) != len(pixel_values):
         raise ValueError(f"coords: got {len(coords)} rows; expected {len(pixel_values)}, one per row of pixel_values.")
     return [
-        unpatchify(pixel_values[start:stop], coords[start:stop], size, patch_size)
+        (pixel_values[start:stop], coords[start:stop], size)
         for start, stop, size in zip(bounds[:-1], bounds[1:], media_sizes.tolist(), strict=True)
     ]
 

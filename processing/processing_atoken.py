@@ -1,4 +1,4 @@
-"""One processor for everything a model takes: images, videos and texts."""
+"""One processor for everything a model takes: images, videos, 3D objects and texts."""
 
 import copy
 import os
@@ -22,10 +22,13 @@ from .packing_atoken import (
     check_return_tensors,
     join_packed,
     media_to_output,
-    unpack_media,
+    split_packed,
 )
+from .patching_atoken import unpatchify
 from .text_processing_atoken import check_texts, tokenize_text
 from .video_processing_atoken import AtokenVideoProcessor, AtokenVideoProcessorKwargs
+from .views_atoken import as_views
+from .voxel_processing_atoken import AtokenVoxelProcessor, Voxels, unpack_voxels
 
 # Any one of these shows that a checkpoint has a tokenizer.
 _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model")
@@ -49,12 +52,14 @@ class AtokenProcessorKwargs(ProcessingKwargs, total=False):
 
 class AtokenProcessor(ProcessorMixin):
     """
-    Packs images and videos into one batch of tokens, and tokenises texts.
+    Packs images, videos and 3D objects into one batch of tokens, and tokenises texts.
 
     Args:
         image_processor: `AtokenImageProcessor`; by default a new one.
         video_processor: `AtokenVideoProcessor`; by default a new one.
         tokenizer: a transformers tokenizer, or None for a processor that takes no text.
+        voxel_processor: `AtokenVoxelProcessor`, or its dictionary as processor_config.json holds it; by default a new
+            one.
     """
 
     valid_processor_kwargs = AtokenProcessorKwargs
@@ -65,16 +70,25 @@ class AtokenProcessor(ProcessorMixin):
         image_processor: AtokenImageProcessor | None = None,
         video_processor: AtokenVideoProcessor | None = None,
         tokenizer: Any = None,
+        voxel_processor: AtokenVoxelProcessor | dict[str, Any] | None = None,
     ):
         image_processor = AtokenImageProcessor() if image_processor is None else image_processor
         video_processor = AtokenVideoProcessor() if video_processor is None else video_processor
         super().__init__(image_processor, video_processor, tokenizer)
+        # The base class checks only parts of the modalities it knows, and passes others on as they stand in the file.
+        if isinstance(voxel_processor, dict):
+            voxel_processor = AtokenVoxelProcessor.from_dict(voxel_processor)
+        self.voxel_processor = AtokenVoxelProcessor() if voxel_processor is None else voxel_processor
+        if not isinstance(self.voxel_processor, AtokenVoxelProcessor):
+            given = type(voxel_processor).__name__
+            raise TypeError(f"voxel_processor: got {given}; expected an AtokenVoxelProcessor.")
 
     def __call__(
         self,
         images: ImageInput | None = None,
         videos: VideoInput | None = None,
         text: str | Sequence[str] | None = None,
+        voxels: Any = None,
         **kwargs: Unpack[AtokenProcessorKwargs],
     ) -> BatchFeature:
         """Make the inputs of a model.
@@ -83,21 +97,26 @@ class AtokenProcessor(ProcessorMixin):
             images: one image or a list, as for `AtokenImageProcessor`.
             videos: one video or a list, as for `AtokenVideoProcessor`.
             text: a string or a list of strings.
+            voxels: one 3D object or a list: `Views`; the path of a mesh, which is looked at from 16 sides, or of a
+                folder of views; or a dictionary of `images`, `world_to_camera`, `intrinsics`, and `depths` or `masks`.
             kwargs: options of the image processor, the video processor and the tokenizer. An option goes to each that
                 knows it; `images_kwargs`, `videos_kwargs` and `text_kwargs` address one alone. `return_tensors` is
                 "pt" by default.
 
         Returns:
-            `BatchFeature`. With images or videos: `pixel_values` (N, 3072), `coords` (N, 4), `cu_seqlens` (B + 1,) and
-            `media_sizes` (B, 3), the images first, then the videos. With text: `input_ids` (number of texts, 64). With
-            videos and `return_metadata=True`: `video_metadata`, a list.
+            `BatchFeature`. With images, videos or voxels: `pixel_values` (N, 3072), `coords` (N, 4), `cu_seqlens`
+            (B + 1,) and `media_sizes` (B, 3): the images first, then the videos, then the voxels, whose sizes are 0.
+            With text: `input_ids` (number of texts, 64). With videos and `return_metadata=True`: `video_metadata`, a
+            list.
 
         Raises:
             FileNotFoundError: a path does not exist.
             ValueError: nothing is given, text without a tokenizer, or bad media or options; the message names which.
         """
-        if images is None and videos is None and text is None:
-            raise ValueError("images: got None, and no videos or text either; expected at least one of the three.")
+        if images is None and videos is None and text is None and voxels is None:
+            raise ValueError(
+                "images: got None, and no videos, voxels or text either; expected at least one of the four."
+            )
         if text is not None:
             text = check_texts(text)
             if self.tokenizer is None:
@@ -119,10 +138,16 @@ class AtokenProcessor(ProcessorMixin):
             batches.append(self.image_processor(images, **options["images_kwargs"]))
         if videos is not None:
             batches.append(self.video_processor(videos, **options["videos_kwargs"]))
+            if "video_metadata" in batches[-1]:
+                data["video_metadata"] = batches[-1]["video_metadata"]
+        if voxels is not None:
+            objects = list(voxels) if isinstance(voxels, (list, tuple)) else [voxels]
+            if not objects:
+                raise ValueError("voxels: got an empty list; expected at least one object.")
+            objects = [as_views(source, f"voxels[{index}]") for index, source in enumerate(objects)]
+            batches += [self.voxel_processor(**views.arguments()) for views in objects]
         if batches:
             data.update(join_packed(batches))
-        if videos is not None and "video_metadata" in batches[-1]:
-            data["video_metadata"] = batches[-1]["video_metadata"]
         return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["video_metadata"])
 
     def post_process(
@@ -132,27 +157,31 @@ class AtokenProcessor(ProcessorMixin):
         cu_seqlens: torch.Tensor,
         media_sizes: torch.Tensor,
         output_type: str = "pt",
-    ) -> list[torch.Tensor | np.ndarray | Image.Image | list[Image.Image]]:
-        """Turn tokens, such as a decoder returns, back into images and videos of exactly their true size.
+    ) -> list[torch.Tensor | np.ndarray | Image.Image | list[Image.Image] | Voxels]:
+        """Turn tokens, such as a decoder returns, back into images and videos of exactly their true size, and voxels.
 
         Args:
             pixel_values: (N, 3072), any floating point dtype.
             coords: (N, 4) integer.
             cu_seqlens: (B + 1,) integer.
-            media_sizes: (B, 3) integer; a sample of one frame is an image.
+            media_sizes: (B, 3) integer; a sample of one frame is an image, one of size 0 are voxels.
             output_type: "pt", "np" or "pil".
 
         Returns:
             One entry per sample, in the order of the batch. "pt": float32 in [0, 1], an image (3, H, W) or a video
-            (T, 3, H, W); "np": uint8 (H, W, 3) or (T, H, W, 3); "pil": an image or a list of them.
+            (T, 3, H, W); "np": uint8 (H, W, 3) or (T, H, W, 3); "pil": an image or a list of them. Voxels are `Voxels`
+            with patches of that type.
 
         Raises:
             ValueError: the arguments do not fit together.
         """
         check_output_type(output_type)
-        media = unpack_media(pixel_values, coords, cu_seqlens, media_sizes, self.image_processor.patch_size)
         outputs = []
-        for sample in media:
+        for tokens, places, size in split_packed(pixel_values, coords, cu_seqlens, media_sizes):
+            if not any(size):
+                outputs.append(unpack_voxels(tokens, places, output_type))
+                continue
+            sample = unpatchify(tokens, places, size, self.image_processor.patch_size)
             processor = self.image_processor if len(sample) == 1 else self.video_processor
             output = media_to_output(sample, output_type, *output_statistics(processor))
             outputs.append(output[0] if len(sample) == 1 else output)

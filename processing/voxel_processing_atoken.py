@@ -1,5 +1,6 @@
 """Views of an object to packed tokens, one for each occupied voxel."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,15 +9,29 @@ from PIL import Image
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.image_processing_utils import BatchFeature
 
-from .cameras_atoken import Cameras
-from .packing_atoken import MODEL_INPUT_NAMES, check_return_tensors, join_packed
+from .cameras_atoken import Cameras, project
+from .packing_atoken import MODEL_INPUT_NAMES, check_return_tensors, join_packed, media_to_output
 from .patching_atoken import PATCH_SIZE
+from .visual_hull_atoken import visual_hull
 
 _SIDE = 256
 _PATCH = 16
 _PATCHES = _SIDE // _PATCH
 _VALUES = 3 * _PATCH * _PATCH
 _FEATURES = 3 * PATCH_SIZE[0] * PATCH_SIZE[1] * PATCH_SIZE[2]
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """The occupied voxels of one object.
+
+    Args:
+        coords: (N, 3) int64 [x, y, z].
+        patches: the picture of each: float32 (N, 3, 16, 16) in [0, 1], uint8 (N, 16, 16, 3), or a list of N images.
+    """
+
+    coords: torch.Tensor
+    patches: torch.Tensor | np.ndarray | list[Image.Image]
 
 
 class AtokenVoxelProcessor(ImageProcessingMixin):
@@ -53,9 +68,10 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
     def __call__(
         self,
         images: Any,
-        depths: Any,
-        world_to_camera: Any,
-        intrinsics: Any,
+        depths: Any = None,
+        world_to_camera: Any = None,
+        intrinsics: Any = None,
+        masks: Any = None,
         generator: torch.Generator | None = None,
         return_tensors: str | None = None,
     ) -> BatchFeature:
@@ -66,6 +82,8 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
             depths: (V, h, w) float, along the optical axis; negative = background.
             world_to_camera: (V, 4, 4), as in `Cameras`.
             intrinsics: (V, 3, 3), as in `Cameras`.
+            masks: (V, h, w) bool, True on the object, in place of `depths`: the voxels are then those of the surface of
+                the visual hull, and every voxel takes its nearest view.
             generator: draws the points where there are more than `max_points`; by default one seeded with 0.
             return_tensors: "pt" (default) or "np".
 
@@ -83,17 +101,22 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
             "depths": depths,
             "world_to_camera": world_to_camera,
             "intrinsics": intrinsics,
+            "masks": masks,
         }
+        if (depths is None) == (masks is None):
+            given = "neither" if depths is None else "both"
+            raise ValueError(f"depths: expected depths or masks, got {given}.")
+        arguments.pop("depths" if depths is None else "masks")
         are_lists = {name: isinstance(value, (list, tuple)) for name, value in arguments.items()}
         if any(are_lists.values()):
             count = len(next(value for name, value in arguments.items() if are_lists[name]))
             for name, value in arguments.items():
                 if not are_lists[name] or len(value) != count or not count:
                     raise ValueError(f"{name}: expected, as the others, a list with one entry per object.")
-            objects = list(zip(*arguments.values(), strict=True))
+            objects = [dict(zip(arguments, values, strict=True)) for values in zip(*arguments.values(), strict=True)]
         else:
-            objects = [tuple(arguments.values())]
-        checked = [_check_views(*values) for values in objects]
+            objects = [arguments]
+        checked = [_check_views(**values) for values in objects]
         generator = torch.Generator().manual_seed(0) if generator is None else generator
         packed = [self._pack(*self._voxelize(*views, generator)) for views in checked]
         return BatchFeature(join_packed(packed), tensor_type=framework)
@@ -133,8 +156,26 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
         return BatchFeature(self._pack(coords, rgb.float()), tensor_type=framework)
 
     def _voxelize(
-        self, images: torch.Tensor, depths: torch.Tensor, cameras: Cameras, generator: torch.Generator
+        self,
+        images: torch.Tensor,
+        depths: torch.Tensor | None,
+        masks: torch.Tensor | None,
+        cameras: Cameras,
+        generator: torch.Generator,
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        if depths is None:
+            coords = visual_hull(masks, cameras, self.resolution)
+            if not len(coords):
+                raise ValueError(
+                    "masks: no voxel of the cube [-0.5, 0.5]^3 is on the object in every view; expected an object "
+                    "normalised to it, and cameras that go with it."
+                )
+        else:
+            coords = self._occupied(depths, cameras, generator)
+        self._check_count(len(coords))
+        return coords, self._nearest_patches(coords, images, depths, cameras)
+
+    def _occupied(self, depths: torch.Tensor, cameras: Cameras, generator: torch.Generator) -> torch.Tensor:
         points = unproject(depths, cameras)
         if not len(points):
             raise ValueError("depths: every pixel is background (negative); expected a surface.")
@@ -144,19 +185,18 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
         if not len(coords):
             raise ValueError(
                 "depths: no surface point lies in the cube [-0.5, 0.5]^3; expected an object normalised to it, and "
-                "cameras that go with it."
+                "cameras that go with it (Cameras.normalized moves them)."
             )
-        self._check_count(len(coords))
-        return coords, self._nearest_patches(coords, images, depths, cameras)
+        return coords
 
     def _nearest_patches(
-        self, coords: torch.Tensor, images: torch.Tensor, depths: torch.Tensor, cameras: Cameras
+        self, coords: torch.Tensor, images: torch.Tensor, depths: torch.Tensor | None, cameras: Cameras
     ) -> torch.Tensor:
         """(N, 768): for each voxel the patch of the view whose depth at the voxel's centre is smallest."""
         centres = (coords.to(cameras.intrinsics) + 0.5) / self.resolution - 0.5
         uv, depth = project(centres, cameras)  # (V, N, 2), (V, N)
         order = depth
-        if self.check_visibility:
+        if self.check_visibility and depths is not None:
             hidden = ~_is_visible(uv, depth, depths, 3**0.5 / self.resolution)
             # A voxel that no view sees keeps its nearest view.
             order = torch.where(hidden & ~hidden.all(dim=0), torch.inf, depth)
@@ -184,6 +224,12 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
         }
 
 
+def unpack_voxels(pixel_values: torch.Tensor, coords: torch.Tensor, output_type: str = "pt") -> Voxels:
+    """Turn the tokens (N, 3072) at coords (N, 4) of one object back into pictures; the types are those of `Voxels`."""
+    patches = pixel_values[:, :_VALUES].unflatten(1, (_PATCH, _PATCH, 3)).permute(0, 3, 1, 2)
+    return Voxels(coords[:, 1:], media_to_output(patches, output_type, 0.5, 0.5))
+
+
 def unproject(depths: torch.Tensor, cameras: Cameras) -> torch.Tensor:
     """The surface points (P, 3) that depth maps (V, h, w) show; pixel i lies at i / size of the side."""
     height, width = depths.shape[1:]
@@ -196,14 +242,6 @@ def unproject(depths: torch.Tensor, cameras: Cameras) -> torch.Tensor:
     # The inverse of a rigid transform: subtract the translation, then rotate back.
     points = points - cameras.world_to_camera[view, :3, 3]
     return (points[:, None] @ cameras.world_to_camera[view, :3, :3])[:, 0]
-
-
-def project(points: torch.Tensor, cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where cameras see points (N, 3): uv (V, N, 2) in units of the image's sides, and depths (V, N)."""
-    rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3]
-    seen = points @ rotation.mT + translation[:, None]  # (V, N, 3)
-    seen = seen @ cameras.intrinsics.mT
-    return seen[..., :2] / seen[..., 2:], seen[..., 2]
 
 
 def occupied_voxels(points: torch.Tensor, resolution: int) -> torch.Tensor:
@@ -257,11 +295,10 @@ def _patches(images: torch.Tensor) -> torch.Tensor:
 
 
 def _check_views(
-    images: Any, depths: Any, world_to_camera: Any, intrinsics: Any
-) -> tuple[torch.Tensor, torch.Tensor, Cameras]:
-    """Images (V, H, W, 3) uint8, depths (V, h, w) float and cameras, or `ValueError`."""
-    images, depths = _tensor(images, "images"), _tensor(depths, "depths")
-    world_to_camera = _tensor(world_to_camera, "world_to_camera")
+    images: Any, world_to_camera: Any, intrinsics: Any, depths: Any = None, masks: Any = None
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None, Cameras]:
+    """Images (V, H, W, 3) uint8, depths (V, h, w) float or masks (V, h, w) bool, and cameras, or `ValueError`."""
+    images, world_to_camera = _tensor(images, "images"), _tensor(world_to_camera, "world_to_camera")
     cameras = Cameras(world_to_camera, _tensor(intrinsics, "intrinsics")).to(dtype=torch.float32)
     if images.is_floating_point():
         if images.ndim != 4 or images.shape[1] != 3:
@@ -273,14 +310,26 @@ def _check_views(
         raise ValueError(f"images: got {images.dtype} {tuple(images.shape)}; expected uint8 (V, H, W, 3).")
     if images.shape[1] != images.shape[2] or not images.shape[1]:
         raise ValueError(f"images: got {images.shape[1]}x{images.shape[2]} pixels; expected square views.")
+    depths = None if depths is None else _check_depths(_tensor(depths, "depths"))
+    masks = None if masks is None else _check_masks(_tensor(masks, "masks"))
+    for name, value in (("images", images), ("depths", depths), ("masks", masks)):
+        if value is not None and len(value) != len(cameras):
+            raise ValueError(f"{name}: got {len(value)} views for {len(cameras)} cameras; expected one for each.")
+    return images, depths, masks, cameras
+
+
+def _check_depths(depths: torch.Tensor) -> torch.Tensor:
     if not depths.is_floating_point() or depths.ndim != 3 or not depths.numel():
         raise ValueError(f"depths: got {depths.dtype} {tuple(depths.shape)}; expected floats (V, h, w).")
     if not torch.isfinite(depths).all():
         raise ValueError("depths: got NaN or infinite values; expected finite ones, negative for the background.")
-    for name, value in (("images", images), ("depths", depths)):
-        if len(value) != len(cameras):
-            raise ValueError(f"{name}: got {len(value)} views for {len(cameras)} cameras; expected one for each.")
-    return images, depths, cameras
+    return depths
+
+
+def _check_masks(masks: torch.Tensor) -> torch.Tensor:
+    if masks.dtype != torch.bool or masks.ndim != 3 or not masks.numel():
+        raise ValueError(f"masks: got {masks.dtype} {tuple(masks.shape)}; expected bool (V, h, w).")
+    return masks
 
 
 def _tensor(value: Any, name: str) -> torch.Tensor:

@@ -169,7 +169,7 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "metadata unknown key": (lambda: VIDEOS(CLIP, video_metadata={"rate": 9}), r"video_metadata.*rate"),
     # Text and the processor.
-    "nothing": (lambda: BOTH(), r"expected at least one of the three"),
+    "nothing": (lambda: BOTH(), r"expected at least one of the four"),
     "text without tokenizer": (lambda: BOTH(images=PHOTO, text="a"), r"text: got text, but .*no tokenizer.*tokenizer="),
     "text number": (lambda: WITH_TEXT(text=3), r"text: got int; expected a string"),
     "text list with none": (lambda: WITH_TEXT(text=["a", None]), r"text\[1\]: got NoneType"),
@@ -226,7 +226,7 @@ BATCHES: dict[str, tuple[dict[str, Any], str]] = {
     "token negative": ({"coords": lambda v: v - 1}, r"coords: token .* lies outside"),
     "token in depth": ({"coords": lambda v: v + torch.tensor([0, 0, 0, 1])}, r"coords: token \[0, 0, 0, 1\]"),
     "other media size": ({"media_sizes": lambda v: v + 16}, r"media_sizes"),
-    "zero media size": ({"media_sizes": lambda v: v * 0}, r"media_size.*positive"),
+    "zero media size": ({"media_sizes": lambda v: v * torch.tensor([1, 0, 1])}, r"media_size.*positive"),
     "media sizes of another batch": ({"media_sizes": lambda v: v.repeat(2, 1)}, r"media_sizes: got shape \(2, 3\)"),
     "coords of two columns": ({"coords": lambda v: v[:, :2]}, r"coords: got .*\(4, 2\); expected"),
     "coords too short": ({"coords": lambda v: v[:2]}, r"coords: got 2 rows; expected 4"),

@@ -1,0 +1,193 @@
+"""Views of an object: pictures, where they were taken from, and what of them is object."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .cameras_atoken import Cameras, hammersley_cameras, read_transforms
+from .mesh_reading_atoken import SUFFIXES, ColoredMesh, read_mesh
+from .mesh_views_atoken import render_mesh
+
+TRANSFORMS = "transforms.json"
+_DICT_KEYS = ("images", "depths", "masks", "world_to_camera", "intrinsics")
+
+
+@dataclass(frozen=True)
+class Views:
+    """
+    V square pictures of an object in [-0.5, 0.5]^3, in the form `AtokenVoxelProcessor` takes.
+
+    Args:
+        images: (V, 3, H, W) float in [0, 1], or (V, H, W, 3) uint8.
+        cameras: V cameras.
+        depths: (V, h, w) float along the optical axis in world units, negative for the background; or None.
+        masks: (V, h, w) bool, True on the object, where there are no depths; or None.
+    """
+
+    images: torch.Tensor
+    cameras: Cameras
+    depths: torch.Tensor | None = None
+    masks: torch.Tensor | None = None
+
+    def arguments(self) -> dict[str, torch.Tensor | None]:
+        """Keyword arguments of a call of `AtokenVoxelProcessor`."""
+        return {
+            "images": self.images,
+            "depths": self.depths,
+            "world_to_camera": self.cameras.world_to_camera,
+            "intrinsics": self.cameras.intrinsics,
+            "masks": self.masks,
+        }
+
+
+def mesh_views(
+    mesh: ColoredMesh | str | os.PathLike, num_views: int = 16, size: int = 512, name: str = "mesh"
+) -> Views:
+    """Look at a mesh from cameras spread over a sphere of radius 2 (design "3D data").
+
+    Args:
+        mesh: a mesh in the unit cube, or the path of a file for `read_mesh`.
+        num_views: cameras of the spherical Hammersley sequence.
+        size: pixels of each side.
+        name: what to call the mesh in an error message.
+
+    Raises:
+        FileNotFoundError: the path does not exist.
+        ValueError: a mesh that cannot be read, or a number out of range.
+        ImportError: trimesh or embreex is not installed.
+    """
+    mesh = mesh if isinstance(mesh, ColoredMesh) else read_mesh(mesh, name=name)
+    cameras = hammersley_cameras(num_views)
+    images, depths = render_mesh(mesh, cameras.world_to_camera, cameras.intrinsics, size=size)
+    return Views(images, cameras, depths)
+
+
+def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
+    """Read pictures of an object from a folder with a NeRF-style transforms.json.
+
+    Every frame names its picture in `file_path`. What of it is object comes, for all frames alike, from
+    - `depth_file_path`: a .npy with float depths along the optical axis in world units, or a 16-bit picture of integers
+      times `depth_unit_scale_factor` (of the file, by default 0.001); 0 and less are background;
+    - or `mask_path`: a picture, object where it is brighter than half;
+    - or the alpha channel of the picture, object where it is more than half.
+
+    The object must lie in [-0.5, 0.5]^3 of the poses' world; `Cameras.normalized` moves another world there.
+
+    Args:
+        folder: the folder, or the path of its transforms.json.
+        name: what to call it in an error message.
+
+    Raises:
+        FileNotFoundError: the folder, transforms.json or a picture does not exist.
+        ValueError: a picture is damaged or not square, sizes differ, or nothing says what is object.
+    """
+    path = Path(folder)
+    path = path / TRANSFORMS if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"{name}: {path} does not exist; expected a folder with {TRANSFORMS}.")
+    cameras, frames, scale = read_transforms(path)
+    images, depths, masks = [], [], []
+    for index, frame in enumerate(frames):
+        where = f"frames[{index}]"
+        picture = _read_picture(path.parent, frame, "file_path", where)
+        images.append(np.asarray(picture.convert("RGB")))
+        if "depth_file_path" in frame:
+            depths.append(_read_depth(path.parent, frame, where, scale))
+        elif "mask_path" in frame:
+            masks.append(np.asarray(_read_picture(path.parent, frame, "mask_path", where).convert("L")) > 127)
+        elif "A" in picture.getbands():
+            masks.append(np.asarray(picture.getchannel("A")) > 127)
+    kinds = {"depths": depths, "masks": masks}
+    found = [kind for kind, values in kinds.items() if len(values) == len(frames)]
+    if not found:
+        raise ValueError(
+            f"{name}: {path} gives {len(depths)} depths and {len(masks)} masks for {len(frames)} frames; expected "
+            "depth_file_path, mask_path or an alpha channel in every frame."
+        )
+    stacked = {kind: _stack(kinds[kind], kind) for kind in found}
+    return Views(_stack(images, "images"), cameras, **stacked)
+
+
+def as_views(source: Any, name: str = "voxels") -> Views:
+    """Make `Views` of whatever a user may call an object.
+
+    Args:
+        source: `Views`; the path of a mesh file or of a folder with transforms.json; or a dictionary with `images`,
+            `world_to_camera`, `intrinsics`, and `depths` or `masks`.
+        name: what to call it in an error message.
+
+    Raises:
+        FileNotFoundError: a path does not exist.
+        ValueError: something else, or something that cannot be read.
+    """
+    if isinstance(source, Views):
+        return source
+    if isinstance(source, Mapping):
+        unknown, missing = source.keys() - set(_DICT_KEYS), set(_DICT_KEYS) - {"depths", "masks"} - source.keys()
+        if unknown or missing:
+            raise ValueError(f"{name}: got the keys {sorted(source)}; expected {', '.join(_DICT_KEYS)}.")
+        cameras = Cameras(source["world_to_camera"], source["intrinsics"])
+        return Views(source["images"], cameras, source.get("depths"), source.get("masks"))
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if path.is_dir() or path.name == TRANSFORMS:
+            return read_views(path, name=name)
+        if path.exists() and path.suffix.lower() not in SUFFIXES:
+            raise ValueError(
+                f"{name}: got {path.name}; expected a mesh ({', '.join(SUFFIXES)}) or a folder with {TRANSFORMS}."
+            )
+        return mesh_views(path, name=name)
+    raise ValueError(f"{name}: got {type(source).__name__}; expected Views, a path or a dictionary.")
+
+
+def _read_picture(folder: Path, frame: Mapping[str, Any], key: str, where: str) -> Image.Image:
+    given = frame.get(key)
+    if not isinstance(given, str) or not given:
+        raise ValueError(f"{where}.{key}: got {given!r}; expected the path of a picture.")
+    path = folder / given
+    # Blender's synthetic scenes leave out the suffix.
+    path = path if path.is_file() or path.suffix else path.with_suffix(".png")
+    if not path.is_file():
+        raise FileNotFoundError(f"{where}.{key}: {path} does not exist.")
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return picture
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{where}.{key}: {path} cannot be read ({error}).") from error
+
+
+def _read_depth(folder: Path, frame: Mapping[str, Any], where: str, scale: float) -> np.ndarray:
+    """(h, w) float32, -1 for the background."""
+    path = folder / str(frame["depth_file_path"])
+    if path.suffix == ".npy":
+        if not path.is_file():
+            raise FileNotFoundError(f"{where}.depth_file_path: {path} does not exist.")
+        try:
+            depth = np.load(path, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{where}.depth_file_path: {path} cannot be read ({error}).") from error
+        if depth.ndim != 2 or depth.dtype.kind != "f":
+            raise ValueError(f"{where}.depth_file_path: got {depth.dtype} {depth.shape}; expected floats (h, w).")
+    else:
+        picture = _read_picture(folder, frame, "depth_file_path", where)
+        if not picture.mode.startswith("I"):
+            raise ValueError(
+                f"{where}.depth_file_path: got a picture of mode {picture.mode}; expected 16-bit integers, or a .npy "
+                "of floats."
+            )
+        depth = np.asarray(picture) * scale
+    return np.where(depth > 0, depth, -1).astype(np.float32)
+
+
+def _stack(values: list[np.ndarray], name: str) -> torch.Tensor:
+    shapes = {value.shape for value in values}
+    if len(shapes) > 1:
+        raise ValueError(f"{name}: got pictures of {len(shapes)} sizes, {sorted(shapes)}; expected one size.")
+    return torch.from_numpy(np.stack(values))
