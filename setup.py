@@ -12,6 +12,7 @@ DEV = [
     "accelerate>=1.1",
     "parameterized>=0.9",
     "peft>=0.13",
+    "playwright>=1.50",
     "pytest>=8",
     "pytest-xdist>=3",
     "ruff>=0.17",
@@ -34,7 +35,7 @@ setup(
         "atoken.training": "training",
         "atoken.training.data": "training/data",
     },
-    package_data={"atoken": ["presets/*.json"], "atoken.training.data": ["*.json"]},
+    package_data={"atoken": ["presets/*.json", "assets/*"], "atoken.training.data": ["*.json"]},
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",

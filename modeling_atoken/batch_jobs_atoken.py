@@ -35,7 +35,7 @@ class Job:
     Attributes:
         path: the file.
         name: where its output goes, relative to the output folder and without suffix.
-        kind: "image", "video" or "latents".
+        kind: "image", "video" or "object".
         target: the output.
         header: of a latents file.
     """

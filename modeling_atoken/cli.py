@@ -1,4 +1,4 @@
-"""The `atoken` command: images and videos to latents, codes and embeddings, and back.
+"""The `atoken` command: images, videos and 3D objects to latents, codes and embeddings, and back.
 
 Torch and the models are imported inside the commands, so that mistakes in the options need not wait for them. Every
 image and video goes through `encode_stream` and `decode_stream`, an image as a video of one frame, so that memory does
@@ -6,13 +6,12 @@ not grow with the length of a video.
 """
 
 import functools
-import math
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -50,7 +49,8 @@ from .command_options_atoken import (
     OverwriteModel,
     Quantizer,
 )
-from .media_streams_atoken import MediaStream, Tokenizer, find_media, load_tokenizer, to_pixels, write_media
+from .media_streams_atoken import Tokenizer, find_media, load_tokenizer
+from .render_command_atoken import render
 from .result_tables_atoken import (
     decoded_table,
     fact_groups,
@@ -63,23 +63,17 @@ from .result_tables_atoken import (
     stored_table,
 )
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-
-    from .latent_files_atoken import LatentHeader
-
 # Comes with a source tree.
 EXAMPLE_MEDIA = Path(__file__).resolve().parent.parent / "examples" / "media"
 
 LATENTS_SUFFIX = ".safetensors"
-OUTPUT_SUFFIXES = {"image": ".png", "video": ".mp4"}
+OUTPUT_SUFFIXES = {"image": ".png", "video": ".mp4", "object": ".ply"}
 
 PAGE_NOTE = "PSNR and SSIM are of 8-bit RGB; bits per pixel count all that is stored, latents (bfloat16) or codes."
 RESEARCH_ONLY = "Converted official weights are for research only: their licence stays the authors'."
 
 app = typer.Typer(
-    help="AToken: one tokenizer for images and videos.",
+    help="AToken: one tokenizer for images, videos and 3D objects.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -105,6 +99,9 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
     return app.command()(run)
 
 
+_command(render)
+
+
 @_command
 def reconstruct(
     inputs: Inputs,
@@ -118,10 +115,11 @@ def reconstruct(
     as_json: AsJson = False,
 ) -> None:
     """
-    Encode and decode: PNG and MP4 files of exactly the size they had, with PSNR, SSIM and bits per pixel.
+    Encode and decode: PNG and MP4 files of exactly the size they had, PLY files of Gaussians for meshes, with quality.
 
-    PSNR and SSIM are of 8-bit RGB (data range 255), for videos before they are compressed again as MP4. Bits per pixel
-    are those of what `encode` stores, over the true pixels of all frames. Seconds are of the model alone.
+    PSNR and SSIM are of 8-bit RGB (data range 255), for videos before they are compressed again as MP4, for meshes over
+    8 views of 256 pixels on black. Bits per pixel are those of what `encode` stores, over the true pixels of all
+    frames. Seconds are of the model alone.
     """
     jobs, failures = find_media(inputs)
     total = len(jobs) + len(failures)
@@ -130,9 +128,15 @@ def reconstruct(
     results, loaded = [], None
     if jobs:
         loaded = load_tokenizer(model, device, dtype)
-        results = run_jobs(
-            jobs, failures, lambda job: _reconstruct(loaded, job, latent_dtype.value, fps), "reconstructing"
-        )
+        from .media_jobs_atoken import reconstruct_media
+        from .object_jobs_atoken import reconstruct_object
+
+        def work(job: Job) -> dict[str, Any]:
+            if job.kind == "object":
+                return reconstruct_object(loaded, job, latent_dtype.value)
+            return reconstruct_media(loaded, job, latent_dtype.value, fps)
+
+        results = run_jobs(jobs, failures, work, "reconstructing")
     report(results, failures, total, as_json, quality_table, _about(loaded))
 
 
@@ -155,7 +159,7 @@ def encode(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write latents or codes, one .safetensors file per image or video, with all that `decode` needs to know."""
+    """Write latents or codes, one .safetensors file per image, video or mesh, with all that `decode` needs to know."""
     jobs, failures = find_media(inputs)
     total = len(jobs) + len(failures)
     jobs, existing = assign_outputs(jobs, output, lambda job: LATENTS_SUFFIX, overwrite)
@@ -166,7 +170,14 @@ def encode(
         if codes and not loaded.discrete:
             raise UsageError(f"--codes needs a discrete model, but {loaded.name} has no quantizer; use --latents")
         content = "codes" if codes or (codes is None and loaded.discrete) else "latents"
-        results = run_jobs(jobs, failures, lambda job: _encode(loaded, job, content, latent_dtype.value), "encoding")
+        from .media_jobs_atoken import encode_media
+        from .object_jobs_atoken import encode_object
+
+        def work(job: Job) -> dict[str, Any]:
+            encode_job = encode_object if job.kind == "object" else encode_media
+            return encode_job(loaded, job, content, latent_dtype.value)
+
+        results = run_jobs(jobs, failures, work, "encoding")
     report(results, failures, total, as_json, stored_table, _about(loaded))
 
 
@@ -186,8 +197,10 @@ def decode(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn stored latents or codes back into PNG and MP4 files, with the model they were written by."""
+    """Turn stored latents or codes back into PNG, MP4 and PLY files, with the model they were written by."""
     from .latent_files_atoken import read_header
+    from .media_jobs_atoken import decode_media
+    from .object_jobs_atoken import decode_object
 
     jobs, failures = find_files(inputs, frozenset({LATENTS_SUFFIX}))
     total = len(jobs) + len(failures)
@@ -213,7 +226,8 @@ def decode(
                 last[name] = load_tokenizer(name, device, dtype)
             except EXPECTED_ERRORS as error:
                 raise ValueError(f"written by the model {name!r}, but {error}; if it has moved, say --model") from error
-        return _decode(given or last[name], job, fps)
+        tokenizer = given or last[name]
+        return decode_object(tokenizer, job) if job.kind == "object" else decode_media(tokenizer, job, fps)
 
     results = run_jobs(jobs, failures, work, "decoding") if jobs else []
     report(results, failures, total, as_json, decoded_table, _about(given))
@@ -235,7 +249,7 @@ def embed(
     as_json: AsJson = False,
 ) -> None:
     """
-    Embeddings, one per image or video, pooled and L2-normalised, and their cosine similarities with texts.
+    Embeddings, one per image, video or mesh, pooled and L2-normalised, and their cosine similarities with texts.
 
     The file holds `embeddings` (files, d) and, with texts, `text_embeddings` (texts, d) and `similarities` (files,
     texts); the names of files and texts are in its metadata. With --json and without --output the embeddings are
@@ -256,12 +270,14 @@ def embed(
     results, loaded, vectors, texts = [], None, [], None
     if jobs:
         loaded = load_tokenizer(model, device, dtype)
-        texts = _embed_texts(loaded, text) if text else None
+        from .media_jobs_atoken import embed_media, embed_texts
+
+        texts = embed_texts(loaded, text) if text else None
         if loaded.model.vision_model.head is None:
             raise ValueError(f"--model: {loaded.name} has no pooling head, so there are no embeddings")
 
         def work(job: Job) -> dict[str, Any]:
-            vector = _embed(loaded, job)
+            vector = embed_media(loaded, job)
             vectors.append(vector)
             result = {"file": str(job.path), "kind": job.kind}
             if texts is not None:
@@ -299,7 +315,7 @@ def info(
             header = read_header(target)
         except ValueError as error:
             raise ValueError(f"{target}: {error}") from error
-        facts = {"file": target, **asdict(header), "tokens": math.prod(header.grid), "shape": list(header.shape)}
+        facts = {"file": target, **asdict(header), "tokens": header.tokens, "shape": list(header.shape)}
     else:
         from .model_folders_atoken import describe_model
 
@@ -468,7 +484,7 @@ def demo(
     output: OutputFolder = Path("demo"),
     media: Annotated[
         Path | None,
-        typer.Option("--media", help="Folder of images and videos. [default: examples/media]", show_default=False),
+        typer.Option("--media", help="Folder of images, videos, meshes. [default: examples/media]", show_default=False),
     ] = None,
     models: Annotated[
         list[str] | None,
@@ -483,7 +499,7 @@ def demo(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is no earlier demo.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Reconstruct photos and a clip with both kinds of tokens: a table, and a page to look at, index.html."""
+    """Reconstruct photos, a clip and an object: a table, and a page to look at, index.html."""
     from .comparison_page_atoken import GENERATOR, write_page
 
     output, media = output.absolute(), media or EXAMPLE_MEDIA
@@ -499,17 +515,24 @@ def demo(
     total = len(jobs) + len(failures)
     results: list[dict[str, Any]] = []
     if jobs:
+        from .media_jobs_atoken import demo_row
+        from .object_jobs_atoken import demo_object_row
+
         loaded = [load_tokenizer(name, device, dtype) for name in models or [DEFAULT_MODEL, DISCRETE_MODEL]]
+
+        def work(job: Job) -> dict[str, Any]:
+            return (demo_object_row if job.kind == "object" else demo_row)(loaded, job, folder, media)
+
         with ExitStack() as stack:
             stack.enter_context(folder_of(output))
             folder = stack.enter_context(NewFolder(output))
-            rows = run_jobs(jobs, failures, lambda job: _demo_row(loaded, job, folder, media), "reconstructing")
+            rows = run_jobs(jobs, failures, work, "reconstructing")
             if not rows:
                 list_failures(failures, total)
                 raise ValueError(f"--media: no file of {media} could be reconstructed")
             introduction = "Media encoded to tokens and decoded again, at their native size. " + PAGE_NOTE
             if media == EXAMPLE_MEDIA and not models:
-                introduction = "Photos and a clip that no model here was trained on. " + introduction
+                introduction = "Photos, a clip and an object that no model here was trained on. " + introduction
             write_page(folder, rows, media / "LICENSES.md", introduction)
         results = [result for row in rows for result in row["results"]]
         say(f"the page: {page}")
@@ -545,151 +568,6 @@ def _tokenizer_of(source: str) -> Any:
     except EXPECTED_ERRORS:
         say(f"{source} has no tokenizer: the model will take token ids, but no texts")
         return None
-
-
-def _reconstruct(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float | None) -> dict[str, Any]:
-    import torch
-
-    from .round_trip_atoken import RoundTrip
-
-    trip = RoundTrip(loaded.model, MediaStream(loaded, job.path, job.kind), getattr(torch, latent_dtype))
-    write_media(job.target, job.kind, (pair[1] for pair in trip), trip.stream.fps, fps)
-    return {"file": str(job.path), "output": str(job.target), **trip.facts()}
-
-
-def _encode(loaded: Tokenizer, job: Job, content: str, latent_dtype: str) -> dict[str, Any]:
-    import torch
-
-    from .latent_files_atoken import LatentHeader, bits_per_token, write_latents
-    from .round_trip_atoken import Stopwatch
-
-    stored_as, watch, reading = getattr(torch, latent_dtype), Stopwatch(), Stopwatch()
-    stream = MediaStream(loaded, job.path, job.kind)
-    header = LatentHeader.of_model(
-        loaded.model, loaded.name, loaded.fingerprint, stream.kind, content, stored_as, stream.fps
-    )
-    pieces = watch.time(piece.cpu() for piece in loaded.model.encode_stream(reading.time(stream)))
-    if content == "codes":
-        pieces = map(loaded.model.quantizer.to_codes, pieces)
-    with folder_of(job.target):
-        write_latents(job.target, header, pieces, lambda: stream.media_size)
-    bits = stream.tokens * bits_per_token(loaded.model.config, content, stored_as)
-    return {
-        "file": str(job.path),
-        "output": str(job.target),
-        "kind": job.kind,
-        "content": content,
-        "dtype": header.dtype,
-        "media_size": list(stream.media_size),
-        "fps": stream.fps,
-        "tokens": stream.tokens,
-        "bytes": job.target.stat().st_size,
-        "bits_per_pixel": bits / math.prod(stream.media_size),
-        "seconds": watch.seconds - reading.seconds,
-    }
-
-
-def _decode(loaded: Tokenizer, job: Job, fps: float | None) -> dict[str, Any]:
-    from .latent_files_atoken import check_latents_fit, iter_latents
-    from .round_trip_atoken import Stopwatch
-
-    header: LatentHeader = job.header
-    if loaded.fingerprint != header.fingerprint:
-        raise ValueError(
-            f"written by the model {header.model!r} (fingerprint {header.fingerprint}), which is not the one given, "
-            f"{loaded.name!r} (fingerprint {loaded.fingerprint})"
-        )
-    model, watch = loaded.model, Stopwatch()
-    check_latents_fit(header, model)
-    pieces: Iterable[torch.Tensor] = iter_latents(job.path, header)
-    if header.content == "codes":
-        pieces = map(model.quantizer.from_codes, pieces)
-    decoded = (piece.float().cpu() for piece in model.decode_stream(pieces, num_frames=header.media_size[0]))
-    frames = (to_pixels(loaded, header.kind, piece, header.media_size[1:]) for piece in watch.time(decoded))
-    write_media(job.target, header.kind, frames, header.fps, fps)
-    return {
-        "file": str(job.path),
-        "output": str(job.target),
-        "kind": header.kind,
-        "model": loaded.name,
-        "media_size": list(header.media_size),
-        "fps": header.fps,
-        "tokens": math.prod(header.grid),
-        "seconds": watch.seconds,
-    }
-
-
-def _embed(loaded: Tokenizer, job: Job) -> "torch.Tensor":
-    """(d,) of length 1 in fp32. The pooling looks at all tokens, so a video is encoded as a whole."""
-    import torch
-
-    inputs = loaded.processor(**{"images" if job.kind == "image" else "videos": [str(job.path)]})
-    with torch.no_grad():
-        features = loaded.model.get_image_features(
-            inputs.pixel_values.to(loaded.model.device),
-            inputs.coords.to(loaded.model.device),
-            inputs.cu_seqlens.to(loaded.model.device),
-        )
-    vector = torch.nn.functional.normalize(features.pooler_output[0].float().cpu(), dim=0)
-    if not vector.isfinite().all():
-        raise ValueError("the embedding is not finite; use --dtype float32 or bfloat16")
-    return vector
-
-
-def _embed_texts(loaded: Tokenizer, texts: list[str]) -> "torch.Tensor":
-    """(texts, d) of length 1 in fp32. Raises ValueError if the model takes no text."""
-    import torch
-
-    if loaded.model.text_model is None:
-        raise ValueError(f"--text: the model {loaded.name} has no text tower; convert one with --text-tower")
-    if loaded.processor.tokenizer is None:
-        raise ValueError(f"--text: the model {loaded.name} has a text tower but no tokenizer files")
-    length = min(64, loaded.model.config.text_config.max_position_embeddings)
-    inputs = loaded.processor(text=texts, text_kwargs={"max_length": length})
-    with torch.no_grad():
-        features = loaded.model.get_text_features(inputs.input_ids.to(loaded.model.device))
-    return torch.nn.functional.normalize(features.pooler_output.float().cpu(), dim=-1)
-
-
-def _demo_row(loaded: list[Tokenizer], job: Job, folder: Path, media: Path) -> dict[str, Any]:
-    """Writes an original and its reconstructions into `folder`; what the table and the page say about them."""
-    import torch
-
-    from .round_trip_atoken import RoundTrip
-
-    shown, results, originals = [], [], []
-    for tokenizer in loaded:
-        trip = RoundTrip(tokenizer.model, MediaStream(tokenizer, job.path, job.kind), torch.bfloat16)
-        originals, frames = [], []
-        for original, reconstruction in trip:
-            originals.extend(original)
-            frames.extend(reconstruction)
-        results.append({"file": job.path.name, "model": tokenizer.name, **trip.facts()})
-        shown.append(frames)
-    # With the suffix in the name, photo.jpg and photo.mp4 do not meet.
-    stem = "-".join((*job.name.parent.parts, job.path.name.replace(".", "-")))
-    pictures = [
-        _demo_picture(folder / f"{stem}.{label}", frames, job.kind, results[0]["fps"])
-        for label, frames in zip(
-            ["original", *(Path(tokenizer.name).name for tokenizer in loaded)], [originals, *shown], strict=True
-        )
-    ]
-    return {"name": str(job.path.relative_to(media)), "results": results, "pictures": pictures}
-
-
-def _demo_picture(base: Path, frames: list["np.ndarray"], kind: str, fps: float | None) -> tuple[str, str | None]:
-    """The names of a picture, or of a clip and its poster."""
-    from .processing.media_reading_atoken import write_image, write_video
-
-    still = base.with_name(f"{base.name}.png")
-    write_image(still, frames[0])
-    if kind == "image":
-        return still.name, None
-    clip = base.with_name(f"{base.name}.mp4")
-    # Browsers show yuv420p only, which has even sides; the numbers are of the whole frames.
-    height, width = (side - side % 2 or side for side in frames[0].shape[:2])
-    write_video(clip, (frame[:height, :width] for frame in frames), fps or 10.0, crf=12)
-    return clip.name, still.name
 
 
 def _about(loaded: Tokenizer | None) -> dict[str, Any]:

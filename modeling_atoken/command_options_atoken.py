@@ -28,7 +28,9 @@ class Quantizer(str, Enum):
 
 Inputs = Annotated[
     list[str],
-    typer.Argument(metavar="INPUT...", help="Images and videos: files, folders (with all they contain) and globs."),
+    typer.Argument(
+        metavar="INPUT...", help="Images, videos and meshes: files, folders (with all they contain), globs."
+    ),
 ]
 ModelName = Annotated[
     str | None,

@@ -33,12 +33,13 @@ class Picture:
 
 @dataclass
 class Row:
-    """An original and its reconstructions. `credit` is one line of HTML, or empty."""
+    """An original and its reconstructions. `credit` is one line of HTML, or empty; `links` are texts and addresses."""
 
     name: str
     size: str
     pictures: list[Picture]
     credit: str = ""
+    links: list[tuple[str, str]] = field(default_factory=list)
 
 
 def read_credits(path: Path) -> dict[str, str]:
@@ -106,11 +107,13 @@ def render_page(title: str, introduction: str, rows: list[Row], footer: str = ""
 def _section(row: Row) -> str:
     figures = "\n".join(_figure(picture, f"{row.name}, {picture.title}") for picture in row.pictures)
     credit = f'<p class="credit">{row.credit}</p>' if row.credit else ""
+    links = "".join(f'<p><a href="{html.escape(file)}">{html.escape(text)}</a></p>' for text, file in row.links)
     return f"""<section>
 <h2>{html.escape(row.name)} <small>{html.escape(row.size)}</small></h2>
 <div class="row">
 {figures}
 </div>
+{links}
 {credit}
 </section>"""
 
@@ -181,7 +184,7 @@ def write_page(folder: Path, rows: list[dict[str, Any]], licences: Path, introdu
     Args:
         folder: where the pictures are.
         rows: each with `name`, `pictures` (file name and poster or None: the original's, then every model's) and
-            `results` (the numbers, one dictionary per model).
+            `results` (the numbers, one dictionary per model); where there are pages to go to, `links`, texts and files.
         licences: see `read_credits`; copied beside the page if it exists.
         introduction: plain text.
     """
@@ -197,8 +200,9 @@ def write_page(folder: Path, rows: list[dict[str, Any]], licences: Path, introdu
             Picture(title, file, poster, numbers)
             for title, (file, poster), numbers in zip(titles, row["pictures"], facts, strict=True)
         ]
-        size = size_text(row["results"][0]["media_size"])
-        entries.append(Row(row["name"], size, pictures, credits.get(row["name"], "")))
+        first = row["results"][0]
+        size = "3D object" if first["kind"] == "object" else size_text(first["media_size"])
+        entries.append(Row(row["name"], size, pictures, credits.get(row["name"], ""), row.get("links", [])))
     footer = ""
     if credits:
         shutil.copyfile(licences, folder / licences.name)

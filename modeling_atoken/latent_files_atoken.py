@@ -1,4 +1,4 @@
-"""Latents and codes in files: one `.safetensors` per image or video, with all that decoding needs in its metadata."""
+"""Latents and codes in files: one `.safetensors` per image, video or 3D object, with all that decoding needs."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from .configuration_atoken import AtokenConfig, AtokenDecoderConfig
 from .modeling_atoken import AtokenModel
@@ -29,6 +29,7 @@ _DTYPES = {
 _CODE_DTYPES = ("I16", "I32")
 # Values of each tensor that enter a model's fingerprint.
 _FINGERPRINT_VALUES = 1024
+_NOT_FINITE = "the latents are not finite; use float32 or bfloat16, here and as --latent-dtype"
 
 
 @dataclass
@@ -37,18 +38,20 @@ class LatentHeader:
     What a latents file says about itself.
 
     Attributes:
-        kind: "image" or "video".
-        media_size: true (frames, height, width), to which decoded media are cut back.
+        kind: "image", "video" or "object".
+        media_size: true (frames, height, width), to which decoded media are cut back; zeros for an object.
         patch_size: (frames, rows, columns) of the pixels behind one token.
         latent_channels: channels of a latent.
         quantizer: `num_codebooks`, `codebook_dim` and `levels` of a discrete model, None for a continuous one.
         content: the name of the file's one tensor, "latents" (t, h, w, latent_channels) or "codes" (t, h, w,
-            num_codebooks), in the order of the media: no coordinates are needed.
+            num_codebooks), in the order of the media: no coordinates are needed. An object has (voxels, channels), and
+            a second tensor "coords" (voxels, 3) uint8.
         dtype: of that tensor, as safetensors names it.
         model: the folder or name that the model was loaded from.
         model_type: of its configuration.
         fingerprint: of its decoder, see [`decoder_fingerprint`].
         fps: frames per second of a video.
+        voxels: tokens of an object.
     """
 
     kind: str
@@ -62,6 +65,7 @@ class LatentHeader:
     model_type: str
     fingerprint: str
     fps: float | None = None
+    voxels: int | None = None
 
     @classmethod
     def of_model(
@@ -103,9 +107,15 @@ class LatentHeader:
         return tuple(-(-side // patch) for side, patch in zip(self.media_size, self.patch_size, strict=True))
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """The shape of the tensor."""
-        return *self.grid, self.latent_channels if self.content == "latents" else self.quantizer["num_codebooks"]
+    def tokens(self) -> int:
+        """How many tokens the file holds."""
+        return math.prod(self.grid) if self.voxels is None else self.voxels
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the tensor of latents or codes."""
+        grid = self.grid if self.voxels is None else (self.voxels,)
+        return *grid, self.latent_channels if self.content == "latents" else self.quantizer["num_codebooks"]
 
     def to_metadata(self) -> dict[str, str]:
         """The metadata of the file, in which safetensors allows strings only."""
@@ -122,7 +132,11 @@ class LatentHeader:
             "model_type": self.model_type,
             "fingerprint": self.fingerprint,
         }
-        return metadata if self.fps is None else {**metadata, "fps": repr(float(self.fps))}
+        if self.fps is not None:
+            metadata["fps"] = repr(float(self.fps))
+        if self.voxels is not None:
+            metadata["voxels"] = str(self.voxels)
+        return metadata
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], dtype: str) -> "LatentHeader":
@@ -147,9 +161,10 @@ class LatentHeader:
         if metadata.get("format") != FORMAT:
             raise ValueError(f"not a file of atoken latents: its metadata have no format={FORMAT}")
         one_of("version", VERSION)
+        is_object = one_of("kind", "image", "video", "object") == "object"
         header = cls(
-            kind=one_of("kind", "image", "video"),
-            media_size=numbers("media_size", 3),
+            kind=entry("kind"),
+            media_size=(0, 0, 0) if is_object else numbers("media_size", 3),
             patch_size=numbers("patch_size", 3),
             latent_channels=numbers("latent_channels", 1)[0],
             quantizer=_read_quantizer(entry("quantizer")),
@@ -159,6 +174,7 @@ class LatentHeader:
             model_type=entry("model_type"),
             fingerprint=entry("fingerprint"),
             fps=_read_fps(metadata["fps"]) if "fps" in metadata else None,
+            voxels=numbers("voxels", 1)[0] if is_object else None,
         )
         if header.content == "codes" and header.quantizer is None:
             raise ValueError("content is codes, but quantizer is none")
@@ -269,7 +285,7 @@ class _LatentWriter:
             raise ValueError(f"piece must have shape (t, {self.rest}), got {tuple(piece.shape)}")
         piece = piece.to("cpu", self.dtype).contiguous()
         if piece.is_floating_point() and not piece.isfinite().all():
-            raise ValueError("the latents are not finite; use float32 or bfloat16, here and as --latent-dtype")
+            raise ValueError(_NOT_FINITE)
         self.rest = rest
         data = piece.view(torch.uint8).numpy().tobytes()
         self.file.write(data)
@@ -321,6 +337,43 @@ def write_latents(
         header.media_size = media_size()
 
 
+def write_object_latents(path: Path, header: LatentHeader, latents: torch.Tensor, coords: torch.Tensor) -> None:
+    """
+    Writes the latents file of an object in one atomic step.
+
+    Args:
+        path: replaced if it exists.
+        header: its `voxels` are set here.
+        latents: (N, channels) latents or codes.
+        coords: (N, 3) integers [x, y, z] below 256.
+
+    Raises:
+        ValueError: if values are not finite.
+    """
+    header.voxels = len(coords)
+    dtype = next(dtype for dtype, name in _DTYPES.items() if name == header.dtype)
+    latents = latents.to("cpu", dtype).contiguous()
+    if latents.is_floating_point() and not latents.isfinite().all():
+        raise ValueError(_NOT_FINITE)
+    tensors = {header.content: latents, "coords": coords.to("cpu", torch.uint8).contiguous()}
+    with atomic_file(path) as temporary:
+        save_file(tensors, temporary, metadata=header.to_metadata())
+
+
+def read_object_latents(path: str | os.PathLike, header: LatentHeader) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    The latents or codes (N, channels) and coords (N, 3) int64 of an object's latents file.
+
+    Raises:
+        ValueError: if values are not finite.
+    """
+    tensors = load_file(path)
+    latents = tensors[header.content]
+    if latents.is_floating_point() and not latents.isfinite().all():
+        raise ValueError("the latents hold NaN or infinite values")
+    return latents, tensors["coords"].long()
+
+
 def write_embeddings(
     path: Path, embeddings: torch.Tensor, text_embeddings: torch.Tensor | None, files: list[str], texts: list[str]
 ) -> None:
@@ -351,20 +404,34 @@ def read_header(path: str | os.PathLike) -> LatentHeader:
         tensor = file.get_slice(content) if content in names else None
         dtype = tensor.get_dtype() if tensor is not None else ""
         header = LatentHeader.from_metadata(metadata, dtype)
-        if names != [header.content]:
-            raise ValueError(f"expected one tensor named {header.content}, got {', '.join(names) or 'none'}")
+        expected = sorted([header.content, *(["coords"] if header.kind == "object" else [])])
+        if sorted(names) != expected:
+            what = "one tensor named" if len(expected) == 1 else "tensors named"
+            raise ValueError(f"expected {what} {', '.join(expected)}, got {', '.join(names) or 'none'}")
         shape = tuple(tensor.get_shape())
+        if header.kind == "object":
+            coords = file.get_slice("coords")
+            if coords.get_dtype() != "U8" or tuple(coords.get_shape()) != (header.voxels, 3):
+                raise ValueError(
+                    f"coords must be U8 ({header.voxels}, 3), got {coords.get_dtype()} {tuple(coords.get_shape())}"
+                )
     if shape != header.shape:
         raise ValueError(
-            f"{header.content} must have shape {header.shape} for media of {header.media_size}, got {shape}"
+            f"{header.content} must have shape {header.shape} for media of "
+            f"{header.voxels or header.media_size}, got {shape}"
         )
     if dtype not in _DTYPES.values() or (dtype in _CODE_DTYPES) != (header.content == "codes"):
         raise ValueError(f"{header.content} cannot be stored as {dtype}")
     return header
 
 
-def check_latents_fit(header: LatentHeader, model: AtokenModel) -> None:
-    """ValueError naming what in the header differs from the model, although the fingerprint was right."""
+def check_latents_fit(header: LatentHeader, model: AtokenModel, name: str, fingerprint: str) -> None:
+    """ValueError if another model wrote the latents, or naming what differs although the fingerprint is right."""
+    if fingerprint != header.fingerprint:
+        raise ValueError(
+            f"written by the model {header.model!r} (fingerprint {header.fingerprint}), which is not the one given, "
+            f"{name!r} (fingerprint {fingerprint})"
+        )
     config = model.config
     for name, value in (
         ("patch_size", tuple(config.vision_config.patch_size)),

@@ -19,6 +19,7 @@ from .processing import (
     AtokenProcessor,
     image_processing_atoken,
     media_reading_atoken,
+    mesh_reading_atoken,
     packing_atoken,
     pil_decoding_atoken,
 )
@@ -27,6 +28,7 @@ IMAGE_SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"})
+OBJECT_SUFFIXES = frozenset(mesh_reading_atoken.SUFFIXES)
 # These may also hold an animation; only a look inside tells.
 ANIMATED_SUFFIXES = frozenset({".apng", ".gif", ".png", ".webp"})
 
@@ -61,9 +63,7 @@ def load_tokenizer(name: str | None, device: Device, dtype: Dtype | None) -> Tok
         UsageError: if the device is not there.
         FileNotFoundError, ValueError: if there is no such model, or it is incomplete or damaged.
     """
-    if device is Device.cuda and not torch.cuda.is_available():
-        raise UsageError("--device: cuda was asked for, but torch sees no CUDA device; use cpu or auto")
-    target = "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"
+    target = resolve_device(device)
     folder, label = find_model(DEFAULT_MODEL if name is None else name)
     model, fingerprint = load_model(folder, target, dtype.value if dtype else None)
     has_processor = any((folder / name).is_file() for name in ("processor_config.json", "preprocessor_config.json"))
@@ -74,10 +74,22 @@ def load_tokenizer(name: str | None, device: Device, dtype: Dtype | None) -> Tok
     return Tokenizer(model, processor, label, fingerprint)
 
 
+def resolve_device(device: Device) -> str:
+    """ "cuda" or "cpu". Raises UsageError if the one asked for is not there."""
+    if device is Device.cuda and not torch.cuda.is_available():
+        raise UsageError("--device: cuda was asked for, but torch sees no CUDA device; use cpu or auto")
+    return "cuda" if device is not Device.cpu and torch.cuda.is_available() else "cpu"
+
+
 def find_media(inputs: list[str]) -> tuple[list[Job], list[Failure]]:
-    jobs, failures = find_files(inputs, IMAGE_SUFFIXES | VIDEO_SUFFIXES)
+    """The images, videos and meshes that the arguments of a command stand for; see `find_files`."""
+    jobs, failures = find_files(inputs, IMAGE_SUFFIXES | VIDEO_SUFFIXES | OBJECT_SUFFIXES)
     for job in jobs:
-        job.kind = "video" if job.path.suffix.lower() in VIDEO_SUFFIXES or _is_animated(job.path) else "image"
+        suffix = job.path.suffix.lower()
+        if suffix in OBJECT_SUFFIXES:
+            job.kind = "object"
+        else:
+            job.kind = "video" if suffix in VIDEO_SUFFIXES or _is_animated(job.path) else "image"
     return jobs, failures
 
 

@@ -61,7 +61,7 @@ def quality_table(results: list[dict[str, Any]]) -> Table:
         ["file", *model, "size", "PSNR", "SSIM", "tokens", "bits/pixel", "as", "seconds"],
         (
             [
-                *(result["file"], *(Path(result[name]).name for name in model), size_text(result["media_size"])),
+                *(result["file"], *(Path(result[name]).name for name in model), _extent(result)),
                 *(number_text(result["psnr"], 2), number_text(result["ssim"], 4), f"{result['tokens']:,}"),
                 *(number_text(result["bits_per_pixel"], 3), result["latent_dtype"]),
                 number_text(result["seconds"], 2),
@@ -77,7 +77,7 @@ def stored_table(results: list[dict[str, Any]]) -> Table:
         ["file", "output", "size", "tokens", "content", "as", "bytes", "bits/pixel", "seconds"],
         (
             [
-                *(result["file"], result["output"], size_text(result["media_size"]), f"{result['tokens']:,}"),
+                *(result["file"], result["output"], _extent(result), f"{result['tokens']:,}"),
                 *(result["content"], result["dtype"], f"{result['bytes']:,}"),
                 *(number_text(result["bits_per_pixel"], 3), number_text(result["seconds"], 2)),
             ]
@@ -92,7 +92,7 @@ def decoded_table(results: list[dict[str, Any]]) -> Table:
         ["file", "output", "size", "tokens", "seconds"],
         (
             [
-                *(result["file"], result["output"], size_text(result["media_size"])),
+                *(result["file"], result["output"], _extent(result)),
                 *(f"{result['tokens']:,}", number_text(result["seconds"], 2)),
             ]
             for result in results
@@ -138,6 +138,12 @@ def readable(value: Any) -> str:
 def number_text(value: float | None, digits: int, unit: str = "") -> str:
     """A number with so many digits, a dash for None."""
     return "-" if value is None else f"{value:.{digits}f}{unit}"
+
+
+def _extent(result: dict[str, Any]) -> str:
+    if result["kind"] == "object":
+        return f"{result['gaussians']:,} Gaussians" if "gaussians" in result else "object"
+    return size_text(result["media_size"])
 
 
 def size_text(media_size: list[int]) -> str:

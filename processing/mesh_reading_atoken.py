@@ -79,7 +79,8 @@ def read_mesh(path: str | os.PathLike, up: str | None = None, name: str = "mesh"
 
     All geometries of a scene are taken, at their places, and turned so that z is up, as in the cameras. Colours are
     those of vertices or faces and of the base colour of a material times its texture, without any lighting; a missing
-    texture file is passed over, and a mesh without colours is grey.
+    texture file is passed over, and a mesh without colours is grey. Transparency is ignored: a face is opaque, whatever
+    the alpha of its material, texture or vertices, so leaves cut out by a texture are whole cards.
 
     Args:
         path: a .glb, .gltf, .obj, .ply or .stl file.

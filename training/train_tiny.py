@@ -21,7 +21,7 @@ import typer
 from rich.progress import Progress
 
 from atoken import AtokenConfig, AtokenModel
-from atoken.processing import AtokenProcessor
+from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
 from atoken.tokens_atoken import patchify, unpatchify
 
 from .crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
@@ -221,7 +221,8 @@ def main(
     model.config.weights_license = "apache-2.0"
     model.config.latents_mean, model.config.latents_std = latent_statistics(model, photos, clips, rng)
     model.to(torch.bfloat16).save_pretrained(out)
-    AtokenProcessor().save_pretrained(out)
+    # Its own choice for objects: a patch that does not show the voxel has its colour from another surface.
+    AtokenProcessor(voxel_processor=AtokenVoxelProcessor(check_visibility=True)).save_pretrained(out)
     stored = AtokenModel.from_pretrained(out, dtype=torch.float32)
     places = {str(data): "DATA", str(out): "OUT", str(start): "START"}
     record = {

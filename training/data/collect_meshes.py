@@ -72,7 +72,9 @@ def collect(meshes: dict[str, Any], archive: Path, out: Path) -> list[str]:
                 "sha256": hashlib.sha256(files[model]).hexdigest(),
             }
         )
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial = out / "manifest.partial"
+    partial.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    partial.replace(out / "manifest.json")
     return missing
 
 

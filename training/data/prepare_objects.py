@@ -78,6 +78,13 @@ def in_order(meshes: Path, seed: int) -> list[dict[str, Any]]:
     return held_out + train
 
 
+def write_skipped(skipped: dict[str, str], out: Path) -> None:
+    """OUT/skipped.json, whole or not at all: the objects that were passed over, and why."""
+    partial = out / "skipped.partial"
+    partial.write_text(json.dumps(skipped, indent=1) + "\n", encoding="utf-8")
+    partial.replace(out / "skipped.json")
+
+
 def main(
     meshes: Annotated[Path, typer.Argument(help="Folder written by collect_meshes.")],
     out: Annotated[Path, typer.Argument(help="Folder for the prepared objects.")],
@@ -91,7 +98,9 @@ def main(
     """Prepares every object that is not prepared yet, and writes OUT/skipped.json with those that cannot be."""
     model = AtokenModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
     processor = AtokenProcessor.from_pretrained(checkpoint).voxel_processor
-    skipped = {}
+    out.mkdir(parents=True, exist_ok=True)
+    record = out / "skipped.json"
+    skipped = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     for entry in track(in_order(meshes, seed)[:limit], description="preparing", disable=not sys.stdout.isatty()):
         target = out / entry["split"] / f"{entry['name']}.safetensors"
         if target.is_file():
@@ -101,13 +110,17 @@ def main(
         most = processor.max_voxels if entry["split"] == "heldout" else max_voxels
         try:
             tensors = prepare(meshes / entry["file"], model, processor, views, size, most)
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             skipped[entry["name"]] = str(error)
+            # At once: a run may be stopped as soon as there are enough objects.
+            write_skipped(skipped, out)
             continue
         partial = target.with_suffix(".partial")
         save_file(tensors, partial)
         partial.rename(target)
-    (out / "skipped.json").write_text(json.dumps(skipped, indent=1) + "\n", encoding="utf-8")
+        skipped.pop(entry["name"], None)
+    write_skipped(skipped, out)
+    print(f"{len(skipped)} objects passed over")
 
 
 if __name__ == "__main__":
