@@ -28,7 +28,7 @@ format: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch torchvision
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[diffusers,video]"
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[diffusers,video,3d]"
 	touch $@
 
 .venv/installed: .venv/runtime
