@@ -135,7 +135,7 @@ def damaged(folder, tmp_path, change):
     [
         (lambda t, m: t.pop("coords"), "tensors named coords, latents"),
         (lambda t, m: t.update(coords=t["coords"].int()), "coords must be U8"),
-        (lambda t, m: m.update(voxels="7"), "must have shape"),
+        (lambda t, m: m.update(voxels="7"), "coords must be U8 (7, 3)"),
         (lambda t, m: m.pop("voxels"), "'voxels'"),
         (lambda t, m: t["latents"].fill_(float("nan")), "NaN"),
         (lambda t, m: t["coords"].fill_(3), "twice"),
