@@ -21,6 +21,7 @@ COMMANDS = {
         "bookkeeping-so400m": "bookkeeping.py --size so400m --blocks 2 --repeats 3",
         "streaming-tiny": "streaming.py --size tiny --frames 64 640",
         "gaussians": "gaussians.py --repeats 2",
+        "voxels": "voxels.py --repeats 3",
     },
     "cuda": {
         "speed-so400m": "speed.py --size so400m --repeats 10",
