@@ -22,6 +22,7 @@ COMMANDS = {
         "streaming-tiny": "streaming.py --size tiny --frames 64 640",
         "gaussians": "gaussians.py --repeats 2",
         "voxels": "voxels.py --repeats 3",
+        "rendering": "rendering.py --repeats 3",
     },
     "cuda": {
         "speed-so400m": "speed.py --size so400m --repeats 10",

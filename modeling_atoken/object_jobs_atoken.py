@@ -11,7 +11,7 @@ import torch
 from .batch_jobs_atoken import Job, folder_of
 from .gaussian_files_atoken import save_ply
 from .gaussian_page_atoken import write_gaussian_page
-from .gaussian_pictures_atoken import to_bytes
+from .gaussian_pictures_atoken import Look, frames_of, to_bytes
 from .gaussians_atoken import Gaussians
 from .latent_files_atoken import (
     LatentHeader,
@@ -22,7 +22,6 @@ from .latent_files_atoken import (
 )
 from .media_streams_atoken import Tokenizer
 from .processing import cameras_atoken, media_reading_atoken, mesh_reading_atoken, mesh_views_atoken, views_atoken
-from .rendering_atoken import render
 from .round_trip_atoken import Quality
 
 # Views in which a reconstruction is compared with the mesh; none of them is one of those the tokens come from.
@@ -70,17 +69,17 @@ def decode_to_gaussians(loaded: Tokenizer, latents: torch.Tensor, coords: torch.
     return gaussians, time.perf_counter() - start
 
 
-def picture_pairs(
-    mesh: mesh_reading_atoken.ColoredMesh, gaussians: Gaussians, cameras: cameras_atoken.Cameras, size: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """The mesh and the Gaussians on black from the same cameras, each (V, size, size, 3) uint8."""
-    original, _ = mesh_views_atoken.render_mesh(
+def mesh_pictures(mesh: mesh_reading_atoken.ColoredMesh, cameras: cameras_atoken.Cameras, size: int) -> np.ndarray:
+    """The mesh on black, (V, size, size, 3) uint8."""
+    pictures, _ = mesh_views_atoken.render_mesh(
         mesh, cameras.world_to_camera, cameras.intrinsics, size=size, supersampling=2, pixel_offset=0.5
     )
-    with torch.no_grad():
-        # One view at a time: its memory is then that of one.
-        rendered = torch.cat([render(gaussians, camera, size).cpu() for camera in cameras])
-    return to_bytes(original), to_bytes(rendered)
+    return to_bytes(pictures)
+
+
+def gaussian_pictures(gaussians: Gaussians, cameras: cameras_atoken.Cameras, size: int) -> np.ndarray:
+    """The Gaussians on black, (V, size, size, 3) uint8."""
+    return np.stack(list(frames_of(gaussians, cameras, Look(size=size))))
 
 
 def compared_cameras() -> cameras_atoken.Cameras:
@@ -98,7 +97,7 @@ def reconstruct_object(loaded: Tokenizer, job: Job, latent_dtype: str) -> dict[s
     item = encode_mesh(loaded, job.path)
     latents = stored(loaded, item.latents, latent_dtype)
     gaussians, seconds = decode_to_gaussians(loaded, latents, item.coords)
-    facts = _facts(loaded, item, latent_dtype, *picture_pairs(item.mesh, gaussians, compared_cameras(), COMPARED_SIZE))
+    facts = _facts(loaded, item, gaussians, latent_dtype)
     with folder_of(job.target):
         save_ply(gaussians, job.target)
     return {
@@ -110,11 +109,9 @@ def reconstruct_object(loaded: Tokenizer, job: Job, latent_dtype: str) -> dict[s
     }
 
 
-def _facts(
-    loaded: Tokenizer, item: EncodedObject, latent_dtype: str, original: np.ndarray, rendered: np.ndarray
-) -> dict[str, Any]:
-    quality = Quality()
-    quality.add(original, rendered)
+def _facts(loaded: Tokenizer, item: EncodedObject, gaussians: Gaussians, latent_dtype: str) -> dict[str, Any]:
+    quality, cameras = Quality(), compared_cameras()
+    quality.add(mesh_pictures(item.mesh, cameras, COMPARED_SIZE), gaussian_pictures(gaussians, cameras, COMPARED_SIZE))
     return {
         "kind": "object",
         "media_size": None,
@@ -190,15 +187,14 @@ def demo_object_row(loaded: list[Tokenizer], job: Job, folder: Path, media: Path
         item = encode_mesh(tokenizer, job.path)
         latents = stored(tokenizer, item.latents, "bfloat16")
         gaussians, seconds = decode_to_gaussians(tokenizer, latents, item.coords)
-        facts = _facts(
-            tokenizer, item, "bfloat16", *picture_pairs(item.mesh, gaussians, compared_cameras(), COMPARED_SIZE)
-        )
+        facts = _facts(tokenizer, item, gaussians, "bfloat16")
         facts |= {"gaussians": len(gaussians), "seconds": item.seconds + seconds}
         results.append({"file": job.path.name, "model": tokenizer.name, **facts})
         label = Path(tokenizer.name).name
-        original, rendered = picture_pairs(item.mesh, gaussians, turntable, COMPARED_SIZE)
         if not pictures:
+            original = mesh_pictures(item.mesh, turntable, COMPARED_SIZE)
             pictures.append(_turntable(folder / f"{stem}.original", original))
+        rendered = gaussian_pictures(gaussians, turntable, COMPARED_SIZE)
         pictures.append(_turntable(folder / f"{stem}.{label}", rendered))
         page = folder / f"{stem}.{label}.html"
         write_gaussian_page(page, gaussians.to("cpu"), title=f"{job.path.name}, {label}")

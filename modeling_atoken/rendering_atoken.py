@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import torch
 
 from .gaussians_atoken import Gaussians
-from .torch_rasterizer_atoken import rasterize
+from .torch_rasterizer_atoken import Screen, rasterize
 
 BACKENDS = ("auto", "gsplat", "torch")
 
@@ -72,56 +72,39 @@ def render(
         raise ValueError(f"backend 'gsplat' needs gaussians on a CUDA device, got {gaussians.device}; use 'torch'")
     height, width = height * supersampling, width * supersampling
     options = {"device": gaussians.device, "dtype": gaussians.dtype}
-    fill = _background(background).to(**options)
+    screen = Screen(height, width, _background(background).to(**options), _EPS2D, near, far)
     world_to_camera, intrinsics = (value.to(**options) for value in _matrices(cameras))
     in_pixels = intrinsics * intrinsics.new_tensor([width, height, 1])[:, None]
     draw = _with_gsplat if backend == "gsplat" else _with_torch
-    images = draw(gaussians, world_to_camera, in_pixels, height, width, fill, near, far)
+    images = draw(gaussians, world_to_camera, in_pixels, screen)
     return torch.nn.functional.avg_pool2d(images, supersampling) if supersampling > 1 else images
 
 
 def _with_torch(
-    gaussians: Gaussians,
-    world_to_camera: torch.Tensor,
-    intrinsics: torch.Tensor,
-    height: int,
-    width: int,
-    background: torch.Tensor,
-    near: float,
-    far: float,
+    gaussians: Gaussians, world_to_camera: torch.Tensor, intrinsics: torch.Tensor, screen: Screen
 ) -> torch.Tensor:
     views = zip(world_to_camera, intrinsics, strict=True)
-    return torch.stack(
-        [rasterize(gaussians, *view, height, width, background, eps2d=_EPS2D, near=near, far=far) for view in views]
-    )
+    return torch.stack([rasterize(gaussians, *view, screen) for view in views])
 
 
 def _with_gsplat(
-    gaussians: Gaussians,
-    world_to_camera: torch.Tensor,
-    intrinsics: torch.Tensor,
-    height: int,
-    width: int,
-    background: torch.Tensor,
-    near: float,
-    far: float,
+    gaussians: Gaussians, world_to_camera: torch.Tensor, intrinsics: torch.Tensor, screen: Screen
 ) -> torch.Tensor:
-    gaussians = gaussians.to(dtype=torch.float32)
     images, _, _ = _import_gsplat().rasterization(
-        gaussians.means,
-        gaussians.quats,
-        gaussians.scales,
-        gaussians.opacities,
-        gaussians.rgb.clamp(min=0),
+        gaussians.means.float(),
+        gaussians.quats.float(),
+        gaussians.scales.float(),
+        gaussians.opacities.float(),
+        gaussians.rgb.clamp(min=0).float(),
         world_to_camera.float(),
         intrinsics.float(),
-        width,
-        height,
-        near_plane=near,
-        far_plane=min(far, 1e10),
-        eps2d=_EPS2D,
+        screen.width,
+        screen.height,
+        near_plane=screen.near,
+        far_plane=min(screen.far, 1e10),
+        eps2d=screen.eps2d,
         packed=False,
-        backgrounds=background.float().expand(len(intrinsics), 3),
+        backgrounds=screen.background.float().expand(len(intrinsics), 3),
         rasterize_mode="antialiased",
     )  # (V, H, W, 3)
     return images.permute(0, 3, 1, 2)

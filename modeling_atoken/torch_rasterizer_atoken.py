@@ -20,6 +20,18 @@ _MIN_ALPHA, _MAX_ALPHA, _MIN_LIGHT = 1 / 255, 0.999, 1e-4
 
 
 @dataclass
+class Screen:
+    """What a picture is to be: pixels, the (3,) colour behind, variance added (square pixels), depths that are seen."""
+
+    height: int
+    width: int
+    background: torch.Tensor
+    eps2d: float
+    near: float
+    far: float
+
+
+@dataclass
 class _Splats:
     """Projected Gaussians that can be seen, nearest first; lengths in pixels."""
 
@@ -31,59 +43,41 @@ class _Splats:
 
 
 def rasterize(
-    gaussians: Gaussians,
-    world_to_camera: torch.Tensor,
-    intrinsics: torch.Tensor,
-    height: int,
-    width: int,
-    background: torch.Tensor,
-    eps2d: float,
-    near: float,
-    far: float,
+    gaussians: Gaussians, world_to_camera: torch.Tensor, intrinsics: torch.Tensor, screen: Screen
 ) -> torch.Tensor:
-    """One camera's picture, differentiable in the fields of `gaussians` and in `background`.
+    """One camera's picture, differentiable in the fields of `gaussians` and in the background.
 
     Args:
         gaussians: G of them, fp32 or fp64.
         world_to_camera: (4, 4), OpenCV.
         intrinsics: (3, 3), in pixels.
-        background: (3,).
-        eps2d: variance in square pixels added on the screen.
-        near, far: depths outside them are not seen.
+        screen: what the picture is to be.
 
     Returns:
         (3, height, width).
     """
-    splats = _project(gaussians, world_to_camera, intrinsics, height, width, eps2d, near, far)
+    height, width = screen.height, screen.width
+    splats = _project(gaussians, world_to_camera, intrinsics, screen)
     columns, rows = math.ceil(width / _TILE), math.ceil(height / _TILE)
     splat, tile = _pairs(splats, columns, rows, height, width)
     starts = torch.searchsorted(tile, torch.arange(columns * rows + 1, device=tile.device))
     blended = _Blend.apply(_exponents(splats, splat, tile, columns), splats.colors[splat], starts)
-    image = blended[..., :3] + blended[..., 3:] * background  # (tiles, pixels of a tile, 3)
+    image = blended[..., :3] + blended[..., 3:] * screen.background  # (tiles, pixels of a tile, 3)
     image = image.view(rows, columns, _TILE, _TILE, 3).permute(4, 0, 2, 1, 3)
     return image.reshape(3, rows * _TILE, columns * _TILE)[:, :height, :width]
 
 
-def _project(
-    gaussians: Gaussians,
-    world_to_camera: torch.Tensor,
-    intrinsics: torch.Tensor,
-    height: int,
-    width: int,
-    eps2d: float,
-    near: float,
-    far: float,
-) -> _Splats:
+def _project(gaussians: Gaussians, world_to_camera: torch.Tensor, intrinsics: torch.Tensor, screen: Screen) -> _Splats:
     rotation, translation = world_to_camera[:3, :3], world_to_camera[:3, 3]
     with torch.no_grad():
         depth = gaussians.means @ rotation[2] + translation[2]
-        kept = ((depth > near) & (depth < far)).nonzero()[:, 0]
+        kept = ((depth > screen.near) & (depth < screen.far)).nonzero()[:, 0]
         kept = kept[depth[kept].argsort(stable=True)]
     x, y, z = (gaussians.means[kept] @ rotation.T + translation).unbind(-1)
     focal, middle = intrinsics.diagonal()[:2], intrinsics[:2, 2]
     centres = torch.stack([x / z, y / z], dim=-1) * focal + middle
     # The projection is linearised at the centre, but no further outside the image than 0.15 of its sides.
-    sides = intrinsics.new_tensor([width, height])
+    sides = intrinsics.new_tensor([screen.width, screen.height])
     low, high = (-middle - 0.15 * sides) / focal, (sides - middle + 0.15 * sides) / focal
     slope_x, slope_y = (x / z).clamp(low[0], high[0]), (y / z).clamp(low[1], high[1])
     # (K, 3, 3), a row per axis of the camera: covariance = axes @ axes.T
@@ -92,7 +86,7 @@ def _project(
     down = (focal[1] / z)[:, None] * (axes[:, 1] - slope_y[:, None] * axes[:, 2])
     xx, xy, yy = (across * across).sum(-1), (across * down).sum(-1), (down * down).sum(-1)
     sharp = xx * yy - xy * xy
-    xx, yy = xx + eps2d, yy + eps2d
+    xx, yy = xx + screen.eps2d, yy + screen.eps2d
     area = (xx * yy - xy * xy).clamp(min=1e-10)
     ratio = sharp / area
     # The square root has no slope at 0, where the Gaussian is too thin to be seen.
@@ -219,4 +213,4 @@ class _Blend(torch.autograd.Function):
         return exponents_gradient, colors_gradient, None
 
 
-__all__ = ["rasterize"]
+__all__ = ["Screen", "rasterize"]

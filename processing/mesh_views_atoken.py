@@ -57,10 +57,13 @@ def render_mesh(
     steps = (np.arange(supersampling) - (supersampling - 1) / 2) / supersampling + pixel_offset
     images, depths = [], []
     for camera in cameras:
-        color, depth = _cast(scene, mesh, camera, size, (pixel_offset, pixel_offset), fill)
+        middle = _cast(scene, camera, size, (pixel_offset, pixel_offset))
+        # Even numbers of rays leave out the one whose depth is wanted.
+        casts = [middle]
         if supersampling > 1:
-            samples = [_cast(scene, mesh, camera, size, (row, column), fill)[0] for row in steps for column in steps]
-            color = np.mean(samples, axis=0)
+            casts = [_cast(scene, camera, size, (row, column)) for row in steps for column in steps]
+        color = np.mean([_colors(mesh, hits, fill) for hits in casts], axis=0).reshape(size, size, 3)
+        depth = np.where(middle["primID"] < 0, -1, middle["tfar"]).astype(np.float32).reshape(size, size)
         images.append(torch.from_numpy(color).permute(2, 0, 1))
         depths.append(torch.from_numpy(depth))
     return torch.stack(images).contiguous(), torch.stack(depths)
@@ -81,24 +84,24 @@ def _scene(mesh: ColoredMesh) -> object:
     return scene
 
 
-def _cast(
-    scene: object, mesh: ColoredMesh, camera: Cameras, size: int, shift: tuple[float, float], fill: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """One ray per pixel, `shift` pixels (row, column) from its corner: colours (H, W, 3) and depths (H, W)."""
+def _cast(scene: object, camera: Cameras, size: int, shift: tuple[float, float]) -> dict[str, np.ndarray]:
+    """What one ray per pixel, `shift` pixels (row, column) from its corner, hits; size^2 entries each."""
     rows, columns = np.meshgrid(*((np.arange(size) + step) / size for step in shift), indexing="ij")
     uv = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 3)
     rotation = camera.world_to_camera[0, :3, :3].numpy()
     # The third entry of a direction is 1 in the camera's frame, so the distance along the ray is the depth.
     directions = (uv @ np.linalg.inv(camera.intrinsics[0].numpy()).T) @ rotation
     origins = np.broadcast_to(camera.positions[0].numpy(), directions.shape)
-    hits = scene.run(origins.astype(np.float32), directions.astype(np.float32), output=True)
+    return scene.run(origins.astype(np.float32), directions.astype(np.float32), output=True)
+
+
+def _colors(mesh: ColoredMesh, hits: dict[str, np.ndarray], fill: np.ndarray) -> np.ndarray:
+    """Colours (size^2, 3) of what rays hit."""
     face = hits["primID"].astype(np.int64)
     hit = np.flatnonzero(face >= 0)
-    depth = np.full(size * size, -1, dtype=np.float32)
-    depth[hit] = hits["tfar"][hit]
-    color = np.broadcast_to(fill, (size * size, 3)).copy()
+    color = np.broadcast_to(fill, (len(face), 3)).copy()
     color[hit] = _surface_color(mesh, face[hit], hits["u"][hit], hits["v"][hit])
-    return color.reshape(size, size, 3), depth.reshape(size, size)
+    return color
 
 
 def _surface_color(mesh: ColoredMesh, face: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:

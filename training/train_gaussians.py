@@ -28,8 +28,8 @@ from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel, Gau
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 
 from .objects import PreparedObject, flat_voxels, measure_views
+from .stepping import average, remember_peaks, set_rates
 
-EMA_DECAY = 0.998
 SSIM_WEIGHT = 0.2
 # Outputs of an untrained decoder: dense enough that the first pictures are solid, so that colours learn at once.
 START_OPACITY, START_SCALE = 0.5, 0.006
@@ -61,10 +61,7 @@ def build_optimizers(decoder: AtokenGaussianDecoder, rate: float) -> list[torch.
         torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0),
     ]
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
-    return optimizers
+    return remember_peaks(optimizers)
 
 
 def decode(decoder: AtokenGaussianDecoder, item: PreparedObject) -> Gaussians:
@@ -129,12 +126,7 @@ def main(
         bar = progress.add_task("training", total=minutes)
         while spent < minutes:
             began = time.monotonic()
-            # The budget is time, so the schedule is, too: warm-up over 2 %, then cosine to 2 % of the peak.
-            done = spent / minutes
-            factor = min(1.0, (done + 1e-3) / 0.02) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = factor * group["peak"]
+            set_rates(optimizers, spent / minutes, warm_up=0.02, first=1e-3)
             item = PreparedObject.load(rng.choice(train))
             chosen = rng.sample(range(len(item.images)), views)
             pictures = render(decode(decoder, item), item.cameras[chosen], item.images.shape[-1])
@@ -146,10 +138,7 @@ def main(
                 optimizer.step()
             step += 1
             recent.append(loss.detach())
-            decay = min(EMA_DECAY, (1 + step) / (10 + step))
-            with torch.no_grad():
-                for slow, fast in zip(averaged.parameters(), decoder.parameters(), strict=True):
-                    slow.lerp_(fast, 1 - decay)
+            average(averaged, decoder, step)
             spent += (time.monotonic() - began) / 60
             progress.update(bar, completed=spent)
             if spent >= next_report:

@@ -9,7 +9,6 @@ DATA is what `python -m atoken.training.data.collect_media` writes. OUT receives
 
 import copy
 import json
-import math
 import random
 import sys
 import time
@@ -28,13 +27,13 @@ from .crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
 from .fsq_start import start_discrete_from_pca
 from .held_out import load_held_out_clips, load_squares, measure
 from .pca_start import Pca, protected_rows, start_from_pca
+from .stepping import average, remember_peaks, set_rates
 
 # About 800 tokens a step: for the same time, more steps were worth more than larger ones.
 IMAGE_SHAPES = [(128, 12), (256, 3), (512, 1)]  # side, crops
 CLIP_SHAPES = [(128, 16, 3), (256, 16, 1), (128, 4, 12), (128, 8, 6), (192, 17, 1), (256, 8, 2)]  # side, frames, crops
 PAN_SHARE = 0.5  # of the video steps: photos that a camera glides over
 VIDEO_SHARE = 0.3
-EMA_DECAY = 0.998
 
 
 def patches_of(video: torch.Tensor) -> torch.Tensor:
@@ -75,10 +74,7 @@ def build_optimizers(model: AtokenModel, rate: float) -> list[torch.optim.Optimi
         torch.optim.Muon(muon, momentum=0.95, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(adam, betas=(0.9, 0.99), weight_decay=0.0),
     ]
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["peak"] = group["lr"]
-    return optimizers
+    return remember_peaks(optimizers)
 
 
 def next_batch(photos: list, clips: list, rng: random.Random) -> torch.Tensor:
@@ -185,12 +181,7 @@ def main(
         bar = progress.add_task("training", total=minutes)
         while spent < minutes:
             began = time.monotonic()
-            # The budget is time, so the schedule is, too: warm-up over 4 %, then cosine to 2 % of the peak.
-            done = spent / minutes
-            factor = min(1.0, (done + 1e-4) / 0.04) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-            for optimizer in optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = factor * group["peak"]
+            set_rates(optimizers, spent / minutes, warm_up=0.04, first=1e-4)
             video = next_batch(photos, clips, rng)
             output = reconstruct(model, video)
             # The mean of log MSE over samples is mean PSNR itself, so easy samples count as much as hard ones.
@@ -205,10 +196,7 @@ def main(
                 optimizer.step()
             step += 1
             tokens += video.shape[0] * -(-video.shape[1] // 4) * video.shape[3] * video.shape[4] // 256
-            decay = min(EMA_DECAY, (1 + step) / (10 + step))
-            with torch.no_grad():
-                for slow, fast in zip(averaged.parameters(), model.parameters(), strict=True):
-                    slow.lerp_(fast, 1 - decay)
+            average(averaged, model, step)
             spent += (time.monotonic() - began) / 60
             progress.update(bar, completed=spent)
             if spent >= next_report:

@@ -58,7 +58,7 @@ def test_an_untrained_decoder_is_solid_and_steps_lower_the_loss(prepared):
     torch.manual_seed(0)
     item = PreparedObject.load(prepared)
     decoder = build_decoder(width=32, layers=2, num_gaussians=4)
-    gaussians = decode(decoder, item)
+    gaussians = decode(decoder, item).detach()
     assert float(gaussians.opacities.median()) == pytest.approx(0.5, abs=0.05)
     assert float(gaussians.scales.median()) == pytest.approx((0.006**2 + 0.0009**2) ** 0.5, rel=0.05)
     optimizers, losses = build_optimizers(decoder, 5e-3), []

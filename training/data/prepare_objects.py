@@ -21,13 +21,11 @@ from rich.progress import track
 from safetensors.torch import save_file
 
 from atoken import AtokenModel
-from atoken.processing import AtokenProcessor
+from atoken.processing import AtokenProcessor, mesh_views
 from atoken.processing.cameras_atoken import hammersley_cameras
 from atoken.processing.mesh_reading_atoken import read_mesh
 from atoken.processing.mesh_views_atoken import render_mesh
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
-
-TOKEN_VIEWS = 16
 
 
 class TooManyVoxels(ValueError):
@@ -45,9 +43,7 @@ def prepare(
         ValueError: the mesh cannot be read.
     """
     mesh = read_mesh(path)
-    cameras = hammersley_cameras(TOKEN_VIEWS)
-    images, depths = render_mesh(mesh, cameras.world_to_camera, cameras.intrinsics)
-    tokens = processor(images, depths, cameras.world_to_camera, cameras.intrinsics)
+    tokens = processor(**mesh_views(mesh).arguments())
     if len(tokens.coords) > max_voxels:
         raise TooManyVoxels(f"{len(tokens.coords)} voxels")
     latents = model.encode(tokens.pixel_values, tokens.coords, tokens.cu_seqlens, pool=False).latent_dist.mode()
