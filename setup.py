@@ -6,6 +6,15 @@ DIFFUSERS = ["diffusers>=0.36"]
 VIDEO = ["av>=12"]
 THREE_D = ["trimesh>=4.4", "embreex>=2.17.7", "gsplat>=1.5.3"]
 TRAIN = ["accelerate>=1.1", "datasets>=3", "lpips>=0.1.4", "peft>=0.13", "torch>=2.9", "torch-fidelity>=0.3"]
+EVALUATION = [
+    "datasets>=3",
+    "evaluate>=0.4.3",
+    "lpips>=0.1.4",
+    "matplotlib>=3.8",
+    "pyyaml>=6",
+    "scikit-learn>=1.4",
+    "torch-fidelity>=0.3",
+]
 EXPORT = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 QUANTIZATION = ["torchao>=0.18"]
 DEV = [
@@ -28,14 +37,19 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     # The folders are flat so that the Hub can carry them as remote code; as a package they nest.
-    packages=["atoken", "atoken.processing", "atoken.training", "atoken.training.data"],
+    packages=["atoken", "atoken.processing", "atoken.training", "atoken.training.data", "atoken.training.evaluation"],
     package_dir={
         "atoken": "modeling_atoken",
         "atoken.processing": "processing",
         "atoken.training": "training",
         "atoken.training.data": "training/data",
+        "atoken.training.evaluation": "training/evaluation",
     },
-    package_data={"atoken": ["presets/*.json", "assets/*"], "atoken.training.data": ["*.json"]},
+    package_data={
+        "atoken": ["presets/*.json", "assets/*"],
+        "atoken.training.data": ["*.json"],
+        "atoken.training.evaluation": ["*.json"],
+    },
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",
@@ -54,9 +68,10 @@ setup(
         "video": VIDEO,
         "3d": THREE_D,
         "train": TRAIN,
+        "evaluation": EVALUATION,
         "export": EXPORT,
         "quantization": QUANTIZATION,
-        "dev": DEV + DIFFUSERS + VIDEO + THREE_D + EXPORT + QUANTIZATION,
+        "dev": DEV + DIFFUSERS + VIDEO + THREE_D + EVALUATION + EXPORT + QUANTIZATION,
     },
     entry_points={"console_scripts": ["atoken = atoken.cli:main"]},
 )

@@ -17,7 +17,7 @@ from .round_trip_atoken import RoundTrip, Stopwatch
 
 def reconstruct_media(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float | None) -> dict[str, Any]:
     """Writes what comes back from tokens; the numbers of its row in the table."""
-    trip = RoundTrip(loaded.model, MediaStream(loaded, job.path, job.kind), getattr(torch, latent_dtype))
+    trip = RoundTrip(loaded.model, MediaStream.open(loaded, job.path, job.kind), getattr(torch, latent_dtype))
     write_media(job.target, job.kind, (pair[1] for pair in trip), trip.stream.fps, fps)
     return {"file": str(job.path), "output": str(job.target), **trip.facts()}
 
@@ -25,7 +25,7 @@ def reconstruct_media(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float
 def encode_media(loaded: Tokenizer, job: Job, content: str, latent_dtype: str) -> dict[str, Any]:
     """Writes latents or codes, as `content` says; the numbers of their row in the table."""
     stored_as, watch, reading = getattr(torch, latent_dtype), Stopwatch(), Stopwatch()
-    stream = MediaStream(loaded, job.path, job.kind)
+    stream = MediaStream.open(loaded, job.path, job.kind)
     header = LatentHeader.of_model(
         loaded.model, loaded.name, loaded.fingerprint, stream.kind, content, stored_as, stream.fps
     )
@@ -108,7 +108,7 @@ def demo_row(loaded: list[Tokenizer], job: Job, folder: Path, media: Path) -> di
     """Writes an original and its reconstructions into `folder`; what the table and the page say about them."""
     shown, results, originals = [], [], []
     for tokenizer in loaded:
-        trip = RoundTrip(tokenizer.model, MediaStream(tokenizer, job.path, job.kind), torch.bfloat16)
+        trip = RoundTrip(tokenizer.model, MediaStream.open(tokenizer, job.path, job.kind), torch.bfloat16)
         originals, frames = [], []
         for original, reconstruction in trip:
             originals.extend(original)

@@ -113,20 +113,26 @@ class MediaStream:
         frames: how many have been read.
     """
 
-    def __init__(self, loaded: Tokenizer, path: Path, kind: str):
-        self.loaded, self.kind = loaded, kind
+    def __init__(self, loaded: Tokenizer, kind: str, batches: Iterable[Any], fps: float | None = None):
+        self.loaded, self.kind, self.batches, self.fps = loaded, kind, batches, fps
         self.patch = loaded.model.vision_model.patch_size
-        self.fps, self.size, self.frames = None, (0, 0), 0
-        if kind == "image":
-            self.batches = (loaded.processor(images=[str(path)]) for _ in range(1))
-        else:
-            metadata, frames = media_reading_atoken.iter_video(path, "video")
-            self.fps = metadata.fps
-            self.batches = map(self._pack_clip, _chunks(frames, loaded.model.config.vision_config.tile_frames))
+        self.size, self.frames = (0, 0), 0
 
-    def _pack_clip(self, frames: list[np.ndarray]) -> Any:
-        options = {"do_sample_frames": False, "input_data_format": "channels_last"}
-        return self.loaded.processor(videos=[np.stack(frames)], videos_kwargs=options)
+    @classmethod
+    def open(cls, loaded: Tokenizer, path: Path, kind: str) -> "MediaStream":
+        """From a file."""
+        if kind == "image":
+            return cls(loaded, kind, (loaded.processor(images=[str(path)]) for _ in range(1)))
+        metadata, frames = media_reading_atoken.iter_video(path, "video")
+        return cls(loaded, kind, _pack_clips(loaded, frames), metadata.fps)
+
+    @classmethod
+    def of_frames(cls, loaded: Tokenizer, frames: np.ndarray) -> "MediaStream":
+        """From (T, H, W, 3) uint8; one frame is an image."""
+        if len(frames) == 1:
+            options = {"input_data_format": "channels_last"}
+            return cls(loaded, "image", [loaded.processor(images=[frames[0]], images_kwargs=options)])
+        return cls(loaded, "video", _pack_clips(loaded, frames))
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         for batch in self.batches:
@@ -147,6 +153,13 @@ class MediaStream:
     @property
     def tokens(self) -> int:
         return math.prod(-(-side // patch) for side, patch in zip(self.media_size, self.patch, strict=True))
+
+
+def _pack_clips(loaded: Tokenizer, frames: Iterable[np.ndarray]) -> Iterator[Any]:
+    """Packed batches of one tile of frames each."""
+    options = {"do_sample_frames": False, "input_data_format": "channels_last"}
+    for clip in _chunks(frames, loaded.model.config.vision_config.tile_frames):
+        yield loaded.processor(videos=[np.stack(clip)], videos_kwargs=options)
 
 
 def _chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:

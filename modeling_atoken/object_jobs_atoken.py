@@ -39,9 +39,8 @@ class EncodedObject:
     seconds: float
 
 
-def encode_mesh(loaded: Tokenizer, path: Path) -> EncodedObject:
-    """Reads a mesh, looks at it from 16 sides and encodes its voxels; seconds are of the model alone."""
-    mesh = mesh_reading_atoken.read_mesh(path)
+def encode_mesh(loaded: Tokenizer, mesh: mesh_reading_atoken.ColoredMesh) -> EncodedObject:
+    """Looks at a mesh from 16 sides and encodes its voxels; seconds are of the model alone."""
     inputs = loaded.processor(voxels=[views_atoken.mesh_views(mesh)]).to(loaded.model.device)
     start = time.perf_counter()
     with torch.no_grad():
@@ -94,7 +93,7 @@ def stored(loaded: Tokenizer, latents: torch.Tensor, latent_dtype: str) -> torch
 
 def reconstruct_object(loaded: Tokenizer, job: Job, latent_dtype: str) -> dict[str, Any]:
     """Writes the Gaussians of a mesh as PLY; the numbers of its row in the table."""
-    item = encode_mesh(loaded, job.path)
+    item = encode_mesh(loaded, mesh_reading_atoken.read_mesh(job.path))
     latents = stored(loaded, item.latents, latent_dtype)
     gaussians, seconds = decode_to_gaussians(loaded, latents, item.coords)
     facts = _facts(loaded, item, gaussians, latent_dtype)
@@ -126,7 +125,7 @@ def _facts(loaded: Tokenizer, item: EncodedObject, gaussians: Gaussians, latent_
 
 def encode_object(loaded: Tokenizer, job: Job, content: str, latent_dtype: str) -> dict[str, Any]:
     """Writes latents or codes and the voxels' places; the numbers of their row in the table."""
-    item = encode_mesh(loaded, job.path)
+    item = encode_mesh(loaded, mesh_reading_atoken.read_mesh(job.path))
     stored_as = getattr(torch, latent_dtype)
     header = LatentHeader.of_model(loaded.model, loaded.name, loaded.fingerprint, "object", content, stored_as, None)
     latents = loaded.model.quantizer.to_codes(item.latents) if content == "codes" else item.latents
@@ -184,7 +183,7 @@ def demo_object_row(loaded: list[Tokenizer], job: Job, folder: Path, media: Path
     turntable = cameras_atoken.turntable_cameras(TURNTABLE_VIEWS)
     results, pictures, pages = [], [], []
     for tokenizer in able:
-        item = encode_mesh(tokenizer, job.path)
+        item = encode_mesh(tokenizer, mesh_reading_atoken.read_mesh(job.path))
         latents = stored(tokenizer, item.latents, "bfloat16")
         gaussians, seconds = decode_to_gaussians(tokenizer, latents, item.coords)
         facts = _facts(tokenizer, item, gaussians, "bfloat16")

@@ -67,18 +67,31 @@ def measure_views(draw: Callable[[PreparedObject], torch.Tensor], paths: list[Pa
 
 def flat_voxels(item: PreparedObject) -> torch.Tensor:
     """The baseline's pictures: every occupied voxel a cube in the mean colour of its patch as it was encoded."""
-    count = len(item.coords)
-    vertices = (item.coords.numpy()[:, None] + _CORNERS) / RESOLUTION - 0.5  # (N, 8, 3)
+    colors = item.rgb.float().unflatten(1, (256, 3)).mean(1) / 255  # (N, 3)
+    return draw_cubes(item.coords, colors, item.cameras, item.images.shape[-1])
+
+
+def draw_cubes(coords: torch.Tensor, colors: torch.Tensor, cameras: Cameras, size: int) -> torch.Tensor:
+    """
+    Voxels as cubes of one colour each.
+
+    Args:
+        coords: (N, 3) integers below `RESOLUTION`.
+        colors: (N, 3) in [0, 1].
+
+    Returns:
+        (V, 3, size, size) in [0, 1], on black.
+    """
+    count = len(coords)
+    vertices = (coords.numpy()[:, None] + _CORNERS) / RESOLUTION - 0.5  # (N, 8, 3)
     faces = np.arange(count)[:, None, None] * 8 + _TRIANGLES  # (N, 12, 3)
-    colors = item.rgb.float().unflatten(1, (256, 3)).mean(1).numpy() / 255  # (N, 3)
     mesh = ColoredMesh(
         vertices=vertices.reshape(-1, 3),
         faces=faces.reshape(-1, 3),
-        corner_colors=np.broadcast_to(colors[:, None, None], (count, 12, 3, 3)).reshape(-1, 3, 3),
+        corner_colors=np.broadcast_to(colors.numpy()[:, None, None], (count, 12, 3, 3)).reshape(-1, 3, 3),
         uv=np.zeros((count * 12, 3, 2), dtype=np.float32),
         texture_ids=np.full(count * 12, -1),
     )
-    cameras, size = item.cameras, item.images.shape[-1]
     return render_mesh(mesh, cameras.world_to_camera, cameras.intrinsics, size=size, supersampling=2, pixel_offset=0.5)[
         0
     ]

@@ -1,0 +1,140 @@
+"""The networks of LPIPS, rFID and rFVD, from local files; nothing is fetched behind a user's back."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+INCEPTION_URL = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+)
+I3D_NAME = "i3d_torchscript.pt"
+_NEEDED = 'need {}: pip install "atoken[evaluation]"'
+
+
+def weights_file(given: str | Path | None, url_or_name: str, measure: str) -> Path:
+    """
+    The file of a network: the given one, or the one of that name in torch's download folder.
+
+    Raises:
+        FileNotFoundError: there is none; says how to get it.
+    """
+    name = url_or_name.rpartition("/")[2]
+    path = Path(given) if given else Path(torch.hub.get_dir()) / "checkpoints" / name
+    if path.is_file():
+        return path
+    if "/" in url_or_name:
+        how = f"curl -L --create-dirs -o {path} {url_or_name}"
+    else:
+        how = f"StyleGAN-V's repository (universome/stylegan-v) links {name}; save it as {path}"
+    raise FileNotFoundError(f"{measure}: its network's weights are not at {path}. To get them: {how}")
+
+
+def _state_dict(path: Path, measure: str) -> dict[str, torch.Tensor]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{measure}: {path} holds no weights that PyTorch can read safely: {error}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise ValueError(f"{measure}: {path} is not a state dict")
+    return state
+
+
+class Lpips(nn.Module):
+    """
+    LPIPS 0.1 with VGG-16 (lpips' own linear layers) on uint8 pictures, scaled to [-1, 1].
+
+    Args:
+        weights: torchvision's VGG-16 state dict (`VGG16_URL`).
+
+    Raises:
+        FileNotFoundError: no weights.
+        ValueError: they do not fit.
+    """
+
+    def __init__(self, weights: str | Path | None = None):
+        super().__init__()
+        path = weights_file(weights, VGG16_URL, "lpips")
+        try:
+            import lpips
+        except ImportError as error:
+            raise ImportError("LPIPS " + _NEEDED.format("lpips")) from error
+        self.network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+        state = _state_dict(path, "lpips")
+        for part in (self.network.net.slice1, *(getattr(self.network.net, f"slice{i}") for i in range(2, 6))):
+            # lpips keeps torchvision's numbers of layers within its five slices.
+            wanted = {name: state.get(f"features.{name}") for name in part.state_dict()}
+            missing = [f"features.{name}" for name, value in wanted.items() if value is None]
+            if missing:
+                raise ValueError(f"lpips: {path} lacks {', '.join(missing)}; expected torchvision's VGG-16")
+            part.load_state_dict(wanted)
+        self.requires_grad_(False).eval()
+
+    def forward(self, reconstruction: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) uint8 each -> (N,)."""
+        return self.network(reconstruction / 127.5 - 1, original / 127.5 - 1).flatten()
+
+
+class InceptionFeatures(nn.Module):
+    """
+    torch-fidelity's inception-v3-compat: the network of FID and of the inception score, with TensorFlow's resizing.
+
+    Raises:
+        FileNotFoundError: no weights.
+        ValueError: the file is not a state dict.
+    """
+
+    def __init__(self, weights: str | Path | None = None):
+        super().__init__()
+        path = weights_file(weights, INCEPTION_URL, "rfid")
+        try:
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except ImportError as error:
+            raise ImportError("rFID " + _NEEDED.format("torch-fidelity")) from error
+        _state_dict(path, "rfid")  # torch-fidelity itself would also unpickle code
+        self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path))
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, 3, H, W) uint8 -> features (N, 2048), and logits (N, 1008) without bias."""
+        return self.network(images)
+
+
+class I3dFeatures(nn.Module):
+    """
+    StyleGAN-V's torchscript I3D of rFVD: short side to 224 (bilinear), centre crop, [-1, 1].
+
+    Raises:
+        FileNotFoundError: no weights.
+        ValueError: the file is not torchscript.
+    """
+
+    SIDE, FEWEST_FRAMES = 224, 10
+
+    def __init__(self, weights: str | Path | None = None):
+        super().__init__()
+        path = weights_file(weights, I3D_NAME, "rfvd")
+        try:
+            self.network = torch.jit.load(path, map_location="cpu").eval()
+        except RuntimeError as error:
+            raise ValueError(f"rfvd: {path} is not a torchscript file: {error}") from error
+
+    def forward(self, videos: torch.Tensor) -> torch.Tensor:
+        """
+        (N, T, 3, H, W) uint8 -> (N, 400).
+
+        Raises:
+            ValueError: fewer than 10 frames.
+        """
+        count, frames, _, height, width = videos.shape
+        if frames < self.FEWEST_FRAMES:
+            raise ValueError(f"rfvd: I3D needs at least {self.FEWEST_FRAMES} frames, got {frames}")
+        scale = self.SIDE / min(height, width)
+        size = [max(self.SIDE, round(side * scale)) for side in (height, width)]
+        pixels = F.interpolate(videos.flatten(0, 1).float(), size, mode="bilinear", align_corners=False)
+        top, left = ((side - self.SIDE) // 2 for side in size)
+        pixels = pixels[:, :, top : top + self.SIDE, left : left + self.SIDE] / 127.5 - 1
+        # (N, 3, T, 224, 224)
+        pixels = pixels.unflatten(0, (count, frames)).transpose(1, 2).contiguous()
+        return self.network(pixels, rescale=False, resize=False, return_features=True)

@@ -1,0 +1,132 @@
+"""What the harness asks of tokenizers, embedders and sets of samples; everything else is behind these."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from atoken.processing.cameras_atoken import Cameras
+from atoken.processing.mesh_reading_atoken import ColoredMesh
+
+KINDS = ("image", "video", "object")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """
+    One sample as a tokenizer stores it.
+
+    Attributes:
+        payload: what `decode` or `render` of the same tokenizer takes.
+        bits: all that has to be stored of it, in bits.
+        latent_shape: of one sample, without a batch axis; of a codec the number of its bytes.
+        codes: (..., G) integers of a discrete tokenizer, else None.
+    """
+
+    payload: Any
+    bits: int
+    latent_shape: tuple[int, ...]
+    codes: torch.Tensor | None = None
+
+
+class _Described(ABC):
+    """
+    Attributes:
+        name: how tables call it.
+        kinds: which of "image", "video", "object" it takes.
+    """
+
+    name: str
+    kinds: frozenset[str]
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-ready facts that go beside every number: class, revision, dtype, options, library versions."""
+        return {"class": type(self).__name__}
+
+
+class MediaTokenizer(_Described):
+    """
+    Images and videos to latents and back. An image is a video of one frame.
+
+    Attributes:
+        codebook_sizes: entries of each of the G codebooks of a discrete tokenizer, else empty.
+    """
+
+    codebook_sizes: tuple[int, ...] = ()
+
+    @abstractmethod
+    def encode(self, media: torch.Tensor) -> Encoded:
+        """`media`: (T, 3, H, W) uint8 RGB on the CPU."""
+
+    @abstractmethod
+    def decode(self, encoded: Encoded) -> torch.Tensor:
+        """(T, 3, H, W) uint8 on the CPU, in exactly the size that was encoded."""
+
+
+class ObjectTokenizer(_Described):
+    """3D objects to latents and back to pictures."""
+
+    codebook_sizes: tuple[int, ...] = ()
+
+    @abstractmethod
+    def encode(self, mesh: ColoredMesh) -> Encoded:
+        """`mesh`: with its longest side 1 and its middle at 0."""
+
+    @abstractmethod
+    def render(self, encoded: Encoded, cameras: Cameras, size: int) -> torch.Tensor:
+        """(V, 3, size, size) uint8 on black."""
+
+
+class Embedder(_Described):
+    """Samples and texts to vectors that are compared by their cosine."""
+
+    @abstractmethod
+    def embed(self, samples: Sequence[torch.Tensor | ColoredMesh]) -> torch.Tensor:
+        """`samples`: (T, 3, H, W) uint8 or meshes, of one kind -> (B, d) float32, not normalised."""
+
+    @abstractmethod
+    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """(B, d) float32, not normalised. Texts come as the protocol words them."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """
+    Attributes:
+        name: unique within its set.
+        load: gives (T, 3, H, W) uint8 RGB, or a `ColoredMesh`.
+        captions: texts that describe it.
+        label: index into the set's `class_names`.
+    """
+
+    name: str
+    load: Callable[[], torch.Tensor | ColoredMesh]
+    captions: tuple[str, ...] = ()
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """
+    Attributes:
+        name: how tables call it.
+        kind: one of `KINDS`.
+        samples: in a fixed order; loading is left to each sample.
+        protocol: JSON-ready: resize, crop, range, frames, count, ... of these samples.
+        checksum: SHA-256 (hex) of the sorted list of file names and sizes, or of the seed and version of drawn samples.
+        class_names: of zero-shot classification.
+        templates: prompts with one {} for zero-shot classification.
+    """
+
+    name: str
+    kind: str
+    samples: Sequence[Sample]
+    protocol: dict[str, Any]
+    checksum: str
+    class_names: tuple[str, ...] = ()
+    templates: tuple[str, ...] = field(default=("{}",))
+
+
+__all__ = ["KINDS", "Embedder", "Encoded", "EvaluationSet", "MediaTokenizer", "ObjectTokenizer", "Sample"]
