@@ -9,6 +9,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import peak_signal_noise_ratio as torchmetrics_psnr
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from atoken.training.evaluation.metrics import BitsPerPixel, CodebookUse, Psnr, Ssim, bits_per_pixel, psnr, ssim
 
@@ -53,6 +54,8 @@ def test_ssim_is_its_definition_and_inside_that_of_skimage(pair):
     result, original = (side.numpy().reshape(-1, 40, 52) for side in pair)
     maps = np.stack([_ssim_by_definition(*planes) for planes in zip(original, result, strict=True)])
     assert ssim(*pair) == pytest.approx(maps.mean(), abs=1e-9)
+    sides = (side.double() for side in pair)
+    assert ssim(*pair) == pytest.approx(float(structural_similarity_index_measure(*sides, data_range=255.0)), abs=1e-9)
     options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
     inside = [structural_similarity(*planes, **options) for planes in zip(original, result, strict=True)]
     assert maps[:, 5:-5, 5:-5].mean() == pytest.approx(np.mean(inside), abs=1e-9)

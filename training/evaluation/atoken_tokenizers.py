@@ -21,7 +21,8 @@ LATENT_DTYPES = ("float32", "bfloat16", "float16")
 VOXEL_BITS = 18  # a place on the 64^3 grid
 
 
-def _load(model: str, device: str, dtype: str) -> Tokenizer:
+def load(model: str, device: str, dtype: str) -> Tokenizer:
+    """A model and its processor; see `load_tokenizer`."""
     return load_tokenizer(model, Device(device), Dtype(dtype))
 
 
@@ -42,7 +43,7 @@ class _Loaded:
 
     def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", latent_dtype: str = "bfloat16"):
         self.latent_dtype = _check_latent_dtype(latent_dtype)
-        self.loaded = _load(model, device, dtype)
+        self.loaded = load(model, device, dtype)
         self.name, self.dtype = model, dtype
         quantizer = self.loaded.model.config.quantizer_config if self.loaded.discrete else None
         self.codebook_sizes = (quantizer.codebook_size,) * quantizer.num_codebooks if quantizer else ()
@@ -131,7 +132,7 @@ class AtokenEmbedder(Embedder):
     def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", video: str = "frames"):
         if video not in ("frames", "whole"):
             raise ValueError(f'video: expected "frames" or "whole", got {video!r}')
-        self.loaded, self.name, self.dtype, self.video = _load(model, device, dtype), model, dtype, video
+        self.loaded, self.name, self.dtype, self.video = load(model, device, dtype), model, dtype, video
         if self.loaded.model.text_model is None:
             raise ValueError(f"model: {model} has no text tower, so texts cannot be compared with its embeddings")
         if self.loaded.processor.tokenizer is None:

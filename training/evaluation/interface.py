@@ -11,6 +11,7 @@ from atoken.processing.cameras_atoken import Cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 
 KINDS = ("image", "video", "object")
+TASKS = ("reconstruction", "classification", "retrieval", "projection")
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,12 @@ class _Described(ABC):
     Attributes:
         name: how tables call it.
         kinds: which of "image", "video", "object" it takes.
+        tasks: which of `TASKS` it can do.
     """
 
     name: str
     kinds: frozenset[str]
+    tasks: frozenset[str] = frozenset({"reconstruction"})
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready facts that go beside every number: class, revision, dtype, options, library versions."""
@@ -81,6 +84,8 @@ class ObjectTokenizer(_Described):
 
 class Embedder(_Described):
     """Samples and texts to vectors that are compared by their cosine."""
+
+    tasks = frozenset({"classification", "retrieval", "projection"})
 
     @abstractmethod
     def embed(self, samples: Sequence[torch.Tensor | ColoredMesh]) -> torch.Tensor:
