@@ -49,6 +49,7 @@ from .command_options_atoken import (
     OverwriteModel,
     Quantizer,
 )
+from .evaluate_command_atoken import evaluate
 from .media_streams_atoken import Tokenizer, find_media, load_tokenizer
 from .render_command_atoken import render
 from .result_tables_atoken import (
@@ -100,6 +101,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 _command(render)
+_command(evaluate)
 
 
 @_command

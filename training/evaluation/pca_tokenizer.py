@@ -209,7 +209,7 @@ def main(
     videos = [
         tvF.resize(part, [side], antialias=True)
         for clip in load_clips(data / "clips" / "train", clips.split(","))
-        for part in clip.split(16)[::2]
+        for part in clip.permute(0, 3, 1, 2).split(16)[::2]
     ]
     fitted = PcaTokenizer.fit(load_squares(data / "photos" / "train", side), videos, num_components=48)
     partial = out.with_suffix(".partial")

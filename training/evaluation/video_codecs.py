@@ -1,6 +1,7 @@
 """H.264, H.265 and AV1 at a given number of bits per pixel: what a user would store instead of tokens."""
 
 import io
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,8 @@ class _Encoder:
     options: dict[str, str]
 
 
-# Files must be the same every time. Some encoders write others with more than one thread, and the macroblock tree of x264
-# with its AVX code, which seems to read memory that nobody has written.
+# Files must be the same every time. With more than one thread some encoders write others, and so does the macroblock
+# tree of x264 in its AVX code, which seems to read memory that nobody has written.
 CODECS = {
     "h264": _Encoder("libx264", 51, {"preset": "medium", "threads": "1", "x264-params": "asm=SSE4"}),
     "h265": _Encoder("libx265", 51, {"preset": "medium", "x265-params": "log-level=error:pools=none:frame-threads=1"}),
@@ -78,6 +79,7 @@ class VideoCodec(MediaTokenizer):
     def _write(self, frames: np.ndarray, rate_factor: int) -> bytes:
         import av
 
+        os.environ.setdefault("SVT_LOG", "1")  # errors only; SVT-AV1 knows no other way
         target = io.BytesIO()
         options = {"crf": str(rate_factor), **self.encoder.options}
         with av.open(target, "w", format="mp4") as container:

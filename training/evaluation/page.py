@@ -1,0 +1,183 @@
+"""Results as a page (HTML and Markdown): tables beside the paper's figures, rate and distortion, the worst samples."""
+
+import base64
+import html
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from .paper_tables import paper_columns, paper_rows
+from .projection import scatter_plot
+from .reconstruction import round_trip
+
+if TYPE_CHECKING:
+    from .runner import Task
+
+WORST = 4
+LONGEST = 384  # pixels of a shown picture's longer side
+# number -> (heading, decimals, factor); in the order of columns
+COLUMNS = {
+    "psnr": ("PSNR ↑", 2, 1),
+    "ssim": ("SSIM ↑", 4, 1),
+    "lpips": ("LPIPS ↓", 4, 1),
+    "frechet": ("Fréchet ↓ (mean + covariance)", 3, 1),
+    "bits_per_pixel": ("bits/pixel", 3, 1),
+    "bits": ("kbit", 1, 1e-3),
+    "inception_score": ("inception score ↑", 2, 1),
+    "precision_recall": ("precision, recall ↑", 3, 1),
+    "codebook": ("codebook use, perplexity", 3, 1),
+    "top1": ("top-1 % ↑", 2, 100),
+    "top5": ("top-5 % ↑", 2, 100),
+    "neighbor_accuracy": ("nearest neighbours % ↑", 2, 100),
+    "chance": ("chance %", 2, 100),
+    "count": ("samples", 0, 1),
+}
+PAPER = {"image": (4,), "video": (6,), "object": (8,)}
+STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}
+table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
+td:first-child,th:first-child{text-align:left}figure{display:inline-block;margin:.5rem}
+figcaption{font-size:.85rem;color:#555}.wide{overflow-x:auto}details{margin:1rem 0}"""
+
+
+def _text(name: str, value: Any) -> str:
+    if name == "frechet":
+        return f"{value['total']:.3f} ({value['mean']:.3f} + {value['covariance']:.3f})"
+    if name == "inception_score":
+        return f"{value['mean']:.2f} ± {value['std']:.2f}"
+    if name == "precision_recall":
+        return f"{value['precision']:.3f}, {value['recall']:.3f}"
+    if name == "codebook":
+        return f"{value['usage']:.3f}, {value['perplexity']:.1f}"
+    _, decimals, factor = COLUMNS.get(name, (name, 3, 1))
+    return f"{value * factor:,.{decimals}f}"
+
+
+def set_table(results: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Heading and rows of the results on one set."""
+    found = {name for result in results for name in result["numbers"]}
+    names = [name for name in COLUMNS if name in found]
+    extra = sorted(name for name in found - set(COLUMNS) if name.startswith(("text_to", "sample_to", "chance_at")))
+    names = [*names[:-1], *extra, *names[-1:]]
+    heading = ["model", *(COLUMNS[name][0] if name in COLUMNS else name.replace("_", " ") for name in names)]
+    rows = []
+    for result in results:
+        numbers = result["numbers"]
+        cells = [_text(name, numbers[name]) if name in numbers else "" for name in names]
+        rows.append([result["model"], *cells])
+    return heading, rows
+
+
+def paper_table(kind: str) -> tuple[list[str], list[list[str]]]:
+    """The paper's own figures for a kind of sample (Tables 4, 6 and 8)."""
+    (number,) = PAPER[kind]
+    columns = paper_columns(number)
+    heading = [f"paper, Table {number}", *(f"{column.dataset} {column.metric}" for column in columns)]
+    rows = [
+        [row.method, *("" if value is None else f"{value:g}" for value in row.values)] for row in paper_rows(number)
+    ]
+    return heading, rows
+
+
+def markdown_table(heading: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (heading, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(heading), *lines[1:]])
+
+
+def _html_table(heading: list[str], rows: list[list[str]]) -> str:
+    def line(cells: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f'<div class="wide"><table>{line(heading, "th")}{body}</table></div>'
+
+
+def _embedded(data: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def rate_distortion_plot(results: list[dict[str, Any]]) -> bytes:
+    """PSNR over stored bits as PNG; bits per pixel where there are pixels, else bits of an object."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "atoken[evaluation]"') from error
+    rate = "bits_per_pixel" if "bits_per_pixel" in results[0]["numbers"] else "bits"
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for result in results:
+        numbers = result["numbers"]
+        axes.plot(numbers[rate], numbers["psnr"], "o", label=result["model"])
+    axes.set_xscale("log")
+    axes.set_xlabel(rate.replace("_", " "))
+    axes.set_ylabel("PSNR (dB)")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    target = io.BytesIO()
+    figure.savefig(target, format="png", dpi=110)
+    return target.getvalue()
+
+
+def _worst_figures(task: "Task") -> str:
+    """Originals and reconstructions of the samples with the lowest PSNR; of clips and objects the middle picture."""
+    records = [record for chunk, _ in task.chunks for record in chunk]
+    ranked = sorted((record["psnr"], index) for index, record in enumerate(records) if record.get("psnr") is not None)
+    figures = []
+    for value, index in ranked[:WORST]:
+        sample = task.samples.samples[index]
+        with torch.inference_mode():
+            original, result, _ = round_trip(task.model, sample.load(), task.samples.kind)
+        middle = len(original) // 2
+        pair = torch.cat([original[middle], result[middle]], dim=-1).permute(1, 2, 0).numpy()
+        picture = Image.fromarray(pair)
+        picture.thumbnail((2 * LONGEST, LONGEST))
+        target = io.BytesIO()
+        picture.save(target, "PNG")
+        name = html.escape(sample.name)
+        figures.append(
+            f'<figure><img alt="{name}: original and reconstruction" src="{_embedded(target.getvalue())}">'
+            f"<figcaption>{name}: {value:.2f} dB (left: original)</figcaption></figure>"
+        )
+    return "".join(figures)
+
+
+def write_report(results: dict[str, Any], tasks: list["Task"], output: Path) -> None:
+    """Writes results.md and index.html (one file, no network) into `output`."""
+    title = results["title"]
+    pages, texts = [f"<h1>{html.escape(title)}</h1>"], [f"# {title}\n"]
+    for name in dict.fromkeys(result["set"] for result in results["results"]):
+        chosen = [result for result in results["results"] if result["set"] == name]
+        first = chosen[0]
+        heading, rows = set_table(chosen)
+        facts = "; ".join(f"{key}: {value}" for key, value in first["protocol"]["set"]["protocol"].items())
+        texts.append(f"## {name}\n\n{markdown_table(heading, rows)}\n\n{facts}\n")
+        pages.append(f"<h2>{html.escape(name)}</h2>{_html_table(heading, rows)}<p>{html.escape(facts)}</p>")
+        if first["task"] == "projection":
+            plot = _embedded(scatter_plot(chosen))
+            pages.append(f'<img alt="t-SNE of samples, coloured by class" src="{plot}">')
+        if first["task"] != "reconstruction":
+            continue
+        paper = paper_table(first["kind"])
+        texts.append(markdown_table(*paper) + "\n")
+        if "psnr" in first["numbers"]:
+            plot = _embedded(rate_distortion_plot(chosen))
+            pages.append(f'<img alt="PSNR over bits" src="{plot}">')
+            for task in tasks:
+                if task.set_entry.name == name:
+                    title_of = html.escape(task.entry.name)
+                    pages.append(f"<details><summary>Worst of {title_of}</summary>{_worst_figures(task)}</details>")
+        pages.append(f"<details><summary>The paper's figures</summary>{_html_table(*paper)}</details>")
+    document = "".join(pages)
+    _write(output / "results.md", "\n".join(texts))
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
+    )
+    _write(output / "index.html", f"<!doctype html><html lang=en>{head}<style>{STYLE}</style>{document}</html>")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

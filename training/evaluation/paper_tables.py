@@ -1,0 +1,58 @@
+"""The paper's own figures (Tables 3 to 8), to be shown beside ours."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+TABLES = Path(__file__).with_name("paper_tables.json")
+
+
+@dataclass(frozen=True)
+class Column:
+    """What the numbers of a column are: the data set and the metric."""
+
+    dataset: str
+    metric: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's numbers, None where the paper has none, and what else the table says of it."""
+
+    method: str
+    values: tuple[float | None, ...]
+    facts: dict[str, Any]
+
+
+@cache
+def _tables() -> dict[str, Any]:
+    return json.loads(TABLES.read_text(encoding="utf-8"))
+
+
+def _table(number: int) -> dict[str, Any]:
+    found = _tables().get(str(number))
+    if found is None:
+        raise ValueError(f"number: there are the paper's Tables {', '.join(_tables())}, got {number}")
+    return found
+
+
+def paper_columns(number: int) -> list[Column]:
+    """
+    The columns of a table.
+
+    Raises:
+        ValueError: no such table.
+    """
+    return [Column(**column) for column in _table(number)["columns"]]
+
+
+def paper_rows(number: int) -> list[Row]:
+    """
+    The rows of a table.
+
+    Raises:
+        ValueError: no such table.
+    """
+    return [Row(row["method"], tuple(row["values"]), row.get("facts", {})) for row in _table(number)["rows"]]
