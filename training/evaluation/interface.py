@@ -55,9 +55,11 @@ class MediaTokenizer(_Described):
 
     Attributes:
         codebook_sizes: entries of each of the G codebooks of a discrete tokenizer, else empty.
+        decodes: False if only its codes can be looked at.
     """
 
     codebook_sizes: tuple[int, ...] = ()
+    decodes: bool = True
 
     @abstractmethod
     def encode(self, media: torch.Tensor) -> Encoded:
