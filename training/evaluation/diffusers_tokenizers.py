@@ -5,29 +5,14 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 
 from .interface import Encoded, MediaTokenizer
+from .pretrained import load_pretrained
 
 LATENT_DTYPES = ("float32", "bfloat16", "float16")
 # A picture of this side, and a clip of so many frames, show by how much a model compresses.
 PROBE_SIDE, PROBE_FRAMES = 128, 17
-
-
-def load_pretrained(library_class: Any, path: str, **options: Any) -> nn.Module:
-    """
-    A model from a local folder, or from the Hub's files on this machine or the Hub itself.
-
-    Raises:
-        FileNotFoundError: it is in none of them.
-    """
-    try:
-        return library_class.from_pretrained(path, **options)
-    except OSError as error:
-        raise FileNotFoundError(
-            f"path: there is no {library_class.__name__} at {path!r}; give a folder, or fetch it: hf download {path}"
-        ) from error
 
 
 class DiffusersTokenizer(MediaTokenizer):

@@ -38,11 +38,13 @@ class _Described(ABC):
         name: how tables call it.
         kinds: which of "image", "video", "object" it takes.
         tasks: which of `TASKS` it can do.
+        decodes: False of a tokenizer from which nothing but codes comes.
     """
 
     name: str
     kinds: frozenset[str]
     tasks: frozenset[str] = frozenset({"reconstruction"})
+    decodes: bool = True
 
     def describe(self) -> dict[str, Any]:
         """JSON-ready facts that go beside every number: class, revision, dtype, options, library versions."""
@@ -55,11 +57,9 @@ class MediaTokenizer(_Described):
 
     Attributes:
         codebook_sizes: entries of each of the G codebooks of a discrete tokenizer, else empty.
-        decodes: False if only its codes can be looked at.
     """
 
     codebook_sizes: tuple[int, ...] = ()
-    decodes: bool = True
 
     @abstractmethod
     def encode(self, media: torch.Tensor) -> Encoded:

@@ -109,6 +109,8 @@ def rate_distortion_plot(results: list[dict[str, Any]]) -> bytes:
     axes = figure.subplots()
     for result in results:
         numbers = result["numbers"]
+        if "psnr" not in numbers:
+            continue
         axes.plot(numbers[rate], numbers["psnr"], "o", label=result["model"])
     axes.set_xscale("log")
     axes.set_xlabel(rate.replace("_", " "))
@@ -161,7 +163,7 @@ def write_report(results: dict[str, Any], tasks: list["Task"], output: Path) -> 
             continue
         paper = paper_table(first["kind"])
         texts.append(markdown_table(*paper) + "\n")
-        if "psnr" in first["numbers"]:
+        if any("psnr" in one["numbers"] for one in chosen):
             plot = _embedded(rate_distortion_plot(chosen))
             pages.append(f'<img alt="PSNR over bits" src="{plot}">')
             for task in tasks:

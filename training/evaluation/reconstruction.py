@@ -86,8 +86,13 @@ def measure_chunk(
     records, rows = [], {}
     for index in indices:
         sample = samples.samples[index]
-        original, result, encoded = round_trip(tokenizer, sample.load(), samples.kind)
-        numbers, features = measures.of_pair(original, result, samples.kind)
+        numbers, features = {}, {}
+        if tokenizer.decodes:
+            original, result, encoded = round_trip(tokenizer, sample.load(), samples.kind)
+            numbers, features = measures.of_pair(original, result, samples.kind)
+        else:
+            original = sample.load()
+            encoded = tokenizer.encode(original)
         record = {"name": sample.name, **numbers, "bits": encoded.bits, "latent_shape": list(encoded.latent_shape)}
         if samples.kind != "object":
             record["bits_per_pixel"] = bits_per_pixel(encoded.bits, tuple(original.shape))

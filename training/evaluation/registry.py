@@ -9,6 +9,15 @@ from typing import Any
 TOKENIZERS = {
     "atoken": "atoken_tokenizers:AtokenMedia",
     "atoken-objects": "atoken_tokenizers:AtokenObjects",
+    "autoencoder-kl": "diffusers_tokenizers:KLTokenizer",
+    "wan": "diffusers_tokenizers:WanTokenizer",
+    "hunyuan-video": "diffusers_tokenizers:HunyuanVideoTokenizer",
+    "cosmos": "diffusers_tokenizers:CosmosTokenizer",
+    "qwen-image": "diffusers_tokenizers:QwenImageTokenizer",
+    "autoencoder-dc": "diffusers_tokenizers:DCTokenizer",
+    "vq-model": "diffusers_tokenizers:VQTokenizer",
+    "emu3": "transformers_tokenizers:Emu3Tokenizer",
+    "chameleon": "transformers_tokenizers:ChameleonTokenizer",
     "flat-voxels": "object_baselines:FlatVoxels",
     "image-codec": "image_codecs:ImageCodec",
     "video-codec": "video_codecs:VideoCodec",
@@ -17,6 +26,8 @@ TOKENIZERS = {
 EMBEDDERS = {
     "atoken": "atoken_tokenizers:AtokenEmbedder",
     "atoken-features": "atoken_features:AtokenFeatures",
+    "image-text": "transformers_embedders:ImageTextEmbedder",
+    "video-text": "transformers_embedders:VideoTextEmbedder",
 }
 SETS = {
     "image-folder": "image_sets:image_folder",
