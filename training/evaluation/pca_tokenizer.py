@@ -5,6 +5,8 @@
 fits it to DATA/photos/train and DATA/clips/train (see `training/data/collect_media.py`).
 """
 
+import hashlib
+import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +15,8 @@ import torch
 import typer
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as tvF
 
-from ..crops import load_clips
+from ..crops import clip_batch, load_clips
 from ..held_out import load_squares
 from ..pca_start import Pca
 from .interface import Encoded, MediaTokenizer
@@ -190,9 +191,17 @@ class PcaTokenizer(MediaTokenizer):
             values = ((values.float() + 0.5) / 2.0**given * 2 - 1) * span
         return to_media(values @ basis.components[:, used].T + basis.mean, grid, size)
 
+    def _fingerprint(self) -> str:
+        values = hashlib.sha256()
+        for basis in self.bases.values():
+            for value in vars(basis).values():
+                values.update(value.contiguous().numpy().tobytes())
+        return values.hexdigest()[:16]
+
     def describe(self) -> dict[str, Any]:
         return {
             "class": type(self).__name__,
+            "fingerprint": self._fingerprint(),
             "bits_per_token": self.bits_per_token,
             "num_components": self.num_components,
             "token": "16x16 pixels of an image, 4 frames of 16x16 of a video",
@@ -206,11 +215,11 @@ def main(
     clips: Annotated[str, typer.Option(help="Training clips, by comma.")] = "box.mp4,carphone_pristine.mp4,tree.avi",
 ) -> None:
     """Fits PCA to the photos and clips of the training split."""
-    videos = [
-        tvF.resize(part, [side], antialias=True)
-        for clip in load_clips(data / "clips" / "train", clips.split(","))
-        for part in clip.permute(0, 3, 1, 2).split(16)[::2]
-    ]
+    # The same crops as the tiny tokenizers are trained on.
+    rng = random.Random(0)
+    loaded = load_clips(data / "clips" / "train", clips.split(","))
+    batches = [clip_batch(loaded, crop, FRAMES, 8, rng) for crop in (128, 256) * 30]
+    videos = [((crop + 1) * 127.5).round().to(torch.uint8) for batch in batches for crop in batch]
     fitted = PcaTokenizer.fit(load_squares(data / "photos" / "train", side), videos, num_components=48)
     partial = out.with_suffix(".partial")
     fitted.save(partial)

@@ -1,0 +1,37 @@
+"""The configurations that are shipped, and the table that goes into the README."""
+
+from pathlib import Path
+
+import pytest
+
+from atoken.training.evaluation.configuration import EvaluationConfig
+from atoken.training.evaluation.readme_table import END, START, insert
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "evaluation"
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_names_and_options_are_right(path):
+    config = EvaluationConfig.read(path)
+    assert config.sets and config.tokenizers and config.embedders
+
+
+RESULTS = {
+    "results": [
+        {"set": "photos", "model": "a", "numbers": {"psnr": 27.528, "ssim": 0.8, "count": 24}},
+        {"set": "photos", "model": "b", "numbers": {"psnr": 30.0, "count": 24}},
+        {"set": "clips", "model": "a", "numbers": {"psnr": 32.0, "count": 8}},
+    ]
+}
+
+
+def test_tables_replace_what_stood_there():
+    text = f"before\n\n{START}\nold\n{END}\nafter\n"
+    found = insert(text, RESULTS)
+    assert "| a | 27.53 | 0.8000 |\n| b | 30.00 |  |" in found and "**Clips** (8)" in found and "old" not in found
+    assert found.startswith("before\n") and found.endswith("after\n") and insert(found, RESULTS) == found
+
+
+def test_a_text_without_a_place_is_refused():
+    with pytest.raises(ValueError, match="once each"):
+        insert("nothing here", RESULTS)
