@@ -64,6 +64,8 @@ def test_clips_come_back_in_their_size_within_the_rate(codec, clip):
     worst = tokenizer.decode(VideoCodec(codec, 1e-6).encode(clip))
     assert psnr(result, clip) > max(25, psnr(worst, clip))
     assert tokenizer.encode(clip).bits == encoded.bits
+    # The best there is costs most.
+    assert VideoCodec(codec, 100.0).encode(clip).bits > encoded.bits
 
 
 @pytest.mark.parametrize(

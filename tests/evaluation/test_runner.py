@@ -1,9 +1,11 @@
 """`atoken evaluate`: stopped and resumed, in any number of processes and sizes of chunks, and what is refused early."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 import torch
@@ -129,6 +131,8 @@ def test_processes_and_chunks_do_not_change_a_number(folder, whole):
 def test_the_page_shows_tables_plots_and_the_worst(folder, whole):
     page = (folder / "whole" / "index.html").read_text(encoding="utf-8")
     assert "PSNR over bits" in page and "t-SNE" in page and "Worst of ours" in page and "FLUX.1 [dev]" in page
+    pictures = re.findall(r'src="(worst/[^"]+)"', page)
+    assert len(pictures) == 8 and all((folder / "whole" / unquote(name)).is_file() for name in pictures)
     assert "http://" not in page and "https://" not in page
     text = (folder / "whole" / "results.md").read_text(encoding="utf-8")
     assert "| jpeg |" in text and "paper, Table 4" in text

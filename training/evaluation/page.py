@@ -5,6 +5,7 @@ import html
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import torch
 from PIL import Image
@@ -16,7 +17,8 @@ from .reconstruction import round_trip
 if TYPE_CHECKING:
     from .runner import Task
 
-WORST = 4
+WORST, WORST_FOLDER = 4, "worst"
+MARKERS = "osD^v"
 LONGEST = 384  # pixels of a shown picture's longer side
 # number -> (heading, decimals, factor); in the order of columns
 COLUMNS = {
@@ -38,6 +40,7 @@ COLUMNS = {
 PAPER = {"image": (4,), "video": (6,), "object": (8,)}
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
+img{max-width:100%}
 td:first-child,th:first-child{text-align:left}figure{display:inline-block;margin:.5rem}
 figcaption{font-size:.85rem;color:#555}.wide{overflow-x:auto}details{margin:1rem 0}"""
 
@@ -105,29 +108,33 @@ def rate_distortion_plot(results: list[dict[str, Any]]) -> bytes:
     except ImportError as error:
         raise ImportError('plots need matplotlib: pip install "atoken[evaluation]"') from error
     rate = "bits_per_pixel" if "bits_per_pixel" in results[0]["numbers"] else "bits"
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
-    for result in results:
-        numbers = result["numbers"]
-        if "psnr" not in numbers:
-            continue
-        axes.plot(numbers[rate], numbers["psnr"], "o", label=result["model"])
+    shown = [result for result in results if "psnr" in result["numbers"]]
+    for index, result in enumerate(shown):
+        numbers, marker = result["numbers"], MARKERS[index // 10 % len(MARKERS)]
+        axes.plot(numbers[rate], numbers["psnr"], marker, label=result["model"])
     axes.set_xscale("log")
+    for axis in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        axis("{x:g}")
+    axes.tick_params(axis="x", which="both", labelsize=7)
     axes.set_xlabel(rate.replace("_", " "))
     axes.set_ylabel("PSNR (dB)")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     target = io.BytesIO()
     figure.savefig(target, format="png", dpi=110)
     return target.getvalue()
 
 
-def _worst_figures(task: "Task") -> str:
-    """Originals and reconstructions of the samples with the lowest PSNR; of clips and objects the middle picture."""
+def _worst_figures(task: "Task", folder: Path) -> str:
+    """Originals beside results of the samples of lowest PSNR, as files; of clips and objects the middle picture."""
     records = [record for chunk, _ in task.chunks for record in chunk]
     ranked = sorted((record["psnr"], index) for index, record in enumerate(records) if record.get("psnr") is not None)
     figures = []
-    for value, index in ranked[:WORST]:
+    folder = folder / task.entry.name / task.set_entry.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for rank, (value, index) in enumerate(ranked[:WORST]):
         sample = task.samples.samples[index]
         with torch.inference_mode():
             original, result, _ = round_trip(task.model, sample.load(), task.samples.kind)
@@ -135,18 +142,18 @@ def _worst_figures(task: "Task") -> str:
         pair = torch.cat([original[middle], result[middle]], dim=-1).permute(1, 2, 0).numpy()
         picture = Image.fromarray(pair)
         picture.thumbnail((2 * LONGEST, LONGEST))
-        target = io.BytesIO()
-        picture.save(target, "PNG")
-        name = html.escape(sample.name)
+        path = folder / f"{rank}.png"
+        picture.save(path)
+        name, source = html.escape(sample.name), quote("/".join(path.parts[-4:]))
         figures.append(
-            f'<figure><img alt="{name}: original and reconstruction" src="{_embedded(target.getvalue())}">'
+            f'<figure><img loading="lazy" alt="{name}: original and reconstruction" src="{source}">'
             f"<figcaption>{name}: {value:.2f} dB (left: original)</figcaption></figure>"
         )
     return "".join(figures)
 
 
 def write_report(results: dict[str, Any], tasks: list["Task"], output: Path) -> None:
-    """Writes results.md and index.html (one file, no network) into `output`."""
+    """Writes results.md, index.html and the pictures of its folder `worst` into `output`; nothing is fetched."""
     title = results["title"]
     pages, texts = [f"<h1>{html.escape(title)}</h1>"], [f"# {title}\n"]
     for name in dict.fromkeys(result["set"] for result in results["results"]):
@@ -168,8 +175,9 @@ def write_report(results: dict[str, Any], tasks: list["Task"], output: Path) -> 
             pages.append(f'<img alt="PSNR over bits" src="{plot}">')
             for task in tasks:
                 if task.set_entry.name == name:
-                    title_of = html.escape(task.entry.name)
-                    pages.append(f"<details><summary>Worst of {title_of}</summary>{_worst_figures(task)}</details>")
+                    figures = _worst_figures(task, output / WORST_FOLDER)
+                    caption = f"<summary>Worst of {html.escape(task.entry.name)}</summary>"
+                    pages.append(f"<details>{caption}{figures}</details>")
         pages.append(f"<details><summary>The paper's figures</summary>{_html_table(*paper)}</details>")
     document = "".join(pages)
     _write(output / "results.md", "\n".join(texts))

@@ -108,6 +108,8 @@ def run_share(config_path: Path, output: Path, rank: int, processes: int) -> Non
     with Progress(*columns, console=Console(stderr=True), disable=rank > 0) as progress, torch.inference_mode():
         for task in tasks:
             share = [chunk for chunk in task.chunks.missing() if chunk % processes == rank]
+            if not share:
+                continue
             for chunk in progress.track(share, description=task.name):
                 indices = task.chunks.indices(chunk)
                 if task.set_entry.task == "reconstruction":

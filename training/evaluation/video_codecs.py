@@ -17,19 +17,22 @@ FPS, BLOCK = 25, 16
 
 @dataclass(frozen=True)
 class _Encoder:
-    """FFmpeg's name of an encoder, the worst value of its constant rate factor, and its other options."""
+    """FFmpeg's name of an encoder, the best and worst value of its constant rate factor, and its other options."""
 
     library: str
+    best: int
     worst: int
     options: dict[str, str]
 
 
 # Files must be the same every time. With more than one thread some encoders write others, and so does the macroblock
 # tree of x264 in its AVX code, which seems to read memory that nobody has written.
+X265 = "log-level=error:pools=none:frame-threads=1"
 CODECS = {
-    "h264": _Encoder("libx264", 51, {"preset": "medium", "threads": "1", "x264-params": "asm=SSE4"}),
-    "h265": _Encoder("libx265", 51, {"preset": "medium", "x265-params": "log-level=error:pools=none:frame-threads=1"}),
-    "av1": _Encoder("libsvtav1", 63, {"preset": "6", "svtav1-params": "lp=1"}),
+    "h264": _Encoder("libx264", 0, 51, {"preset": "medium", "threads": "1", "x264-params": "asm=SSE4"}),
+    "h265": _Encoder("libx265", 0, 51, {"preset": "medium", "x265-params": X265}),
+    # To SVT-AV1, 0 means that none is given.
+    "av1": _Encoder("libsvtav1", 1, 63, {"preset": "6", "svtav1-params": "lp=1"}),
 }
 
 
@@ -71,7 +74,7 @@ class VideoCodec(MediaTokenizer):
         data = largest_within(
             lambda quality: self._write(frames, self.encoder.worst - quality),
             0,
-            self.encoder.worst,
+            self.encoder.worst - self.encoder.best,
             self.bits_per_pixel * len(media) * height * width / 8,
         )
         return Encoded((data, (height, width)), 8 * len(data), (len(data),))
