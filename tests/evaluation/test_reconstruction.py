@@ -1,0 +1,92 @@
+"""From samples to a set's numbers: features, logits, codes and exact samples through chunks."""
+
+import math
+
+import pytest
+import torch
+
+from atoken.training.evaluation import reconstruction
+from atoken.training.evaluation.chunks import Chunks
+from atoken.training.evaluation.distributions import FeatureStatistics, frechet_distance, precision_recall
+from atoken.training.evaluation.image_codecs import ImageCodec
+from atoken.training.evaluation.interface import Encoded, EvaluationSet, MediaTokenizer, Sample
+from atoken.training.evaluation.reconstruction import Measures, measure_chunk, summarize
+
+
+class _Inception(torch.nn.Module):
+    """Stands for the network: means of quarters as features, of colours as logits."""
+
+    def __init__(self, weights):
+        super().__init__()
+
+    def forward(self, images):
+        quarters = torch.nn.functional.adaptive_avg_pool2d(images.double(), 2)
+        return quarters.flatten(1).float(), quarters.mean((2, 3)).float() / 100
+
+
+class _Copy(MediaTokenizer):
+    """Gives back what it was given, and one code for each corner."""
+
+    kinds, name, codebook_sizes = frozenset({"image"}), "copy", (4,)
+
+    def encode(self, media):
+        return Encoded(media, media.numel() * 8, tuple(media.shape), torch.tensor([[0], [1], [1], [0]]))
+
+    def decode(self, encoded):
+        return encoded.payload
+
+
+@pytest.fixture
+def samples() -> EvaluationSet:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (12, 1, 3, 24, 24), generator=generator, dtype=torch.uint8)
+    listed = [Sample(str(index), lambda image=image: image) for index, image in enumerate(images)]
+    return EvaluationSet("noise", "image", listed, {"count": 12}, "0" * 64)
+
+
+def _run(tokenizer, samples, folder, size, names):
+    measures = Measures(names, {})
+    chunks = Chunks(folder, {"size": size}, 12, size)
+    for chunk in chunks.missing():
+        chunks.write(chunk, *measure_chunk(tokenizer, samples, chunks.indices(chunk), measures))
+    return summarize(chunks, tokenizer.codebook_sizes, names)
+
+
+def test_distributions_are_those_of_all_features(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(reconstruction, "InceptionFeatures", _Inception)
+    names = ("psnr", "rfid", "inception-score", "precision-recall")
+    codec = ImageCodec("jpeg", 2.0)
+    found = _run(codec, samples, tmp_path / "5", 5, names)
+    originals = torch.cat([sample.load() for sample in samples.samples])
+    results = torch.cat([codec.decode(codec.encode(image[None])) for image in originals])
+    (real, _), (generated, logits) = _Inception(None)(originals), _Inception(None)(results)
+    statistics = [FeatureStatistics(12), FeatureStatistics(12)]
+    for one, features in zip(statistics, (real, generated), strict=True):
+        one.update(features)
+    expected = frechet_distance(*(one.compute() for one in statistics))
+    assert found["frechet"]["mean"] == pytest.approx(expected.mean, abs=1e-9)
+    assert found["frechet"]["covariance"] == pytest.approx(expected.covariance, abs=1e-6)
+    assert found["precision_recall"] == pytest.approx(precision_recall(generated, real))
+    shares = logits.double().softmax(1)
+    assert found["inception_score"]["mean"] >= 1 and shares.shape == (12, 3)
+    again = _run(codec, samples, tmp_path / "12", 12, names)
+    assert again["frechet"] == pytest.approx(found["frechet"], abs=1e-6)
+
+
+def test_exact_samples_and_codes(samples, tmp_path):
+    found = _run(_Copy(), samples, tmp_path, 5, ("psnr", "ssim"))
+    assert found["exact"] == found["count"] == 12 and "psnr" not in found
+    assert found["ssim"] == pytest.approx(1.0) and found["bits_per_pixel"] == 24.0
+    assert found["codebook"] == {"usage": 0.5, "perplexity": pytest.approx(2.0)}
+
+
+def test_a_tokenizer_without_a_decoder_is_measured_by_its_codes(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(_Copy, "decodes", False)
+    monkeypatch.setattr(_Copy, "decode", lambda self, encoded: pytest.fail("was decoded"))
+    found = _run(_Copy(), samples, tmp_path, 5, ("psnr",))
+    assert found["codebook"]["usage"] == 0.5 and found["bits_per_pixel"] == 24.0 and "psnr" not in found
+
+
+def test_infinity_does_not_get_into_json(samples, tmp_path):
+    records, _ = measure_chunk(_Copy(), samples, range(2), Measures(("psnr",), {}))
+    assert all(record["psnr"] is None for record in records) and not math.isnan(records[0]["bits"])
