@@ -42,35 +42,51 @@ def _state_dict(path: Path, measure: str) -> dict[str, torch.Tensor]:
     return state
 
 
-class Lpips(nn.Module):
+def load_lpips(weights: str | Path | None = None) -> nn.Module:
     """
-    LPIPS 0.1 with VGG-16 (lpips' own linear layers) on uint8 pictures, scaled to [-1, 1].
+    The `lpips` package's LPIPS 0.1 with VGG-16 and its own linear layers, frozen.
 
     Args:
         weights: torchvision's VGG-16 state dict (`VGG16_URL`).
 
     Raises:
         FileNotFoundError: no weights.
-        ValueError: they do not fit.
+        ImportError: no package.
+        ValueError: the weights do not fit.
+    """
+    path = weights_file(weights, VGG16_URL, "lpips")
+    network = random_lpips()
+    state = _state_dict(path, "lpips")
+    for part in (getattr(network.net, f"slice{index}") for index in range(1, 6)):
+        # lpips keeps torchvision's numbers of layers within its five slices.
+        wanted = {name: state.get(f"features.{name}") for name in part.state_dict()}
+        missing = [f"features.{name}" for name, value in wanted.items() if value is None]
+        if missing:
+            raise ValueError(f"lpips: {path} lacks {', '.join(missing)}; expected torchvision's VGG-16")
+        part.load_state_dict(wanted)
+    return network
+
+
+def random_lpips() -> nn.Module:
+    """The same with a trunk of random weights."""
+    try:
+        import lpips
+    except ImportError as error:
+        raise ImportError("LPIPS " + _NEEDED.format("lpips")) from error
+    return lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False).requires_grad_(False).eval()
+
+
+class Lpips(nn.Module):
+    """
+    LPIPS on uint8 pictures, scaled to [-1, 1].
+
+    Args:
+        weights: see `load_lpips`, also for what it raises.
     """
 
     def __init__(self, weights: str | Path | None = None):
         super().__init__()
-        path = weights_file(weights, VGG16_URL, "lpips")
-        try:
-            import lpips
-        except ImportError as error:
-            raise ImportError("LPIPS " + _NEEDED.format("lpips")) from error
-        self.network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
-        state = _state_dict(path, "lpips")
-        for part in (self.network.net.slice1, *(getattr(self.network.net, f"slice{i}") for i in range(2, 6))):
-            # lpips keeps torchvision's numbers of layers within its five slices.
-            wanted = {name: state.get(f"features.{name}") for name in part.state_dict()}
-            missing = [f"features.{name}" for name, value in wanted.items() if value is None]
-            if missing:
-                raise ValueError(f"lpips: {path} lacks {', '.join(missing)}; expected torchvision's VGG-16")
-            part.load_state_dict(wanted)
-        self.requires_grad_(False).eval()
+        self.network = load_lpips(weights)
 
     def forward(self, reconstruction: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) uint8 each -> (N,)."""
