@@ -5,7 +5,15 @@ from setuptools import setup
 DIFFUSERS = ["diffusers>=0.36"]
 VIDEO = ["av>=12"]
 THREE_D = ["trimesh>=4.4", "embreex>=2.17.7", "gsplat>=1.5.3"]
-TRAIN = ["accelerate>=1.1", "datasets>=3", "lpips>=0.1.4", "peft>=0.13", "torch>=2.9", "torch-fidelity>=0.3"]
+TRAIN = [
+    "accelerate>=1.1",
+    "datasets>=3",
+    "lpips>=0.1.4",
+    "peft>=0.13",
+    "pyyaml>=6",
+    "torch>=2.9",
+    "torch-fidelity>=0.3",
+]
 EVALUATION = [
     "datasets>=3",
     "evaluate>=0.4.3",
@@ -47,6 +55,7 @@ setup(
     },
     package_data={
         "atoken": ["presets/*.json", "assets/*"],
+        "atoken.training": ["stages/*.yaml"],
         "atoken.training.data": ["*.json"],
         "atoken.training.evaluation": ["*.json"],
     },

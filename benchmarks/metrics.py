@@ -81,6 +81,7 @@ def main() -> None:
     """Prints a table, and writes JSON if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--device", choices=["cpu"], default="cpu")
     parser.add_argument("--json", type=Path, help="where to write the results")
     options = parser.parse_args()
     results = run(options.images)

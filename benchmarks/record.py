@@ -23,6 +23,7 @@ COMMANDS = {
         "gaussians": "gaussians.py --repeats 2",
         "voxels": "voxels.py --repeats 3",
         "rendering": "rendering.py --repeats 3",
+        "metrics": "metrics.py",
     },
     "cuda": {
         "speed-so400m": "speed.py --size so400m --repeats 10",

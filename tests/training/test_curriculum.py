@@ -1,0 +1,125 @@
+"""Stages and their turns against Table 2, and latents that grow."""
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from atoken.training.curriculum import TASKS, Stage, TaskRound, grow_latents
+
+from ..modeling.helpers import make_model
+
+STAGES = Path(__file__).parents[2] / "training" / "stages"
+# Table 2: latents, steps, quantized, largest image and video, and ratios in the order of TASKS.
+TABLE = {
+    1: (32, 200_000, False, 512, None, (100.0, 0, 0, 0, 0)),
+    2: (48, 200_000, False, 1024, 512, (22.2, 11.1, 66.6, 0, 0)),
+    3: (48, 50_000, False, 2048, 1024, (22.2, 11.1, 44.4, 11.1, 11.1)),
+    4: (48, 100_000, True, 2048, 1024, (22.2, 11.1, 44.4, 11.1, 11.1)),
+}
+
+
+@pytest.mark.parametrize("number", TABLE)
+def test_stages_are_those_of_table_2(number):
+    stage = Stage.read(STAGES / f"so400m-{number}.yaml")
+    channels, steps, quantize, image, video, ratios = TABLE[number]
+    assert (stage.latent_channels, stage.steps, stage.quantize) == (channels, steps, quantize)
+    assert stage.image_resolution == (64, image)
+    assert stage.video_resolution == (None if video is None else (64, video))
+    assert tuple(stage.ratios.get(task, 0) for task in TASKS) == ratios
+    assert (
+        stage.batch_sizes["image_understanding"] == 8192 and 1024 <= stage.batch_sizes["image_reconstruction"] <= 4096
+    )
+
+
+@pytest.mark.parametrize("number", TABLE)
+def test_turns_match_the_ratios_within_1_percent(number):
+    ratios = Stage.read(STAGES / f"so400m-{number}.yaml").ratios
+    counts = Counter(islice(TaskRound(ratios), 900))
+    for task, ratio in ratios.items():
+        assert counts[task] / 900 == pytest.approx(ratio / sum(ratios.values()), abs=0.01)
+        assert abs(counts[task] - 900 * ratio / sum(ratios.values())) <= 1
+
+
+def test_turns_are_spread_out_and_go_on_where_they_were():
+    ratios = {"a": 2.0, "b": 1.0, "c": 1.0}
+    turns = list(islice(TaskRound(ratios), 12))
+    assert all(set(turns[start : start + 4]) == {"a", "b", "c"} for start in range(0, 12, 4))
+    first = TaskRound(ratios)
+    begun = list(islice(first, 5))
+    assert begun + list(islice(TaskRound(ratios, dict(first.state)), 7)) == turns
+
+
+@torch.no_grad()
+def test_grown_latents_keep_the_first_channels_and_the_reconstruction(tmp_path):
+    model = make_model(0)
+    images = torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    before = model.encode(images)
+    decoded = model.decode(before.latents.view(2, 1, 2, 3, 12)).pixel_values
+    grow_latents(model, 20, torch.Generator().manual_seed(0))
+    after = model.encode(images)
+    torch.testing.assert_close(after.latents[..., :12], before.latents, atol=0, rtol=0)
+    torch.testing.assert_close(after.latent_dist.logvar[..., :12], before.latent_dist.logvar, atol=0, rtol=0)
+    assert after.latents.shape[-1] == 20 and after.latents[..., 12:].abs().min() > 0
+    torch.testing.assert_close(
+        model.decode(after.latents.view(2, 1, 2, 3, 20)).pixel_values, decoded, atol=1e-6, rtol=1e-6
+    )
+    model.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    torch.testing.assert_close(again.encode(images).latents, after.latents, atol=1e-6, rtol=1e-6)
+
+
+def test_grown_channels_learn():
+    model = make_model(0).train()
+    grow_latents(model, 16)
+    images = torch.rand(1, 3, 32, 32) * 2 - 1
+    model.decode(model.encode(images).latents.view(1, 1, 2, 2, 16)).pixel_values.square().mean().backward()
+    assert model.decoder.input_layer.weight.grad[:, 12:].abs().sum() > 0
+
+
+def test_latents_do_not_shrink_or_grow_when_quantized():
+    with pytest.raises(ValueError, match="at least the 12"):
+        grow_latents(make_model(0), 8)
+    with pytest.raises(ValueError, match="quantized"):
+        grow_latents(make_model(0, discrete=True), 20)
+
+
+VIDEO_BATCHES = {"image_understanding": 1, "video_reconstruction": 1}
+GOOD = {
+    "name": "x",
+    "latent_channels": 8,
+    "steps": 10,
+    "ratios": {"image_reconstruction": 1.0},
+    "batch_sizes": {"image_understanding": 4, "image_reconstruction": 2},
+    "image_resolution": (64, 128),
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"ratios": {"audio": 1.0}}, "audio"),
+        ({"ratios": {}}, "ratios"),
+        ({"ratios": {"image_reconstruction": -1.0}}, "ratios"),
+        ({"batch_sizes": {"image_reconstruction": 2}}, "image_understanding"),
+        ({"image_resolution": (128, 64)}, "image_resolution"),
+        ({"ratios": {"video_reconstruction": 1.0}, "batch_sizes": VIDEO_BATCHES}, "video_resolution"),
+        ({"steps": 0}, "steps"),
+    ],
+)
+def test_bad_stages_are_named(changes, name):
+    Stage(**GOOD)
+    with pytest.raises(ValueError, match=name):
+        Stage(**{**GOOD, **changes})
+
+
+def test_bad_files_are_named(tmp_path):
+    path = tmp_path / "stage.yaml"
+    path.write_text("name: x\nlatents: 8\n")
+    with pytest.raises(ValueError, match="latents"):
+        Stage.read(path)
+    path.write_text("name: x\n")
+    with pytest.raises(ValueError, match="stage.yaml"):
+        Stage.read(path)

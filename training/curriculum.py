@@ -1,0 +1,142 @@
+"""The four stages (paper, section 3.4 and Table 2): what is trained in which order, and what changes between stages."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from atoken import AtokenModel
+
+# Reconstruction and understanding of images, videos and 3D objects. Understanding of images is not in the round: it is
+# distilled in every step.
+TASKS = ("image_reconstruction", "video_understanding", "video_reconstruction", "3d_understanding", "3d_reconstruction")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """
+    One row of Table 2.
+
+    Attributes:
+        name: of the stage.
+        latent_channels: of the model in this stage.
+        steps: optimizer steps.
+        ratios: share of each of `TASKS` that takes turns beside the distillation; they need not add up to 1.
+        batch_sizes: samples of a global batch, of each task with a ratio and of "image_understanding".
+        image_resolution, video_resolution: smallest and largest side in pixels, or None without that medium.
+        quantize: whether latents pass through FSQ.
+    """
+
+    name: str
+    latent_channels: int
+    steps: int
+    ratios: dict[str, float]
+    batch_sizes: dict[str, int]
+    image_resolution: tuple[int, int]
+    video_resolution: tuple[int, int] | None = None
+    quantize: bool = False
+
+    def __post_init__(self):
+        unknown = set(self.ratios) - set(TASKS)
+        if unknown:
+            raise ValueError(f"ratios: there is no {', '.join(sorted(unknown))}; there are {', '.join(TASKS)}")
+        if not self.ratios or min(self.ratios.values()) <= 0:
+            raise ValueError(f"ratios: expected positive numbers, got {self.ratios}")
+        missing = {"image_understanding", *self.ratios} - set(self.batch_sizes)
+        if missing:
+            raise ValueError(f"batch_sizes: {', '.join(sorted(missing))} is missing")
+        for name in ("image_resolution", "video_resolution"):
+            given = getattr(self, name)
+            if given is not None and not 0 < given[0] <= given[1]:
+                raise ValueError(f"{name}: expected the smallest and the largest side, got {given}")
+        if self.video_resolution is None and any(task.startswith("video") for task in self.ratios):
+            raise ValueError("video_resolution: is missing, but there are tasks with videos")
+        for name in ("steps", "latent_channels"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+
+    @classmethod
+    def read(cls, path: Path) -> "Stage":
+        """
+        From a YAML file.
+
+        Raises:
+            ValueError: an unknown, missing or wrong entry, with the file's name.
+        """
+        values: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        known = cls.__dataclass_fields__
+        unknown = set(values) - set(known)
+        if unknown:
+            raise ValueError(f"{path}: unknown {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        try:
+            for name in ("image_resolution", "video_resolution"):
+                if values.get(name) is not None:
+                    values[name] = tuple(values[name])
+            return cls(**values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
+
+
+@dataclass
+class TaskRound:
+    """
+    Endless round robin over tasks by their ratios, as evenly as can be: after n steps every task has had its share of
+    them to within one.
+
+    It draws nothing at random, so that every process picks the same task without a word; `state` is all that has to be
+    kept to go on.
+    """
+
+    ratios: dict[str, float]
+    state: dict[str, float] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        total = sum(self.ratios.values())
+        for task, ratio in self.ratios.items():
+            self.state[task] = self.state.get(task, 0.0) + ratio / total
+        # The first of equals, whatever rounding has made of them.
+        chosen = max(self.ratios, key=lambda task: round(self.state[task], 9))
+        self.state[chosen] -= 1.0
+        return chosen
+
+
+@torch.no_grad()
+def grow_latents(model: AtokenModel, latent_channels: int, generator: torch.Generator | None = None) -> None:
+    """
+    Widens the latents in place, such as from 32 to 48 channels between stages 1 and 2.
+
+    The first channels keep their weights. The decoder does not look at new channels yet, so reconstructions are what
+    they were; the encoder fills them with small values, so that both sides have a gradient.
+
+    Args:
+        latent_channels: at least as many as there are.
+        generator: of the new weights of the encoder's projection.
+
+    Raises:
+        ValueError: fewer channels than there are, or a model that is quantized already.
+    """
+    before = model.config.latent_channels
+    if latent_channels < before:
+        raise ValueError(f"latent_channels: expected at least the {before} there are, got {latent_channels}")
+    if model.quantizer is not None:
+        raise ValueError("model: latents grow before they are quantized, not after")
+    projection, entrance = model.latent_proj, model.decoder.input_layer
+    # Rows of means, then rows of log-variances.
+    rows = torch.zeros(2, latent_channels, projection.in_features, dtype=torch.float32)
+    rows.normal_(std=model.config.initializer_range, generator=generator)
+    rows = rows.to(projection.weight)
+    rows[:, :before] = projection.weight.unflatten(0, (2, before))
+    columns = entrance.weight.new_zeros(entrance.out_features, latent_channels)
+    columns[:, :before] = entrance.weight
+    projection.weight = torch.nn.Parameter(rows.flatten(0, 1))
+    entrance.weight = torch.nn.Parameter(columns)
+    projection.out_features, entrance.in_features = 2 * latent_channels, latent_channels
+    model.config.latent_channels = latent_channels
+    # Statistics of other latents would mislead.
+    model.config.latents_mean = model.config.latents_std = None
