@@ -37,7 +37,15 @@ COLUMNS = {
     "chance": ("chance %", 2, 100),
     "count": ("samples", 0, 1),
 }
-PAPER = {"image": (4,), "video": (6,), "object": (8,)}
+# (kind, whether the task is reconstruction) -> number of the paper's table
+PAPER = {
+    ("image", True): 4,
+    ("video", True): 6,
+    ("object", True): 8,
+    ("image", False): 5,
+    ("video", False): 7,
+    ("object", False): 3,
+}
 STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;color:#222}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #ddd;text-align:right}
 img{max-width:100%}
@@ -73,9 +81,9 @@ def set_table(results: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]
     return heading, rows
 
 
-def paper_table(kind: str) -> tuple[list[str], list[list[str]]]:
-    """The paper's own figures for a kind of sample (Tables 4, 6 and 8)."""
-    (number,) = PAPER[kind]
+def paper_table(kind: str, reconstruction: bool = True) -> tuple[list[str], list[list[str]]]:
+    """The paper's own figures for a kind of sample and task (Tables 3 to 8)."""
+    number = PAPER[kind, reconstruction]
     columns = paper_columns(number)
     heading = [f"paper, Table {number}", *(f"{column.dataset} {column.metric}" for column in columns)]
     rows = [
@@ -152,33 +160,36 @@ def _worst_figures(task: "Task", folder: Path) -> str:
     return "".join(figures)
 
 
+def _pictures(results: list[dict[str, Any]], tasks: list["Task"], output: Path) -> list[str]:
+    """What there is to look at of a set's results."""
+    if results[0]["task"] == "projection":
+        plot = _embedded(scatter_plot(results))
+        return [f'<img alt="t-SNE of samples, coloured by class" src="{plot}">']
+    if not any("psnr" in one["numbers"] for one in results):
+        return []
+    parts = [f'<img alt="PSNR over bits" src="{_embedded(rate_distortion_plot(results))}">']
+    for task in tasks:
+        caption = f"<summary>Worst of {html.escape(task.entry.name)}</summary>"
+        parts.append(f"<details>{caption}{_worst_figures(task, output / WORST_FOLDER)}</details>")
+    return parts
+
+
 def write_report(results: dict[str, Any], tasks: list["Task"], output: Path) -> None:
     """Writes results.md, index.html and the pictures of its folder `worst` into `output`; nothing is fetched."""
     title = results["title"]
     pages, texts = [f"<h1>{html.escape(title)}</h1>"], [f"# {title}\n"]
     for name in dict.fromkeys(result["set"] for result in results["results"]):
         chosen = [result for result in results["results"] if result["set"] == name]
-        first = chosen[0]
-        heading, rows = set_table(chosen)
-        facts = "; ".join(f"{key}: {value}" for key, value in first["protocol"]["set"]["protocol"].items())
-        texts.append(f"## {name}\n\n{markdown_table(heading, rows)}\n\n{facts}\n")
-        pages.append(f"<h2>{html.escape(name)}</h2>{_html_table(heading, rows)}<p>{html.escape(facts)}</p>")
-        if first["task"] == "projection":
-            plot = _embedded(scatter_plot(chosen))
-            pages.append(f'<img alt="t-SNE of samples, coloured by class" src="{plot}">')
-        if first["task"] != "reconstruction":
-            continue
-        paper = paper_table(first["kind"])
-        texts.append(markdown_table(*paper) + "\n")
-        if any("psnr" in one["numbers"] for one in chosen):
-            plot = _embedded(rate_distortion_plot(chosen))
-            pages.append(f'<img alt="PSNR over bits" src="{plot}">')
-            for task in tasks:
-                if task.set_entry.name == name:
-                    figures = _worst_figures(task, output / WORST_FOLDER)
-                    caption = f"<summary>Worst of {html.escape(task.entry.name)}</summary>"
-                    pages.append(f"<details>{caption}{figures}</details>")
-        pages.append(f"<details><summary>The paper's figures</summary>{_html_table(*paper)}</details>")
+        facts = "; ".join(f"{key}: {value}" for key, value in chosen[0]["protocol"]["set"]["protocol"].items())
+        table = set_table(chosen)
+        texts.append(f"## {name}\n\n{markdown_table(*table)}\n\n{facts}\n")
+        pages.append(f"<h2>{html.escape(name)}</h2>{_html_table(*table)}<p>{html.escape(facts)}</p>")
+        pages += _pictures(chosen, [task for task in tasks if task.set_entry.name == name], output)
+        kind, task = chosen[0]["kind"], chosen[0]["task"]
+        if task != "projection":
+            paper = paper_table(kind, task == "reconstruction")
+            texts.append(markdown_table(*paper) + "\n")
+            pages.append(f"<details><summary>The paper's figures</summary>{_html_table(*paper)}</details>")
     document = "".join(pages)
     _write(output / "results.md", "\n".join(texts))
     head = (
