@@ -4,11 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from torchmetrics.functional.image import structural_similarity_index_measure
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvF
 
 from atoken.processing.media_reading_atoken import open_image, read_video
+
+from .evaluation.metrics import psnr, ssim
 
 
 def load_squares(folder: Path, side: int) -> list[torch.Tensor]:
@@ -34,13 +35,8 @@ def load_held_out_clips(folder: Path, frames: int, side: int) -> list[torch.Tens
 
 
 def to_bytes(pixels: torch.Tensor) -> torch.Tensor:
-    """[-1, 1] -> rounded 8-bit values, as floats."""
-    return ((pixels + 1) * 127.5).round().clamp(0, 255)
-
-
-def psnr(reconstruction: torch.Tensor, original: torch.Tensor) -> float:
-    """On 8-bit values, with one MSE over the whole image or video."""
-    return float(10 * torch.log10(255**2 / (reconstruction.double() - original.double()).square().mean()))
+    """[-1, 1] -> rounded 8-bit values."""
+    return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def measure(reconstruct: Callable[[torch.Tensor], torch.Tensor], media: list[torch.Tensor]) -> dict[str, float]:
@@ -55,6 +51,6 @@ def measure(reconstruct: Callable[[torch.Tensor], torch.Tensor], media: list[tor
     for item in media:
         video = (item if item.ndim == 4 else item[None])[None]
         output = to_bytes(reconstruct(video.float() / 127.5 - 1))
-        psnrs.append(psnr(output, video))
-        ssims.append(float(structural_similarity_index_measure(output[0], video[0].float(), data_range=255.0)))
+        psnrs.append(psnr(output[0], video[0]))
+        ssims.append(ssim(output[0], video[0]))
     return {"psnr": sum(psnrs) / len(psnrs), "ssim": sum(ssims) / len(ssims), "count": len(psnrs)}

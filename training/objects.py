@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from atoken.processing import Cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.processing.mesh_views_atoken import render_mesh
 
-from .held_out import psnr
+from .evaluation.metrics import psnr, ssim
 
 RESOLUTION = 64
 
@@ -53,10 +52,10 @@ def measure_views(draw: Callable[[PreparedObject], torch.Tensor], paths: list[Pa
     psnrs, ssims = [], []
     for path in paths:
         item = PreparedObject.load(path)
-        pictures = (draw(item).clamp(0, 1) * 255).round()
-        for picture, original in zip(pictures, item.images.float(), strict=True):
+        pictures = (draw(item).clamp(0, 1) * 255).round().to(torch.uint8)
+        for picture, original in zip(pictures.split(1), item.images.split(1), strict=True):
             psnrs.append(psnr(picture, original))
-            ssims.append(float(structural_similarity_index_measure(picture[None], original[None], data_range=255.0)))
+            ssims.append(ssim(picture, original))
     return {
         "psnr": sum(psnrs) / len(psnrs),
         "ssim": sum(ssims) / len(ssims),
