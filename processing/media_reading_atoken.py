@@ -345,7 +345,7 @@ def _read_with_pyav(
 def _iter_with_pyav(av: Any, path: Path, expected: int, label: str) -> Iterator[np.ndarray]:
     try:
         for frame in _decoded_frames(av, path, expected, label):
-            yield _upright(frame)
+            yield upright(frame)
     except av.FFmpegError as error:
         raise ValueError(_damaged(label, error)) from error
 
@@ -405,11 +405,12 @@ def _decode(
     kept, count = {}, 0
     for count, frame in enumerate(_decoded_frames(av, path, expected, label), start=1):
         if wanted is None or count - 1 in wanted:
-            kept[count - 1] = _upright(frame)
+            kept[count - 1] = upright(frame)
     return kept, count
 
 
-def _upright(frame: Any) -> np.ndarray:
+def upright(frame: Any) -> np.ndarray:
+    """PyAV's frame as (H, W, 3) uint8, turned as the file says."""
     return np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)
 
 

@@ -1,33 +1,51 @@
 """The four stages (paper, section 3.4 and Table 2): what is trained in which order, and what changes between stages."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from atoken import AtokenModel
+from atoken import AtokenModel, AtokenQuantizerConfig
+from atoken.quantization_atoken import AtokenQuantizer
+
+from .data.samples import Limits
+from .optimization import OptimizerSettings
 
 # Reconstruction and understanding of images, videos and 3D objects. Understanding of images is not in the round: it is
 # distilled in every step.
 TASKS = ("image_reconstruction", "video_understanding", "video_reconstruction", "3d_understanding", "3d_reconstruction")
 
+# Weights of the reconstruction loss (paper, section 3.3).
+PAPER_LOSSES = {
+    "image": {"l1": 1.0, "lpips": 10.0, "gram": 1000.0, "clip": 1.0},
+    "video": {"l1": 1.0},
+    "3d": {"l1": 1.0},
+}
+
 
 @dataclass(frozen=True)
 class Stage:
     """
-    One row of Table 2.
+    One row of Table 2, and what the text says beside it.
 
     Attributes:
         name: of the stage.
         latent_channels: of the model in this stage.
         steps: optimizer steps.
-        ratios: share of each of `TASKS` that takes turns beside the distillation; they need not add up to 1.
-        batch_sizes: samples of a global batch, of each task with a ratio and of "image_understanding".
-        image_resolution, video_resolution: smallest and largest side in pixels, or None without that medium.
+        ratios: share of each of `TASKS` that takes turns beside the distillation; they need not add up to 1. Without
+            any, only the understanding of images is trained.
+        batch_sizes: samples of a global batch, of each task with a ratio and of "image_understanding". Batches of
+            reconstruction may be smaller, as they are filled by tokens.
+        max_tokens: of one process's batch of reconstruction.
+        image_resolution, video_resolution: smallest and largest geometric mean of the sides in pixels, or None without
+            that medium.
+        frames, understanding_tokens, understanding_frames, object_voxels, views: see `Limits`.
         quantize: whether latents pass through FSQ.
+        losses: weights of the parts of the reconstruction loss of each medium.
+        optimizer: see `OptimizerSettings`.
     """
 
     name: str
@@ -37,13 +55,21 @@ class Stage:
     batch_sizes: dict[str, int]
     image_resolution: tuple[int, int]
     video_resolution: tuple[int, int] | None = None
+    max_tokens: int = 32768
+    frames: tuple[int, ...] = Limits.frames
+    understanding_tokens: int = Limits.understanding_tokens
+    understanding_frames: int = Limits.understanding_frames
+    object_voxels: int | None = None
+    views: int = Limits.views
     quantize: bool = False
+    losses: dict[str, dict[str, float]] = field(default_factory=lambda: PAPER_LOSSES)
+    optimizer: OptimizerSettings = OptimizerSettings()
 
     def __post_init__(self):
         unknown = set(self.ratios) - set(TASKS)
         if unknown:
             raise ValueError(f"ratios: there is no {', '.join(sorted(unknown))}; there are {', '.join(TASKS)}")
-        if not self.ratios or min(self.ratios.values()) <= 0:
+        if min(self.ratios.values(), default=1) <= 0:
             raise ValueError(f"ratios: expected positive numbers, got {self.ratios}")
         missing = {"image_understanding", *self.ratios} - set(self.batch_sizes)
         if missing:
@@ -54,7 +80,7 @@ class Stage:
                 raise ValueError(f"{name}: expected the smallest and the largest side, got {given}")
         if self.video_resolution is None and any(task.startswith("video") for task in self.ratios):
             raise ValueError("video_resolution: is missing, but there are tasks with videos")
-        for name in ("steps", "latent_channels"):
+        for name in ("steps", "latent_channels", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
 
@@ -72,12 +98,19 @@ class Stage:
         if unknown:
             raise ValueError(f"{path}: unknown {', '.join(sorted(unknown))}; there are {', '.join(known)}")
         try:
-            for name in ("image_resolution", "video_resolution"):
+            for name in ("image_resolution", "video_resolution", "frames"):
                 if values.get(name) is not None:
                     values[name] = tuple(values[name])
+            if "optimizer" in values:
+                values["optimizer"] = OptimizerSettings(**values["optimizer"])
             return cls(**values)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+    @property
+    def limits(self) -> Limits:
+        """What samples of this stage may be."""
+        return Limits(**{each.name: getattr(self, each.name) for each in fields(Limits)})
 
 
 @dataclass
@@ -140,3 +173,41 @@ def grow_latents(model: AtokenModel, latent_channels: int, generator: torch.Gene
     model.config.latent_channels = latent_channels
     # Statistics of other latents would mislead.
     model.config.latents_mean = model.config.latents_std = None
+
+
+@torch.no_grad()
+def prepare_model(model: AtokenModel, stage: Stage, generator: torch.Generator | None = None) -> None:
+    """
+    Makes the model of the stage before into that of `stage`, in place: latents that grow, FSQ switched on.
+
+    Raises:
+        ValueError: latents that would have to shrink, or a quantized model in a stage that is not.
+    """
+    if model.quantizer is not None and not stage.quantize:
+        raise ValueError(f"model: is quantized already, but stage {stage.name!r} is not")
+    if model.config.latent_channels != stage.latent_channels:
+        grow_latents(model, stage.latent_channels, generator)
+    if stage.quantize and model.quantizer is None:
+        config = AtokenQuantizerConfig()
+        if config.num_codebooks * config.codebook_dim != stage.latent_channels:
+            raise ValueError(f"latent_channels: FSQ has {config.num_codebooks * config.codebook_dim}")
+        model.config.quantizer_config = config
+        model.quantizer = AtokenQuantizer(config)
+        model.config.latents_mean = model.config.latents_std = None
+
+
+# Standard deviation of a latent before FSQ at which its four levels are used about equally.
+FSQ_DEVIATION = 0.8
+
+
+@torch.no_grad()
+def fit_to_quantizer(model: AtokenModel, latents: torch.Tensor) -> None:
+    """
+    Scales every latent to the range in which FSQ has its levels, and the decoder's entrance back, in place.
+
+    Args:
+        latents: (N, latent_channels) of the model as it is, before it is quantized.
+    """
+    factors = FSQ_DEVIATION / latents.float().std(0).clamp(min=1e-4).to(latents.device)
+    model.latent_proj.weight[: len(factors)] *= factors[:, None].to(model.latent_proj.weight)
+    model.decoder.input_layer.weight /= factors[None].to(model.decoder.input_layer.weight)

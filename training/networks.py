@@ -1,0 +1,189 @@
+"""Where a run's networks come from: the model it starts from, its teacher, and those of the perceptual losses.
+
+Everything is found before the first step. What is missing is named with how to get it; a loss is left out only where
+the user says so.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from atoken import AtokenConfig, AtokenModel, AtokenVisionModel
+from atoken.conversion_atoken import vision_model_from_siglip2
+from atoken.processing import AtokenProcessor
+
+from .losses import SIGMOID_BIAS, SIGMOID_SCALE, ClipLoss, VggLosses
+
+CLIP = "openai/clip-vit-base-patch16"
+SIGLIP2 = "google/siglip2-so400m-patch16-naflex"
+# Ways to write a part in --losses -> the part of the loss, and whether its network has random weights.
+PARTS = {
+    "l1": ("l1", False),
+    "lpips": ("lpips", False),
+    "gram": ("gram", False),
+    "clip": ("clip", False),
+    "lpips-random": ("lpips", True),
+    "gram-random": ("gram", True),
+}
+
+
+@dataclass(frozen=True)
+class ImageLosses:
+    """
+    The parts of the image loss that a run has.
+
+    Attributes:
+        weights: part -> weight.
+        random: whether the VGG trunk has random weights.
+    """
+
+    weights: dict[str, float]
+    random: bool = False
+
+    @classmethod
+    def choose(cls, text: str | None, weights: dict[str, float]) -> "ImageLosses":
+        """
+        Args:
+            text: such as "l1,gram-random", or None for all of the stage's.
+            weights: the stage's.
+
+        Raises:
+            ValueError: an unknown part, one without a weight, or trained and random weights of one network.
+        """
+        if text is None:
+            return cls(dict(weights))
+        chosen, kinds = {}, set()
+        for name in text.split(","):
+            if name not in PARTS:
+                raise ValueError(f"losses: expected some of {', '.join(PARTS)}, got {name!r}")
+            part, random = PARTS[name]
+            if part not in weights:
+                raise ValueError(f"losses: the stage has no weight for {part}; it has {', '.join(weights)}")
+            chosen[part] = weights[part]
+            if part in ("lpips", "gram"):
+                kinds.add(random)
+        if len(kinds) > 1:
+            raise ValueError("losses: LPIPS and Gram share one VGG-16, whose weights are either trained or random")
+        return cls(chosen, True in kinds)
+
+    def load(self, vgg: str | None, clip: str) -> tuple[VggLosses | None, ClipLoss | None]:
+        """
+        The networks.
+
+        Args:
+            vgg: file of torchvision's VGG-16, or None for torch's download folder.
+            clip: folder or Hub name of a CLIP model.
+
+        Raises:
+            FileNotFoundError: weights are missing; says which, how to get them and how to go without.
+        """
+        without = "; or leave the loss out by --losses, such as --losses l1"
+        trunk = tower = None
+        if {"lpips", "gram"} & set(self.weights):
+            try:
+                trunk = VggLosses(vgg, random=self.random)
+            except FileNotFoundError as error:
+                raise FileNotFoundError(f"{error}{without}") from error
+        if "clip" in self.weights:
+            tower = _load_clip(clip, without)
+        return trunk, tower
+
+
+def _load_clip(name: str, without: str) -> ClipLoss:
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+    try:
+        tower = CLIPVisionModelWithProjection.from_pretrained(name)
+        processor = CLIPImageProcessor.from_pretrained(name)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"clip: {name} is neither a folder nor can it be downloaded. To get it: hf download {name}{without}"
+        ) from error
+    return ClipLoss(tower, tuple(processor.image_mean), tuple(processor.image_std))
+
+
+def load_start(start: str) -> tuple[AtokenModel, AtokenProcessor]:
+    """
+    The model that a stage starts from, in float32, with its processor.
+
+    Args:
+        start: folder or Hub name of an AToken checkpoint, or of SigLIP 2 (NaFlex), for stage 1.
+
+    Raises:
+        FileNotFoundError: there is no such model.
+        ValueError: it is of another kind, or has no text tower or tokenizer.
+    """
+    kind = _model_type(start, "start")
+    if kind == "siglip2":
+        return _start_from_siglip2(start)
+    if kind != "atoken":
+        raise ValueError(f"start: expected an AToken or SigLIP 2 model, {start} is {kind!r}")
+    model = AtokenModel.from_pretrained(start, dtype=torch.float32)
+    processor = AtokenProcessor.from_pretrained(start)
+    if model.text_model is None or processor.tokenizer is None:
+        raise ValueError(
+            f"start: {start} has no text tower and tokenizer, which understanding needs; "
+            "convert with `atoken convert --text-tower`"
+        )
+    return model, processor
+
+
+def load_teacher(teacher: str) -> tuple[AtokenVisionModel, float]:
+    """
+    The frozen vision tower that images are distilled from, and the logarithm of its scale.
+
+    Args:
+        teacher: folder or Hub name of SigLIP 2 (NaFlex), or of an AToken checkpoint with a text tower.
+
+    Raises:
+        FileNotFoundError, ValueError: see `load_start`.
+    """
+    kind = _model_type(teacher, "teacher")
+    if kind == "siglip2":
+        whole = _siglip2(teacher)
+        tower = vision_model_from_siglip2(whole.vision_model)
+        tower.config.use_rope = False  # it reproduces SigLIP 2 then
+        return tower, float(whole.logit_scale)
+    if kind != "atoken":
+        raise ValueError(f"teacher: expected a SigLIP 2 or AToken model, {teacher} is {kind!r}")
+    model = AtokenModel.from_pretrained(teacher, dtype=torch.float32)
+    return model.vision_model, float(model.logit_scale)
+
+
+def _model_type(name: str, argument: str) -> str:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(name).model_type
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"{argument}: {name} is neither a folder of a model nor can it be downloaded. To get it: "
+            f"hf download {name} --local-dir FOLDER, then --{argument} FOLDER"
+        ) from error
+
+
+def _siglip2(name: str):
+    from transformers import Siglip2Model
+
+    return Siglip2Model.from_pretrained(name, dtype=torch.float32)
+
+
+def _start_from_siglip2(name: str) -> tuple[AtokenModel, AtokenProcessor]:
+    from transformers import AutoTokenizer
+
+    whole = _siglip2(name)
+    tower = vision_model_from_siglip2(whole.vision_model)
+    vision = tower.config
+    same = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    config = AtokenConfig(
+        vision_config=vision,
+        decoder_config={each: getattr(vision, each) for each in same},
+        text_config=whole.text_model.config,
+        latent_channels=32,
+        logit_scale_init_value=SIGMOID_SCALE,
+        logit_bias_init_value=SIGMOID_BIAS,
+    )
+    model = AtokenModel(config)
+    model.vision_model.load_state_dict(tower.state_dict())
+    model.text_model.load_state_dict(whole.text_model.state_dict())
+    return model.float(), AtokenProcessor(tokenizer=AutoTokenizer.from_pretrained(name))

@@ -1,0 +1,178 @@
+"""What a training step minimises, task by task (paper, section 3.3, equations 4 to 8).
+
+One module, so that whatever wraps a model for data parallelism or sharding sees one forward call per batch.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
+from atoken import AtokenModel, AtokenVisionModel, render
+from atoken.tokens_atoken import unpatchify
+
+from .data.batches import TrainingBatch
+from .losses import (
+    ClipLoss,
+    VggLosses,
+    distillation_loss,
+    kl_loss,
+    l1_loss,
+    perceptual_size,
+    sigmoid_loss,
+)
+
+RECONSTRUCTION_WEIGHT, SEMANTIC_WEIGHT, KL_WEIGHT = 0.2, 1.0, 1e-8
+# Parts of the reconstruction loss of each medium; video and 3D have no perceptual terms in the paper.
+LOSSES = {
+    "image": ("l1", "lpips", "gram", "clip"),
+    "video": ("l1",),
+    "3d": ("l1", "ms_ssim"),
+}
+
+
+class Objective(nn.Module):
+    """
+    The model, the frozen networks it is compared with, and the loss of a batch.
+
+    Args:
+        model: what is trained; its text tower is frozen here.
+        weights: medium -> part -> weight, see `LOSSES`.
+        teacher: the frozen vision tower that images are distilled from; without one they are trained contrastively, as
+            videos and objects are.
+        teacher_scale: logarithm of the factor that the teacher's cosines are multiplied by.
+        vgg, clip: networks of the perceptual parts that have a weight.
+
+    Raises:
+        ValueError: a part without its network, or an unknown one.
+    """
+
+    def __init__(
+        self,
+        model: AtokenModel,
+        weights: dict[str, dict[str, float]],
+        teacher: AtokenVisionModel | None = None,
+        teacher_scale: float = 0.0,
+        vgg: VggLosses | None = None,
+        clip: ClipLoss | None = None,
+    ):
+        super().__init__()
+        for medium, parts in weights.items():
+            unknown = set(parts) - set(LOSSES.get(medium, ()))
+            if unknown:
+                raise ValueError(f"losses of {medium}: there is no {', '.join(sorted(unknown))}; there are {LOSSES}")
+        image = weights.get("image", {})
+        if ({"lpips", "gram"} & set(image) and vgg is None) or ("clip" in image and clip is None):
+            raise ValueError(f"losses of images: {', '.join(image)} need networks that were not given")
+        self.model, self.weights = model, weights
+        if model.text_model is not None:
+            model.text_model.requires_grad_(False).eval()
+        self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
+        self.vgg, self.clip = vgg, clip
+        self.teacher_scale = teacher_scale
+
+    def train(self, mode: bool = True) -> "Objective":
+        """Frozen networks stay in evaluation mode."""
+        super().train(mode)
+        for frozen in (self.teacher, self.model.text_model):
+            if frozen is not None:
+                frozen.eval()
+        return self
+
+    def forward(self, batch: TrainingBatch, seed: int = 0) -> dict[str, torch.Tensor]:
+        """
+        Args:
+            seed: of the posterior's sample.
+
+        Returns:
+            "loss", to be minimised, and its parts, detached; scalars, means over this process's batch.
+        """
+        if batch.task.endswith("understanding"):
+            parts = {"semantic": self._understanding(batch)}
+            loss = SEMANTIC_WEIGHT * parts["semantic"]
+        else:
+            parts, loss = self._reconstruction(batch, seed)
+        return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
+
+    def _understanding(self, batch: TrainingBatch) -> torch.Tensor:
+        with torch.no_grad():
+            texts = self.model.text_model(input_ids=batch.input_ids).pooler_output
+        packed = batch.pixel_values, batch.coords, batch.cu_seqlens
+        found = self.model.vision_model(*packed).pooler_output
+        if batch.task == "image_understanding" and self.teacher is not None:
+            with torch.no_grad():
+                wanted = self.teacher(*packed).pooler_output
+            return distillation_loss(found, wanted, texts, self.teacher_scale)
+        return sigmoid_loss(found, texts, self.model.logit_scale, self.model.logit_bias)
+
+    def _reconstruction(self, batch: TrainingBatch, seed: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        encoded = self.model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False)
+        posterior, latents = encoded.latent_dist, encoded.latents
+        if self.model.quantizer is None:
+            latents = posterior.sample(torch.Generator().manual_seed(seed))
+        medium = batch.task.removesuffix("_reconstruction")
+        if medium == "3d":
+            parts = self._compare_views(batch, latents)
+        else:
+            decoded = self.model.decode(latents, batch.coords, batch.cu_seqlens).pixel_values
+            parts = self._compare_patches(batch, decoded)
+        loss = RECONSTRUCTION_WEIGHT * sum(self.weights[medium][name] * part for name, part in parts.items())
+        if self.model.quantizer is None:
+            parts["kl"] = kl_loss(posterior.mean, posterior.logvar)
+            loss = loss + KL_WEIGHT * parts["kl"]
+        return parts, loss
+
+    def _compare_patches(self, batch: TrainingBatch, decoded: torch.Tensor) -> dict[str, torch.Tensor]:
+        if batch.task.startswith("image"):
+            # Frames 2 to 4 of a picture's patches are filling.
+            values = decoded.shape[-1] // self.model.vision_model.patch_size[0]
+            parts = {"l1": l1_loss(decoded[:, :values], batch.pixel_values[:, :values])}
+        else:
+            parts = {"l1": l1_loss(decoded, batch.pixel_values)}
+        wanted = self.weights["image"] if batch.task.startswith("image") else {}
+        if not {"lpips", "gram", "clip"} & set(wanted):
+            return parts
+        found, target = self._pictures(batch, decoded), self._pictures(batch, batch.pixel_values)
+        if {"lpips", "gram"} & set(wanted):
+            lpips, gram = self.vgg(found, target)
+            parts |= {name: part for name, part in (("lpips", lpips), ("gram", gram)) if name in wanted}
+        if "clip" in wanted:
+            parts["clip"] = self.clip(found, target)
+        return parts
+
+    def _pictures(self, batch: TrainingBatch, patches: torch.Tensor) -> torch.Tensor:
+        """Packed images -> (B, 3, 224, 224) in [-1, 1], what perceptual losses look at."""
+        patch_size = self.model.vision_model.patch_size
+        sizes = [rows * columns for _, rows, columns in batch.grids]
+        pictures = []
+        for tokens, grid in zip(patches.split(sizes), batch.grids, strict=True):
+            picture = unpatchify(tokens.float().unflatten(0, (1, *grid)), patch_size)[:, 0]
+            pictures.append(perceptual_size(picture))
+        return torch.cat(pictures)
+
+    def _compare_views(self, batch: TrainingBatch, latents: torch.Tensor) -> dict[str, torch.Tensor]:
+        parts: dict[str, torch.Tensor] = {}
+        objects = self.model.decode_gaussians(latents, batch.coords, batch.cu_seqlens)
+        for gaussians, views, cameras in zip(objects, batch.views, batch.cameras, strict=True):
+            found = render(gaussians.to(dtype=torch.float32), cameras, views.shape[-1])
+            for name, part in self._compare_pictures(found, views.float() / 255).items():
+                parts[name] = parts.get(name, 0.0) + part / len(objects)
+        return parts
+
+    def _compare_pictures(self, found: torch.Tensor, wanted: torch.Tensor) -> dict[str, torch.Tensor]:
+        """(K, 3, S, S) in [0, 1] on black."""
+        parts = {"l1": F.l1_loss(found, wanted)}
+        if "ms_ssim" in self.weights["3d"]:
+            similarity = multiscale_structural_similarity_index_measure(found, wanted, data_range=1.0, normalize="relu")
+            parts["ms_ssim"] = 1 - similarity
+        return parts
+
+
+def trained_parameters(objective: nn.Module) -> dict[str, Any]:
+    """How many parameters are trained and how many are frozen."""
+    counts = {True: 0, False: 0}
+    for parameter in objective.parameters():
+        counts[parameter.requires_grad] += parameter.numel()
+    return {"trained": counts[True], "frozen": counts[False]}
