@@ -161,8 +161,56 @@ def test_latents_are_rounded_as_they_are_stored(tmp_path):
     assert encoded.payload[0].dtype == torch.bfloat16 and encoded.bits == encoded.payload[0].numel() * 16
 
 
+@torch.no_grad()
+def test_tiles_begin_where_latents_do(tmp_path):
+    """The class's own steps of 448 pixels are no whole number of its 128 x 128 codes."""
+    torch.manual_seed(0)
+    blocks = {
+        f"{part}_{name}": value
+        for part in ("encoder", "decoder")
+        for name, value in {
+            "block_types": ("ResBlock",) * 8,
+            "block_out_channels": (4,) * 8,
+            "qkv_multiscales": ((),) * 8,
+            "layers_per_block": (1,) * 8,
+        }.items()
+    }
+    diffusers.AutoencoderDC(
+        latent_channels=4, downsample_block_type="Conv", upsample_block_type="interpolate", **blocks
+    ).save_pretrained(tmp_path)
+    media = torch.from_numpy(photo(512, 1024, 0)).permute(2, 0, 1)[None]
+    tiled = peers.DCTokenizer(str(tmp_path), latent_dtype="float32", tiling=True)
+    encoded = tiled.encode(media)
+    assert tiled.spatial == 128 and encoded.latent_shape == (4, 1, 4, 8)
+    # Codes in the middle of the second tile, of which neither blending nor another tile's border is a part.
+    second = tiled.encode(media[..., 384:896])
+    torch.testing.assert_close(encoded.payload[0][..., 4:6], second.payload[0][..., 1:3])
+    assert tiled.decode(encoded).shape == media.shape
+
+
+@torch.no_grad()
+def test_codes_of_a_model_that_looks_them_up_itself(tmp_path):
+    torch.manual_seed(0)
+    config = {**PEERS["vq"][1], "lookup_from_codebook": True}
+    model = diffusers.VQModel(**config).eval()
+    model.save_pretrained(tmp_path)
+    tokenizer, media = peers.VQTokenizer(str(tmp_path)), _media(2)
+    encoded = tokenizer.encode(media)
+    codes = encoded.codes[..., 0]
+    shape = (*codes.shape, model.quantize.vq_embed_dim)
+    expected = model.decode(codes.flatten(), force_not_quantize=True, shape=shape).sample
+    expected = ((expected + 1) * 127.5).round().clamp(0, 255)[..., :37, :50]
+    assert (expected - tokenizer.decode(encoded).float()).abs().max() <= 1  # rounding
+
+
 def test_what_is_missing_or_wrong_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="hf download"):
         peers.WanTokenizer(str(tmp_path / "none"))
     with pytest.raises(ValueError, match="latent_dtype"):
         peers.KLTokenizer(str(tmp_path), latent_dtype="int8")
+    diffusers.VQModel(**PEERS["vq"][1]).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="tiling: VQModel has no tiles"):
+        peers.VQTokenizer(str(tmp_path), tiling=True)
+    diffusers.AutoencoderKLCosmos(**PEERS["cosmos"][1]).save_pretrained(tmp_path / "cosmos")
+    with pytest.raises(ValueError, match="tiling: AutoencoderKLCosmos has no tiles"):
+        peers.CosmosTokenizer(str(tmp_path / "cosmos"), tiling=True)

@@ -62,8 +62,7 @@ def test_emu3_round_trip_is_the_classes_own(emu3, frames):
     assert tokenizer.codebook_sizes == (40,)
 
 
-@torch.no_grad()
-def test_chameleon_has_codes_only(tmp_path):
+def _chameleon() -> transformers.ChameleonVQVAE:
     torch.manual_seed(0)
     config = transformers.ChameleonVQVAEConfig(
         embed_dim=8,
@@ -74,7 +73,12 @@ def test_chameleon_has_codes_only(tmp_path):
         channel_multiplier=[1, 1],
         num_res_blocks=1,
     )
-    model = transformers.ChameleonVQVAE(config).eval()
+    return transformers.ChameleonVQVAE(config).eval()
+
+
+@torch.no_grad()
+def test_chameleon_has_codes_only(tmp_path):
+    model = _chameleon()
     model.save_pretrained(tmp_path)
     tokenizer = ChameleonTokenizer(str(tmp_path))
     encoded = tokenizer.encode(_media(1))
@@ -83,6 +87,27 @@ def test_chameleon_has_codes_only(tmp_path):
     assert encoded.bits == 19 * 25 * 5 and not tokenizer.decodes
     with pytest.raises(NotImplementedError, match="decoder"):
         tokenizer.decode(encoded)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@torch.no_grad()
+def test_vq_models_run_in_their_dtype(emu3, tmp_path, dtype):
+    model = _chameleon().to(getattr(torch, dtype))
+    model.save_pretrained(tmp_path)
+    encoded = ChameleonTokenizer(str(tmp_path), dtype=dtype).encode(_media(1))
+    pixels = (_padded(_media(1), 1, 2) * 0.0078 - 1).to(model.dtype)
+    assert torch.equal(encoded.codes.flatten(), model.encode(pixels).image_tokens.flatten())
+    tokenizer = Emu3Tokenizer(str(emu3[0]), dtype=dtype)
+    assert tokenizer.decode(tokenizer.encode(_media(3))).shape == (3, 3, 37, 50)
+
+
+def test_weights_of_a_whole_model_are_refused(tmp_path):
+    """Their names begin otherwise, so that every weight of the part would be drawn anew."""
+    model = _chameleon()
+    state = {f"model.vqmodel.{name}": value for name, value in model.state_dict().items()}
+    model.save_pretrained(tmp_path, state_dict=state)
+    with pytest.raises(ValueError, match="path: .* lacks .* of ChameleonVQVAE"):
+        ChameleonTokenizer(str(tmp_path))
 
 
 SIZES = {"hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -150,7 +175,19 @@ def test_images_videos_and_texts(build, tmp_path):
 
 
 @torch.no_grad()
-def test_videoprism(tmp_path):
+def test_siglip_reads_small_letters(tmp_path):
+    """SigLIP 2 of fixed resolution is a SigLIP model with a tokenizer that keeps capitals."""
+    torch.manual_seed(0)
+    model, processor, _ = _siglip()
+    for part in (model, processor, tiny_tokenizer()):
+        part.save_pretrained(tmp_path)
+    embedder = ImageTextEmbedder(str(tmp_path))
+    small = embedder.embed_texts(["a photo of dog", "cat"])
+    torch.testing.assert_close(embedder.embed_texts(["A photo of DOG", "Cat"]), small)
+
+
+@pytest.fixture(scope="module")
+def videoprism(tmp_path_factory):
     torch.manual_seed(0)
     sizes = {**SIZES, "num_spatial_layers": 1, "num_temporal_layers": 1, "num_auxiliary_layers": 1}
     config = transformers.VideoPrismConfig(
@@ -158,17 +195,44 @@ def test_videoprism(tmp_path):
         vision_config={**sizes, "image_size": 32, "num_frames": 4, "tubelet_size": [1, 8, 8]},
     )
     model = transformers.VideoPrismClipModel(config).eval()
-    processor = transformers.LlavaOnevisionVideoProcessor(size={"height": 32, "width": 32})
+    folder = tmp_path_factory.mktemp("videoprism")
+    processor = transformers.LlavaOnevisionVideoProcessor(size={"height": 32, "width": 32}, do_normalize=False)
     for part in (model, processor, tiny_tokenizer()):
-        part.save_pretrained(tmp_path)
-    embedder = VideoTextEmbedder(str(tmp_path))
+        part.save_pretrained(folder)
+    return VideoTextEmbedder(str(folder)), model, processor
+
+
+def _videoprism_by_hand(model, processor, clip: torch.Tensor) -> torch.Tensor:
+    own = transformers.VideoPrismProcessor(processor, tiny_tokenizer())
+    size = {"height": 32, "width": 32}
+    inputs = own(videos=[clip], do_sample_frames=False, size=size, return_tensors="pt")
+    assert inputs["pixel_values_videos"].min() >= 0 and inputs["pixel_values_videos"].max() <= 1
+    return model.get_video_features(**inputs).pooler_output.flatten(1)
+
+
+@torch.no_grad()
+def test_videoprism(videoprism):
+    embedder, model, processor = videoprism
     clips = [_media(4), _media(4).flip(-1)]
-    inputs = [processor(videos=[clip], do_sample_frames=False, return_tensors="pt") for clip in clips]
-    expected = torch.cat([model.get_video_features(**one).pooler_output for one in inputs]).flatten(1)
+    expected = torch.cat([_videoprism_by_hand(model, processor, clip) for clip in clips])
     found = embedder.embed(clips)
     assert found.shape == (2, 32)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-    assert embedder.embed_texts(["a dog", "cat"]).shape == (2, 32)
+
+    texts = ["a photo of dog", "cat"]
+    ids = torch.tensor([[4, 5, 6, 7, 1] + [0] * 11, [8, 1] + [0] * 14])
+    mask = (ids != 0).long()
+    expected = model.get_text_features(input_ids=ids, attention_mask=mask).pooler_output
+    torch.testing.assert_close(embedder.embed_texts(texts), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("count", "chosen"), [(1, [0, 0, 0, 0]), (3, [0, 0, 1, 2]), (9, [0, 2, 4, 6])])
+@torch.no_grad()
+def test_videoprism_gets_as_many_frames_as_it_has_positions(videoprism, count, chosen):
+    embedder, model, processor = videoprism
+    clip = _media(count)
+    expected = _videoprism_by_hand(model, processor, clip[chosen])
+    torch.testing.assert_close(embedder.embed([clip]), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_what_is_missing_is_named(tmp_path, emu3):

@@ -33,12 +33,13 @@ class DiffusersTokenizer(MediaTokenizer):
     Raises:
         ImportError: diffusers is missing.
         FileNotFoundError: there is no such model.
-        ValueError: no such dtype.
+        ValueError: no such dtype, or tiles of a class that has none.
     """
 
     kinds = frozenset({"image", "video"})
     class_name: str
     is_video = False
+    has_tiles = True
 
     def __init__(
         self,
@@ -59,11 +60,16 @@ class DiffusersTokenizer(MediaTokenizer):
                 raise ValueError(f"{name}: expected one of {', '.join(LATENT_DTYPES)}, got {value!r}")
         options = {"subfolder": subfolder, "revision": revision, "torch_dtype": getattr(torch, dtype)}
         self.model = load_pretrained(getattr(diffusers, self.class_name), path, **options).to(device).eval()
-        if tiling:
-            self.model.enable_tiling()
+        if tiling and not self.has_tiles:
+            raise ValueError(f"tiling: {self.class_name} has no tiles; leave it out")
         self.name, self.latent_dtype = f"{self.class_name} {path}", getattr(torch, latent_dtype)
         self.facts = {"path": path, "subfolder": subfolder, "revision": revision, "dtype": dtype, "tiling": tiling}
         self.spatial, self.temporal = self._compression()
+        if tiling:
+            self._enable_tiling()
+
+    def _enable_tiling(self) -> None:
+        self.model.enable_tiling()
 
     @torch.no_grad()
     def _compression(self) -> tuple[int, int]:
@@ -156,6 +162,7 @@ class CosmosTokenizer(DiffusersTokenizer):
 
     class_name = "AutoencoderKLCosmos"
     is_video = True
+    has_tiles = False  # its switch has no effect
 
 
 class QwenImageTokenizer(DiffusersTokenizer):
@@ -170,6 +177,11 @@ class DCTokenizer(DiffusersTokenizer):
 
     class_name = "AutoencoderDC"
 
+    def _enable_tiling(self) -> None:
+        """Steps of whole codes: at 128 x 128 the class's 448 pixels are 3.5 codes, of which it would count 3."""
+        step = self.model.tile_sample_stride_height // self.spatial * self.spatial
+        self.model.enable_tiling(tile_sample_stride_height=step, tile_sample_stride_width=step)
+
     def _latents(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.model.encode(pixels).latent
 
@@ -178,6 +190,7 @@ class VQTokenizer(DiffusersTokenizer):
     """VQModel: one codebook, whose indices are stored."""
 
     class_name = "VQModel"
+    has_tiles = False
 
     @property
     def codebook_sizes(self) -> tuple[int, ...]:
@@ -191,6 +204,8 @@ class VQTokenizer(DiffusersTokenizer):
 
     def _pixels(self, latents: torch.Tensor) -> torch.Tensor:
         shape = (len(latents), *latents.shape[-2:], self.model.quantize.vq_embed_dim)
+        if self.model.config.lookup_from_codebook:
+            return self.model.decode(latents.flatten(), force_not_quantize=True, shape=shape).sample
         quantized = self.model.quantize.get_codebook_entry(latents.flatten(), shape)
         return self.model.decode(quantized, force_not_quantize=True).sample
 

@@ -16,3 +16,22 @@ def load_pretrained(library_class: Any, path: str, **options: Any) -> Any:
         raise FileNotFoundError(
             f"path: there is no {library_class.__name__} at {path!r}; give a folder, or fetch it: hf download {path}"
         ) from error
+
+
+def load_model(library_class: Any, path: str, **options: Any) -> Any:
+    """
+    A model of transformers, with all of its weights from the files: what they lack would be drawn at random.
+
+    Raises:
+        FileNotFoundError: it is nowhere.
+        ValueError: weights are missing.
+    """
+    model, loading = load_pretrained(library_class, path, output_loading_info=True, **options)
+    # Buffers without a file are computed.
+    missing = sorted({name for name, _ in model.named_parameters()} & set(loading["missing_keys"]))
+    if missing:
+        raise ValueError(
+            f"path: {path!r} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]}; "
+            "give a folder where save_pretrained of this very class has written"
+        )
+    return model

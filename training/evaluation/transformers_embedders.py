@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, AutoVideoProcessor
 
 from .interface import Embedder
-from .pretrained import load_pretrained
+from .pretrained import load_model, load_pretrained
 
 
 class _TransformersEmbedder(Embedder):
@@ -22,14 +22,14 @@ class _TransformersEmbedder(Embedder):
 
     Raises:
         FileNotFoundError: there is no such model.
-        ValueError: a model without towers of pictures and texts, or of another kind.
+        ValueError: a model without towers of pictures and texts, of another kind, or without some of its weights.
     """
 
     needed: str  # the method that embeds pictures
     processor_class: Any
 
     def __init__(self, path: str, revision: str = "main", dtype: str = "float32", device: str = "cpu"):
-        self.model = load_pretrained(AutoModel, path, revision=revision, dtype=getattr(torch, dtype)).to(device).eval()
+        self.model = load_model(AutoModel, path, revision=revision, dtype=getattr(torch, dtype)).to(device).eval()
         for method in (self.needed, "get_text_features"):
             if not hasattr(self.model, method):
                 raise ValueError(f"path: {path} is a {type(self.model).__name__}, which has no {method}")
@@ -49,6 +49,9 @@ class _TransformersEmbedder(Embedder):
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
         length = self.model.config.text_config.max_position_embeddings
         family = self.model.config.model_type
+        if family in ("siglip", "siglip2") and getattr(self.tokenizer, "do_lower_case", True):
+            # These towers were trained on small letters; the tokenizer of SigLIP 2 in fixed resolutions keeps capitals.
+            texts = [text.lower() for text in texts]
         padding = "max_length" if family in ("siglip", "siglip2", "videoprism") else True
         inputs = self.tokenizer(list(texts), padding=padding, max_length=length, truncation=True, return_tensors="pt")
         inputs.pop("token_type_ids", None)
@@ -84,7 +87,10 @@ class ImageTextEmbedder(_TransformersEmbedder):
 
 
 class VideoTextEmbedder(_TransformersEmbedder):
-    """VideoPrism, which takes the frames that its own processor is given: here all that the set has chosen."""
+    """
+    VideoPrism, which has positions for `num_frames` of its configuration: so many are taken evenly of those that the
+    set has chosen, some of them repeatedly where the set has fewer.
+    """
 
     kinds = frozenset({"video"})
     needed = "get_video_features"
@@ -92,8 +98,10 @@ class VideoTextEmbedder(_TransformersEmbedder):
 
     @torch.no_grad()
     def embed(self, samples: Sequence[torch.Tensor]) -> torch.Tensor:
-        rows = []
+        rows, count = [], self.model.config.vision_config.num_frames
         for sample in samples:
-            inputs = self.processor(videos=[sample], do_sample_frames=False, return_tensors="pt")
+            # Of another number the class adds too few or too many positions: an error, or, of one frame, no error.
+            chosen = torch.arange(count) * len(sample) // count
+            inputs = self.processor(videos=[sample[chosen]], do_sample_frames=False, return_tensors="pt")
             rows.append(self.model.get_video_features(**self._to_device(inputs)).pooler_output.float().cpu())
         return torch.cat(rows).flatten(1)

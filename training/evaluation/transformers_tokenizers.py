@@ -9,7 +9,7 @@ import transformers
 from torch.nn import functional as F
 
 from .interface import Encoded, MediaTokenizer
-from .pretrained import load_pretrained
+from .pretrained import load_model
 
 
 class _VQTokenizer(MediaTokenizer):
@@ -25,6 +25,7 @@ class _VQTokenizer(MediaTokenizer):
 
     Raises:
         FileNotFoundError: there is no such model.
+        ValueError: its weights are not those of the VQ model alone.
     """
 
     class_name: str
@@ -38,7 +39,7 @@ class _VQTokenizer(MediaTokenizer):
         device: str = "cpu",
     ):
         options = {"subfolder": subfolder, "revision": revision, "dtype": getattr(torch, dtype)}
-        self.model = load_pretrained(getattr(transformers, self.class_name), path, **options).to(device).eval()
+        self.model = load_model(getattr(transformers, self.class_name), path, **options).to(device).eval()
         self.name = f"{self.class_name} {path}"
         self.facts = {"path": path, "subfolder": subfolder, "revision": revision, "dtype": dtype}
         self.spatial = 2 ** (len(self.model.config.channel_multiplier) - 1)
@@ -108,7 +109,7 @@ class ChameleonTokenizer(_VQTokenizer):
     @torch.no_grad()
     def encode(self, media: torch.Tensor) -> Encoded:
         pixels = self._fill(media, 1)[:, 0] * self.RESCALE - 1
-        codes = self.model.encode(pixels).image_tokens
+        codes = self.model.encode(pixels.to(self.model.dtype)).image_tokens
         grid = [side // self.spatial for side in pixels.shape[-2:]]
         return self._stored(codes.view(1, *grid), (len(media), *media.shape[-2:]))
 
