@@ -42,7 +42,7 @@ class Stage:
         max_tokens: of one process's batch of reconstruction.
         image_resolution, video_resolution: smallest and largest geometric mean of the sides in pixels, or None without
             that medium.
-        frames, understanding_tokens, understanding_frames, object_voxels, views: see `Limits`.
+        frames, understanding_tokens, understanding_frames, max_voxels, object_voxels, views: see `Limits`.
         quantize: whether latents pass through FSQ.
         losses: weights of the parts of the reconstruction loss of each medium.
         optimizer: see `OptimizerSettings`.
@@ -59,6 +59,7 @@ class Stage:
     frames: tuple[int, ...] = Limits.frames
     understanding_tokens: int = Limits.understanding_tokens
     understanding_frames: int = Limits.understanding_frames
+    max_voxels: int | None = None
     object_voxels: int | None = None
     views: int = Limits.views
     quantize: bool = False
@@ -140,19 +141,26 @@ class TaskRound:
 
 
 @torch.no_grad()
-def grow_latents(model: AtokenModel, latent_channels: int, generator: torch.Generator | None = None) -> None:
+def grow_latents(
+    model: AtokenModel,
+    latent_channels: int,
+    generator: torch.Generator | None = None,
+    template: AtokenModel | None = None,
+) -> None:
     """
     Widens the latents in place, such as from 32 to 48 channels between stages 1 and 2.
 
     The first channels keep their weights. The decoder does not look at new channels yet, so reconstructions are what
-    they were; the encoder fills them with small values, so that both sides have a gradient.
+    they were; the encoder fills them with small values, so that both sides have a gradient. With a
+    template both sides know the new channels from it.
 
     Args:
         latent_channels: at least as many as there are.
         generator: of the new weights of the encoder's projection.
+        template: a model with as many channels, whose weights the new ones take.
 
     Raises:
-        ValueError: fewer channels than there are, or a model that is quantized already.
+        ValueError: fewer channels than there are, a model that is quantized already, or a template of another size.
     """
     before = model.config.latent_channels
     if latent_channels < before:
@@ -160,12 +168,18 @@ def grow_latents(model: AtokenModel, latent_channels: int, generator: torch.Gene
     if model.quantizer is not None:
         raise ValueError("model: latents grow before they are quantized, not after")
     projection, entrance = model.latent_proj, model.decoder.input_layer
+    if template is not None and template.latent_proj.weight.shape != (2 * latent_channels, projection.in_features):
+        raise ValueError(f"template: expected {latent_channels} latents of the same width")
     # Rows of means, then rows of log-variances.
     rows = torch.zeros(2, latent_channels, projection.in_features, dtype=torch.float32)
     rows.normal_(std=model.config.initializer_range, generator=generator)
     rows = rows.to(projection.weight)
+    if template is not None:
+        rows = template.latent_proj.weight.detach().clone().unflatten(0, (2, latent_channels))
     rows[:, :before] = projection.weight.unflatten(0, (2, before))
     columns = entrance.weight.new_zeros(entrance.out_features, latent_channels)
+    if template is not None:
+        columns.copy_(template.decoder.input_layer.weight)
     columns[:, :before] = entrance.weight
     projection.weight = torch.nn.Parameter(rows.flatten(0, 1))
     entrance.weight = torch.nn.Parameter(columns)

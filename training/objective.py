@@ -3,6 +3,7 @@
 One module, so that whatever wraps a model for data parallelism or sharding sees one forward call per batch.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -67,18 +68,30 @@ class Objective(nn.Module):
         if ({"lpips", "gram"} & set(image) and vgg is None) or ("clip" in image and clip is None):
             raise ValueError(f"losses of images: {', '.join(image)} need networks that were not given")
         self.model, self.weights = model, weights
+        self._no_split_modules = model._no_split_modules  # for wrappers that shard by block
         if model.text_model is not None:
             model.text_model.requires_grad_(False).eval()
-        self.teacher = None if teacher is None else teacher.requires_grad_(False).eval()
-        self.vgg, self.clip = vgg, clip
+        frozen = {"teacher": teacher, "vgg": vgg, "clip": clip}
+        # In a plain dict they are no submodules: they are in no checkpoint, and no wrapper shards or casts them.
+        self.frozen = {name: net.requires_grad_(False).eval() for name, net in frozen.items() if net is not None}
         self.teacher_scale = teacher_scale
+
+    @property
+    def has_teacher(self) -> bool:
+        return "teacher" in self.frozen
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> "Objective":
+        """Frozen networks move along."""
+        super()._apply(fn, recurse)
+        for network in self.frozen.values():
+            network._apply(fn)
+        return self
 
     def train(self, mode: bool = True) -> "Objective":
         """Frozen networks stay in evaluation mode."""
         super().train(mode)
-        for frozen in (self.teacher, self.model.text_model):
-            if frozen is not None:
-                frozen.eval()
+        if self.model.text_model is not None:
+            self.model.text_model.eval()
         return self
 
     def forward(self, batch: TrainingBatch, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -101,9 +114,9 @@ class Objective(nn.Module):
             texts = self.model.text_model(input_ids=batch.input_ids).pooler_output
         packed = batch.pixel_values, batch.coords, batch.cu_seqlens
         found = self.model.vision_model(*packed).pooler_output
-        if batch.task == "image_understanding" and self.teacher is not None:
+        if batch.task == "image_understanding" and self.has_teacher:
             with torch.no_grad():
-                wanted = self.teacher(*packed).pooler_output
+                wanted = self.frozen["teacher"](*packed).pooler_output
             return distillation_loss(found, wanted, texts, self.teacher_scale)
         return sigmoid_loss(found, texts, self.model.logit_scale, self.model.logit_bias)
 
@@ -111,7 +124,7 @@ class Objective(nn.Module):
         encoded = self.model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False)
         posterior, latents = encoded.latent_dist, encoded.latents
         if self.model.quantizer is None:
-            latents = posterior.sample(torch.Generator().manual_seed(seed))
+            latents = posterior.sample(torch.Generator(latents.device).manual_seed(seed))
         medium = batch.task.removesuffix("_reconstruction")
         if medium == "3d":
             parts = self._compare_views(batch, latents)
@@ -136,10 +149,10 @@ class Objective(nn.Module):
             return parts
         found, target = self._pictures(batch, decoded), self._pictures(batch, batch.pixel_values)
         if {"lpips", "gram"} & set(wanted):
-            lpips, gram = self.vgg(found, target)
+            lpips, gram = self.frozen["vgg"](found, target)
             parts |= {name: part for name, part in (("lpips", lpips), ("gram", gram)) if name in wanted}
         if "clip" in wanted:
-            parts["clip"] = self.clip(found, target)
+            parts["clip"] = self.frozen["clip"](found, target)
         return parts
 
     def _pictures(self, batch: TrainingBatch, patches: torch.Tensor) -> torch.Tensor:

@@ -63,7 +63,7 @@ def _linear(layer: torch.nn.Linear, std: float = 0.0) -> None:
 
 
 @torch.no_grad()
-def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
+def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> "EncoderChannels":
     """
     Sets all weights of encoder, latent projection and decoder.
 
@@ -71,6 +71,10 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
         model: width of at least 160, at least 3 encoder and 2 decoder blocks, MLP of at least 256.
         image: PCA of one frame's patches (768 values, in [-1, 1]), at least 128 components at the tiny width.
         video: PCA of 4-frame patches (3072 values), likewise.
+
+    Returns:
+        What the encoder's channels hold. The last latent says whether a token belongs to an image or a video, those
+        before are the components.
     """
     kept = model.config.latent_channels - 1  # one latent says whether a token belongs to an image or a video
     start_blocks(model)
@@ -84,6 +88,7 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> None:
     projection[kept, 0] = -1.0
     projection[kept + 1 :, 0] = -9.0  # log-variance: noise far below the components
     _start_decoder(model, image, video, kept)
+    return channels
 
 
 def start_blocks(model: AtokenModel) -> None:

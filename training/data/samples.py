@@ -42,6 +42,7 @@ class Limits:
         max_tokens: of one sample.
         understanding_tokens: of one frame that is understood; larger ones are made smaller.
         understanding_frames: of one video that is understood.
+        max_voxels: of an object that is reconstructed, `max_tokens` by default; larger ones are passed over.
         object_voxels: of an object that is understood, others are left out at random; None keeps all.
         views: pictures of an object that its reconstruction is compared with.
     """
@@ -52,6 +53,7 @@ class Limits:
     max_tokens: int = 32768
     understanding_tokens: int = 256
     understanding_frames: int = 64
+    max_voxels: int | None = None
     object_voxels: int | None = None
     views: int = 2
 
@@ -180,23 +182,24 @@ def _object_understanding(media: Any, limits: Limits, rng: np.random.Generator) 
     if most < len(sample):
         chosen = torch.from_numpy(np.sort(rng.choice(len(sample), most, replace=False)))
         sample = TrainingSample(sample.pixel_values[chosen], sample.coords[chosen])
-    return _checked(sample, limits)
+    _check_size(sample, limits.max_tokens)
+    return sample
 
 
 def _object_reconstruction(media: Any, limits: Limits, rng: np.random.Generator) -> TrainingSample:
     tensors, sample = _object(media)
+    _check_size(sample, limits.max_voxels or limits.max_tokens)
     if "images" not in tensors:
         raise ValueError("there are no pictures to compare a reconstruction with")
     chosen = rng.choice(len(tensors["images"]), min(limits.views, len(tensors["images"])), replace=False)
     chosen = torch.from_numpy(np.sort(chosen))
     cameras = Cameras(tensors["world_to_camera"][chosen].float(), tensors["intrinsics"][chosen].float())
-    return _checked(replace(sample, views=tensors["images"][chosen], cameras=cameras), limits)
+    return replace(sample, views=tensors["images"][chosen], cameras=cameras)
 
 
-def _checked(sample: TrainingSample, limits: Limits) -> TrainingSample:
-    if len(sample) > limits.max_tokens:
-        raise TooLarge(f"{len(sample)} voxels; at most {limits.max_tokens} fit")
-    return sample
+def _check_size(sample: TrainingSample, most: int) -> None:
+    if len(sample) > most:
+        raise TooLarge(f"{len(sample)} voxels; at most {most} fit")
 
 
 _MAKERS: dict[str, Callable[[Any, Limits, np.random.Generator], TrainingSample]] = {

@@ -8,17 +8,24 @@ was. Sources that can be indexed are shuffled anew in every epoch; streams are s
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors import safe_open
 
+from atoken.processing.media_reading_atoken import open_image
+
+from .clips import read_frames
 from .miniature import MiniatureWorld
 from .miniature_captions import full_caption
+from .pans import glide
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff"})
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".gif"})
+PANS_OF_A_PHOTO = 20  # different ones, before they repeat
 STREAM_BLOCK = 1000  # examples of a stream that are shuffled among themselves
 
 Load = Callable[[], dict[str, Any]]
@@ -135,7 +142,7 @@ def open_source(entry: dict[str, Any], kind: str, seed: int, rank: int = 0, proc
     A source from its entry in a data file.
 
     Args:
-        entry: "source" says which ("folder", "parquet", "webdataset", "hub", "objects" or "miniature"); the other keys
+        entry: "source" says which ("folder", "pans", "parquet", "webdataset", "hub", "objects", "miniature"); the other keys
             are those of the function that opens it, see there.
         kind: "image", "video" or "object".
 
@@ -153,19 +160,39 @@ def open_source(entry: dict[str, Any], kind: str, seed: int, rank: int = 0, proc
         raise ValueError(f"source {name}: {error}") from error
 
 
-def _folder(path: str, kind: str, seed: int, size: float | None = None, **_: int) -> Source:
-    """Files below a folder; the caption is in a .txt file of the same name."""
+def _folder(path: str, kind: str, seed: int, size: float | None = None, keep_decoded: bool = False, **_: int) -> Source:
+    """
+    Files below a folder; the caption is in a .txt file of the same name. With `keep_decoded` all frames of every video
+    stay in memory, for sets of a few.
+    """
     suffixes = {"image": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES}.get(kind)
     if suffixes is None:
         raise ValueError('a folder holds images or videos; objects are a source of their own, "objects"')
     files = sorted(file for file in _existing(path).rglob("*") if file.suffix.lower() in suffixes)
 
+    @cache
+    def decoded(index: int) -> torch.Tensor:
+        return read_frames(files[index], lambda total, fps: range(total))
+
     def read(index: int) -> dict[str, Any]:
         caption = files[index].with_suffix(".txt")
         text = {"caption": caption.read_text(encoding="utf-8")} if caption.is_file() else {}
-        return {"media": files[index], **text}
+        return {"media": decoded(index) if keep_decoded and kind == "video" else files[index], **text}
 
     return IndexedSource(str(path), read, len(files), seed, size)
+
+
+def _pans(path: str, kind: str, seed: int, size: float | None = None, **_: int) -> Source:
+    """Clips drawn from the photos below a folder: a camera glides over them."""
+    if kind != "video":
+        raise ValueError(f"pans are videos, but a {kind} is wanted")
+    photos = _folder(path, "image", seed, size)
+
+    def read(index: int) -> dict[str, Any]:
+        rng = np.random.default_rng((seed, index))
+        return {"media": glide(open_image(photos.read(index % photos.length)["media"]), rng)}
+
+    return IndexedSource(f"pans over {path}", read, photos.length * PANS_OF_A_PHOTO, seed, size)
 
 
 def _objects(path: str, kind: str, seed: int, size: float | None = None, **_: int) -> Source:
@@ -255,6 +282,7 @@ def _existing(path: str) -> Path:
 
 _OPENERS: dict[str, Callable[..., Source]] = {
     "folder": _folder,
+    "pans": _pans,
     "parquet": _stream_opener("parquet"),
     "webdataset": _stream_opener("webdataset"),
     "hub": _stream_opener(None),

@@ -1,0 +1,123 @@
+"""atoken-tiny through the whole curriculum on a laptop: start, teacher, four stages, and what each stage can do.
+
+    python -m atoken.training.tiny_curriculum DATA OUT
+
+DATA is what collect_media, collect_meshes, prepare_objects and prepare_miniature have written. Every stage is a run of
+`atoken.training.train`, which goes on where it was stopped, so this can be stopped and started again at any time.
+OUT/record.json has the evaluation harness's numbers stage by stage.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+import yaml
+
+from atoken import AtokenModel
+from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
+from atoken.processing import AtokenProcessor
+
+from .curriculum import grow_latents
+from .protection import FILE as PROTECTED
+from .validation import validate
+
+HERE = Path(__file__).parent
+STAGES = (0, 1, 2, 3, 4)
+EVALUATION = HERE / "sources/tiny-evaluation.yaml"
+
+
+def run_stage(stage: int, start: Path, data_file: Path, out: Path, teacher: Path | None, options: list[str]) -> None:
+    """One stage in a process of its own."""
+    command = [sys.executable, "-m", "atoken.training.train", str(HERE / f"stages/tiny-{stage}.yaml")]
+    command += ["--data", str(data_file), "--start", str(start), "--output", str(out)]
+    if teacher is not None:
+        command += ["--teacher", str(teacher)]
+    subprocess.run([*command, *options], check=True)
+
+
+def widen(model_folder: Path, template: Path, out: Path) -> None:
+    """Stage 1's model with the latents of the wide start, as stage 2 begins."""
+    model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32)
+    wide = AtokenModel.from_pretrained(template, dtype=torch.float32)
+    grow_latents(model, wide.config.latent_channels, template=wide)
+    _write(model, model_folder, out)
+
+
+def with_gaussians(model_folder: Path, gaussians: Path, out: Path) -> None:
+    """Stage 2's model with a Gaussian decoder that `train_gaussians` has trained on decoded voxels, for stage 3."""
+    model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32)
+    attach_gaussian_decoder(model, AtokenModel.from_pretrained(gaussians, dtype=torch.float32).gaussian_decoder)
+    _write(model, model_folder, out)
+
+
+def _write(model: AtokenModel, source: Path, out: Path) -> None:
+    model.save_pretrained(out)
+    AtokenProcessor.from_pretrained(source).save_pretrained(out)
+    shutil.copy(source / PROTECTED, out / PROTECTED)
+
+
+def localized(path: Path, data: Path, out: Path) -> Path:
+    """A copy of a YAML file in which the folder `data/` is DATA."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(path.read_text(encoding="utf-8").replace("data/", f"{data}/"), encoding="utf-8")
+    return out
+
+
+def evaluation_for(stage: int, template: Path, out: Path) -> Path:
+    """The harness's file for a stage: only what the stage has been trained for, and videos' and objects' zero-shot."""
+    values = yaml.safe_load(template.read_text(encoding="utf-8"))
+    if stage < 3:
+        values["tokenizers"].pop("objects")
+        values["sets"].pop("objects")
+    out.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    return out
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder with photos, clips and objects.")],
+    out: Annotated[Path, typer.Argument(help="Folder for all stages.")],
+    gaussians: Annotated[Path, typer.Option(help="Checkpoint whose Gaussian decoder stage 3 begins with.")] = Path(
+        "checkpoints/atoken-tiny"
+    ),
+    last: Annotated[int, typer.Option(help="The last stage to run.")] = 4,
+    evaluate: Annotated[bool, typer.Option(help="Measure every stage.")] = True,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Runs what is not done yet."""
+    sources = localized(HERE / "sources/tiny.yaml", data, out / "sources.yaml")
+    template = localized(EVALUATION, data, out / "evaluation.yaml")
+    base = out / "start"
+    if not (base / PROTECTED).is_file():
+        start = [sys.executable, "-m", "atoken.training.tiny_start", str(data), str(base), "--seed", str(seed)]
+        subprocess.run(start, check=True)
+    record_file = out / "record.json"
+    record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
+    for stage in STAGES[: last + 1]:
+        folder = out / f"stage-{stage}"
+        start = base / "start" if stage == 0 else out / f"stage-{stage - 1}/model"
+        if not (folder / "finished").is_file():
+            if stage == 1:
+                # From here on training may change what latents are made of.
+                shutil.copy(base / PROTECTED, start / PROTECTED)
+            if stage == 2:
+                widen(start, base / "wide", folder / "start")
+                start = folder / "start"
+            if stage == 3:
+                with_gaussians(start, gaussians, folder / "start")
+                start = folder / "start"
+            teacher = None if stage == 0 else out / "stage-0/model"
+            run_stage(stage, start, sources, folder, teacher, ["--seed", str(seed), "--save-every", "200"])
+            (folder / "finished").touch()
+        if evaluate and str(stage) not in record:
+            file = evaluation_for(stage, template, folder / "evaluation.yaml")
+            record[str(stage)], _ = validate(file, folder / "model", folder / "evaluation")
+            record_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

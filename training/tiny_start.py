@@ -1,0 +1,109 @@
+"""Where the tiny curriculum starts, in the place of SigLIP 2: PCA for pixels, a text tower for words.
+
+    python -m atoken.training.tiny_start DATA OUT
+
+OUT/wide has 48 latents, OUT/start the first 32 of them for stage 1, both with the text tower and its tokenizer.
+OUT/start also protects all that latents depend on, so that its vision tower can be trained to be the teacher (stage 0)
+and still reconstruct as PCA does; OUT/protected_rows.safetensors are the rows to protect after that.
+"""
+
+import json
+import random
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from atoken import AtokenConfig, AtokenModel
+from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
+
+from .crops import load_clips, load_photos
+from .losses import SIGMOID_BIAS, SIGMOID_SCALE
+from .pca_start import EncoderChannels, protected_rows, start_from_pca
+from .protection import ProtectedRows
+from .tiny_text import build_tokenizer, train_text_model
+from .train_tiny import fit_pcas
+
+WIDE, NARROW = 48, 32
+CLIPS = ("box.mp4", "carphone_pristine.mp4", "tree.avi")
+
+
+@torch.no_grad()
+def indicator_first(model: AtokenModel) -> None:
+    """Moves the latent that tells images from videos, the last one of `start_from_pca`, to the front."""
+    count = model.config.latent_channels
+    order = torch.tensor([count - 1, *range(count - 1)])
+    model.latent_proj.weight.copy_(model.latent_proj.weight.clone()[torch.cat([order, count + order])])
+    model.decoder.input_layer.weight.copy_(model.decoder.input_layer.weight.clone()[:, order])
+
+
+@torch.no_grad()
+def first_latents(model: AtokenModel, count: int) -> AtokenModel:
+    """A copy that has only the first latents."""
+    before = model.config.latent_channels
+    config = AtokenConfig.from_dict({**model.config.to_dict(), "latent_channels": count})
+    state = model.state_dict()
+    weight = state["latent_proj.weight"].unflatten(0, (2, before))
+    state["latent_proj.weight"] = weight[:, :count].flatten(0, 1)
+    state["decoder.input_layer.weight"] = state["decoder.input_layer.weight"][:, :count]
+    narrow = AtokenModel(config)
+    narrow.load_state_dict(state)
+    return narrow
+
+
+def rows_behind_latents(model: AtokenModel, channels: EncoderChannels) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
+    """All that the latents of the start depend on, apart from what `protected_rows` lists."""
+    kept = model.config.latent_channels
+    held = torch.cat([channels.image[:kept], channels.video[:kept]])
+    tower = model.vision_model
+    rows = [(p, torch.arange(len(p))) for p in (*tower.input_layer.parameters(), tower.position_embedding.weight)]
+    rows += [(p, torch.arange(len(p))) for p in tower.post_layernorm.parameters()]
+    for block in tower.blocks:
+        for layer in (block.attn.out_proj, block.mlp.fc2):
+            rows += [(parameter, held) for parameter in layer.parameters()]
+        # The neurons that switch bases off read these channels through norms.
+        rows += [(p, held) for norm in (block.norm1, block.norm2) for p in norm.parameters()]
+    return rows
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder written by collect_media.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the start.")],
+    text_steps: Annotated[int, typer.Option(help="Of the text tower's training.")] = 2500,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Writes the start."""
+    torch.manual_seed(seed)
+    rng = random.Random(seed)
+    photos, clips = load_photos(data / "photos/train"), load_clips(data / "clips/train", list(CLIPS))
+    image_pca, video_pca, _ = fit_pcas(photos, clips, rng)
+    tokenizer = build_tokenizer()
+    width = AtokenConfig.from_preset("tiny").vision_config.hidden_size
+    text_model, curve = train_text_model(tokenizer, width, text_steps, seed=seed)
+    config = AtokenConfig.from_preset(
+        "tiny",
+        text_config=text_model.config.to_dict(),
+        latent_channels=WIDE,
+        logit_scale_init_value=SIGMOID_SCALE,
+        logit_bias_init_value=SIGMOID_BIAS,
+    )
+    wide = AtokenModel(config)
+    channels = start_from_pca(wide, image_pca, video_pca)
+    indicator_first(wide)
+    wide.text_model.load_state_dict(text_model.state_dict())
+    wide.config.weights_license = "apache-2.0"
+    kept = protected_rows(wide)
+    processor = AtokenProcessor(voxel_processor=AtokenVoxelProcessor(check_visibility=True), tokenizer=tokenizer)
+    start = first_latents(wide, NARROW)
+    for name, model in (("wide", wide), ("start", start)):
+        model.save_pretrained(out / name)
+        processor.save_pretrained(out / name)
+    ProtectedRows.of(wide, kept).save(out)
+    ProtectedRows.of(wide, kept + rows_behind_latents(wide, channels)).save(out / "start")
+    (out / "text.json").write_text(json.dumps({"steps": text_steps, "loss": curve}, indent=1) + "\n", encoding="utf-8")
+    print(f"text loss {curve[0] if curve else float('nan'):.3f} to {curve[-1] if curve else float('nan'):.3f}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,86 @@
+"""What a run looks like from outside: numbers of the evaluation harness, and pictures beside their originals."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from .evaluation.configuration import EvaluationConfig
+from .evaluation.reconstruction import round_trip
+from .evaluation.registry import SETS, TOKENIZERS, find
+from .evaluation.runner import evaluate
+
+PLACEHOLDER = "MODEL"  # stands for the folder of the exported weights in a validation file
+PICTURES = 4  # samples of each set
+
+
+def write_configuration(template: Path, model: Path, path: Path) -> EvaluationConfig:
+    """
+    An evaluation configuration for one exported model, at `path`.
+
+    Raises:
+        ValueError: the template has no model called MODEL, or does not fit the harness.
+    """
+    text = template.read_text(encoding="utf-8")
+    if PLACEHOLDER not in text:
+        raise ValueError(f"{template}: expected a model whose folder is written {PLACEHOLDER}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text.replace(PLACEHOLDER, str(model)), encoding="utf-8")
+    return EvaluationConfig.read(path)
+
+
+def validate(template: Path, model: Path, output: Path) -> tuple[dict[str, float], dict[str, Path]]:
+    """
+    Measures an exported model and draws some of its reconstructions.
+
+    Args:
+        template: an evaluation configuration whose models lie at MODEL.
+        model: folder of the exported weights.
+        output: folder for the harness's report and the pictures.
+
+    Returns:
+        Numbers by "set/measure", and pictures by set: originals above, reconstructions below.
+    """
+    path = output / "configuration.yaml"
+    config = write_configuration(template, model, path)
+    results = evaluate(path, output, overwrite=True)
+    numbers = {
+        f"{result['set']}/{name}": float(value)
+        for result in results["results"]
+        for name, value in _flat(result["numbers"]).items()
+    }
+    return numbers, draw_samples(config, output)
+
+
+def _flat(numbers: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """Numbers of nested dicts, with joined names."""
+    flat: dict[str, float] = {}
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name} ")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            flat[prefix + name] = value
+    return flat
+
+
+@torch.inference_mode()
+def draw_samples(config: EvaluationConfig, output: Path) -> dict[str, Path]:
+    """The first samples of each set that is reconstructed: originals above, what comes back below."""
+    written = {}
+    for entry in config.tokenizers:
+        tokenizer = find(TOKENIZERS, entry.adapter, entry.name)(**entry.options)
+        for one in config.sets:
+            samples = find(SETS, one.set, one.name)(**one.options)
+            if one.task != "reconstruction" or samples.kind not in tokenizer.kinds:
+                continue
+            columns = []
+            for sample in samples.samples[:PICTURES]:
+                original, result, _ = round_trip(tokenizer, sample.load(), samples.kind)
+                middle = len(original) // 2
+                columns.append(torch.cat([original[middle], result[middle]], dim=1))
+            height = max(column.shape[1] for column in columns)
+            columns = [torch.nn.functional.pad(c, (0, 4, 0, height - c.shape[1]), value=255) for c in columns]
+            written[one.name] = output / f"{one.name.replace(' ', '-')}.png"
+            Image.fromarray(torch.cat(columns, dim=2).permute(1, 2, 0).numpy()).save(written[one.name])
+    return written
