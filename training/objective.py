@@ -45,6 +45,7 @@ class Objective(nn.Module):
             videos and objects are.
         teacher_scale: logarithm of the factor that the teacher's cosines are multiplied by.
         vgg, clip: networks of the perceptual parts that have a weight.
+        seed: of the posterior's noise, which follows from a sample's number alone.
 
     Raises:
         ValueError: a part without its network, or an unknown one.
@@ -58,6 +59,7 @@ class Objective(nn.Module):
         teacher_scale: float = 0.0,
         vgg: VggLosses | None = None,
         clip: ClipLoss | None = None,
+        seed: int = 0,
     ):
         super().__init__()
         for medium, parts in weights.items():
@@ -74,7 +76,7 @@ class Objective(nn.Module):
         frozen = {"teacher": teacher, "vgg": vgg, "clip": clip}
         # In a plain dict they are no submodules: they are in no checkpoint, and no wrapper shards or casts them.
         self.frozen = {name: net.requires_grad_(False).eval() for name, net in frozen.items() if net is not None}
-        self.teacher_scale = teacher_scale
+        self.teacher_scale, self.seed = teacher_scale, seed
 
     @property
     def has_teacher(self) -> bool:
@@ -94,19 +96,13 @@ class Objective(nn.Module):
             self.model.text_model.eval()
         return self
 
-    def forward(self, batch: TrainingBatch, seed: int = 0) -> dict[str, torch.Tensor]:
-        """
-        Args:
-            seed: of the posterior's sample.
-
-        Returns:
-            "loss", to be minimised, and its parts, detached; scalars, means over this process's batch.
-        """
+    def forward(self, batch: TrainingBatch) -> dict[str, torch.Tensor]:
+        """ "loss", to be minimised, and its parts, detached: scalars, means over this process's batch."""
         if batch.task.endswith("understanding"):
             parts = {"semantic": self._understanding(batch)}
             loss = SEMANTIC_WEIGHT * parts["semantic"]
         else:
-            parts, loss = self._reconstruction(batch, seed)
+            parts, loss = self._reconstruction(batch)
         return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
 
     def _understanding(self, batch: TrainingBatch) -> torch.Tensor:
@@ -120,11 +116,11 @@ class Objective(nn.Module):
             return distillation_loss(found, wanted, texts, self.teacher_scale)
         return sigmoid_loss(found, texts, self.model.logit_scale, self.model.logit_bias)
 
-    def _reconstruction(self, batch: TrainingBatch, seed: int) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    def _reconstruction(self, batch: TrainingBatch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         encoded = self.model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False)
         posterior, latents = encoded.latent_dist, encoded.latents
         if self.model.quantizer is None:
-            latents = posterior.sample(torch.Generator(latents.device).manual_seed(seed))
+            latents = latents + torch.exp(0.5 * posterior.logvar) * self._noise(batch, latents)
         medium = batch.task.removesuffix("_reconstruction")
         if medium == "3d":
             parts = self._compare_views(batch, latents)
@@ -136,6 +132,14 @@ class Objective(nn.Module):
             parts["kl"] = kl_loss(posterior.mean, posterior.logvar)
             loss = loss + KL_WEIGHT * parts["kl"]
         return parts, loss
+
+    def _noise(self, batch: TrainingBatch, latents: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator(latents.device)
+        parts = []
+        for number, length in zip(batch.numbers, batch.cu_seqlens.diff().tolist(), strict=True):
+            generator.manual_seed(self.seed * 2**40 + number)
+            parts.append(torch.randn(length, latents.shape[1], generator=generator, device=latents.device))
+        return torch.cat(parts).to(latents.dtype)
 
     def _compare_patches(self, batch: TrainingBatch, decoded: torch.Tensor) -> dict[str, torch.Tensor]:
         if batch.task.startswith("image"):

@@ -41,7 +41,6 @@ from .validation import validate
 logger = logging.getLogger(__name__)
 
 DISTILLED = "image_understanding"
-LOG_EVERY = 10
 FITTING_BATCHES = 8  # whose latents say how they fit the quantizer
 
 
@@ -71,12 +70,13 @@ class Trainer:
         batches: dict[str, Batches],
         output: Path,
         protected: ProtectedRows,
-        seed: int,
         max_skipped: int,
         keep: int,
+        log_every: int,
     ):
         self.accelerator, self.stage, self.processor, self.batches = accelerator, stage, processor, batches
-        self.output, self.protected, self.seed, self.max_skipped, self.keep = output, protected, seed, max_skipped, keep
+        self.output, self.protected = output, protected
+        self.max_skipped, self.keep, self.log_every = max_skipped, keep, log_every
         self.model: AtokenModel = objective.model
         self.has_teacher = objective.has_teacher
         optimizer = build_optimizer(objective, stage.optimizer)
@@ -99,7 +99,7 @@ class Trainer:
             tokens += sum(batch.num_tokens for batch in micro_batches)
             flops += sum(training_flops(self.model, batch, self.has_teacher) for batch in micro_batches)
             step = self.progress.step
-            if step % LOG_EVERY == 0 or step == steps:
+            if step % self.log_every == 0 or step == steps:
                 self._log(time.perf_counter() - began, tokens, flops, bar)
                 began, tokens, flops = time.perf_counter(), 0.0, 0.0
             if step % save_every == 0 or step == steps:
@@ -119,10 +119,9 @@ class Trainer:
         progress, settings = self.progress, self.stage.optimizer
         set_rates(self.optimizer, settings.factor(progress.step, self.stage.steps))
         norm = None
-        for index, batch in enumerate(micro_batches):
+        for batch in micro_batches:
             with self.accelerator.accumulate(self.objective):
-                seed = hash((self.seed, progress.step, index, self.accelerator.process_index))
-                parts = self.objective(batch, seed)
+                parts = self.objective(batch)
                 loss = parts["loss"] * self._share(batch)
                 self._check_before_backward(loss)
                 # accelerate divides by the number of micro batches; the tasks' losses are added.
@@ -205,6 +204,7 @@ class Trainer:
             "processes": accelerator.num_processes,
             "progress": asdict(self.progress),
             "round": self.round.state,
+            "sums": {name: [float(value) for value in values] for name, values in self.sums.items()},
             "batches": {task: batches.state() for task, batches in self.batches.items()},
         }
         (partial / f"progress-{rank}.json").write_text(json.dumps(state), encoding="utf-8")
@@ -231,6 +231,11 @@ class Trainer:
         self.accelerator.load_state(str(folder / "state"))
         self.average.values = load_file(folder / f"average-{rank}.safetensors", device=str(self.accelerator.device))
         self.progress, self.round.state = Progress(**state["progress"]), state["round"]
+        for name, values in state["sums"].items():
+            self.sums[name] = [torch.tensor(value, device=self.accelerator.device) for value in values]
+        if self.accelerator.is_main_process:
+            _forget_after(self.output / "log.jsonl", self.progress.step)
+            _forget_after(self.output / "validation.jsonl", self.progress.step)
         for task, batches in self.batches.items():
             batches.restore(state["batches"][task])
 
@@ -265,6 +270,17 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
 
+def _forget_after(log: Path, step: int) -> None:
+    """Removes the lines of a log that a resumed run will write again."""
+    if not log.is_file():
+        return
+    # A line that was cut off has no end.
+    lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    partial = log.with_suffix(".partial")
+    partial.write_text("".join(line for line in lines if json.loads(line)["step"] <= step), encoding="utf-8")
+    partial.replace(log)
+
+
 def _as_array(path: Path) -> Any:
     import numpy as np
     from PIL import Image
@@ -296,6 +312,7 @@ def main(
     steps: Annotated[int | None, typer.Option(help="Instead of the stage's.")] = None,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
     keep: Annotated[int, typer.Option(help="Checkpoints that stay.")] = 3,
+    log_every: Annotated[int, typer.Option(help="Steps that a line of the log is the mean of.")] = 10,
     validation: Annotated[Path | None, typer.Option(help="Evaluation file whose models lie at MODEL.")] = None,
     validate_every: Annotated[int, typer.Option(help="Steps between validations.")] = 5000,
     tracker: Annotated[str, typer.Option(help='"tensorboard", "trackio" or "none".')] = "none",
@@ -350,9 +367,11 @@ def main(
             block.compile(dynamic=True)
     networks = image_losses.load(vgg, clip)
     tower, scale = (None, 0.0) if teacher is None else load_teacher(teacher)
-    objective = Objective(model, stage.losses, tower, scale, *networks).to(accelerator.device)
+    objective = Objective(model, stage.losses, tower, scale, *networks, seed).to(accelerator.device)
     output.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(accelerator, stage, objective, processor, batches, output, protected, seed, max_skipped, keep)
+    trainer = Trainer(
+        accelerator, stage, objective, processor, batches, output, protected, max_skipped, keep, log_every
+    )
     if found is not None:
         trainer.resume(found)
     if accelerator.is_main_process:

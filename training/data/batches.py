@@ -40,6 +40,7 @@ class TrainingBatch:
         task: which.
         pixel_values: (N, 3072) float32; coords: (N, 4) int64; cu_seqlens: (B + 1,) int32.
         grids: (t, h, w) of every sample, of images and videos.
+        numbers: of the samples, over all processes and the whole run; what is random about a sample follows from it.
         input_ids: (B, length), of understanding.
         views: a (K, 3, S, S) uint8 tensor for every sample, and its cameras, of 3D reconstruction.
     """
@@ -49,6 +50,7 @@ class TrainingBatch:
     coords: torch.Tensor
     cu_seqlens: torch.Tensor
     grids: list[tuple[int, int, int] | None]
+    numbers: list[int]
     input_ids: torch.Tensor | None = None
     views: list[torch.Tensor] = field(default_factory=list)
     cameras: list[Cameras] = field(default_factory=list)
@@ -74,7 +76,9 @@ class TrainingBatch:
 Tokenize = Callable[[Sequence[str]], torch.Tensor]
 
 
-def collate(task: str, samples: Sequence[TrainingSample], tokenize: Tokenize | None) -> TrainingBatch:
+def collate(
+    task: str, samples: Sequence[TrainingSample], numbers: Sequence[int], tokenize: Tokenize | None
+) -> TrainingBatch:
     """Packs samples; `tokenize` turns their captions into ids, where they have any."""
     lengths = torch.tensor([len(sample) for sample in samples])
     captions = [sample.caption for sample in samples]
@@ -84,6 +88,7 @@ def collate(task: str, samples: Sequence[TrainingSample], tokenize: Tokenize | N
         torch.cat([sample.coords for sample in samples]),
         torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
         [sample.grid for sample in samples],
+        list(numbers),
         tokenize(captions) if captions[0] is not None else None,
         [sample.views for sample in samples if sample.views is not None],
         [sample.cameras for sample in samples if sample.cameras is not None],
@@ -175,9 +180,9 @@ class Batches:
         self.max_tokens, self.max_samples, self.threads = max_tokens, max_samples, threads
         self.seen = self.unreadable = self.too_large = 0
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=task)
-        self._waiting: deque[tuple[Future, dict[str, Any]]] = deque()
+        self._waiting: deque[tuple[int, Future, dict[str, Any]]] = deque()
         self._state = mixture.state()  # behind the last sample that has been handed out
-        self._left: tuple[TrainingSample, dict[str, Any]] | None = None  # did not fit into the last batch
+        self._left: tuple[int, TrainingSample, dict[str, Any]] | None = None  # did not fit into the last batch
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs to go on behind the last batch, however much has been read ahead."""
@@ -201,28 +206,31 @@ class Batches:
         return self
 
     def __next__(self) -> TrainingBatch:
-        samples, tokens = [], 0
+        samples, numbers, tokens = [], [], 0
         has_texts = self.task.endswith("understanding")
         while len(samples) < self.max_samples:
-            sample, state = self._left or self._next_sample()
+            number, sample, state = self._left or self._next_sample()
             self._left = None
             if samples and not has_texts and tokens + len(sample) > self.max_tokens:
-                self._left = sample, state
+                self._left = number, sample, state
                 break
             samples.append(sample)
+            numbers.append(number)
             tokens += len(sample)
             self._state = state
-        return collate(self.task, samples, self.tokenize)
+        return collate(self.task, samples, numbers, self.tokenize)
 
-    def _next_sample(self) -> tuple[TrainingSample, dict[str, Any]]:
+    def _next_sample(self) -> tuple[int, TrainingSample, dict[str, Any]]:
+        """Its number, itself, and the state behind it."""
         while True:
             while len(self._waiting) < self.threads * READ_AHEAD:
                 number, load = self.mixture.draw()
-                self._waiting.append((self._pool.submit(self._prepare, number, load), self.mixture.state()))
-            future, state = self._waiting.popleft()
+                future = self._pool.submit(self._prepare, number, load)
+                self._waiting.append((number, future, self.mixture.state()))
+            number, future, state = self._waiting.popleft()
             self.seen += 1
             try:
-                return future.result(), state
+                return number, future.result(), state
             except TooLarge as error:
                 self.too_large += 1
                 logger.info("%s: passed over, %s", self.task, error)

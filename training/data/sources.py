@@ -142,7 +142,7 @@ def open_source(entry: dict[str, Any], kind: str, seed: int, rank: int = 0, proc
     A source from its entry in a data file.
 
     Args:
-        entry: "source" says which ("folder", "pans", "parquet", "webdataset", "hub", "objects", "miniature"); the other keys
+        entry: "source" says which (see `_OPENERS`), the other keys
             are those of the function that opens it, see there.
         kind: "image", "video" or "object".
 
