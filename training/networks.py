@@ -102,27 +102,27 @@ def _load_clip(name: str, without: str) -> ClipLoss:
     return ClipLoss(tower, tuple(processor.image_mean), tuple(processor.image_std))
 
 
-def load_start(start: str) -> tuple[AtokenModel, AtokenProcessor]:
+def load_start(name: str) -> tuple[AtokenModel, AtokenProcessor]:
     """
     The model that a stage starts from, in float32, with its processor.
 
     Args:
-        start: folder or Hub name of an AToken checkpoint, or of SigLIP 2 (NaFlex), for stage 1.
+        name: folder or Hub name of an AToken checkpoint, or of SigLIP 2 (NaFlex), for stage 1.
 
     Raises:
         FileNotFoundError: there is no such model.
         ValueError: it is of another kind, or has no text tower or tokenizer.
     """
-    kind = _model_type(start, "start")
+    kind = _model_type(name, "init-from")
     if kind == "siglip2":
-        return _start_from_siglip2(start)
+        return _start_from_siglip2(name)
     if kind != "atoken":
-        raise ValueError(f"start: expected an AToken or SigLIP 2 model, {start} is {kind!r}")
-    model = AtokenModel.from_pretrained(start, dtype=torch.float32)
-    processor = AtokenProcessor.from_pretrained(start)
+        raise ValueError(f"init-from: expected an AToken or SigLIP 2 model, {name} is {kind!r}")
+    model = AtokenModel.from_pretrained(name, dtype=torch.float32)
+    processor = AtokenProcessor.from_pretrained(name)
     if model.text_model is None or processor.tokenizer is None:
         raise ValueError(
-            f"start: {start} has no text tower and tokenizer, which understanding needs; "
+            f"init-from: {name} has no text tower and tokenizer, which understanding needs; "
             "convert with `atoken convert --text-tower`"
         )
     return model, processor

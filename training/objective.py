@@ -34,6 +34,9 @@ LOSSES = {
 }
 
 
+_SCALARS = ("logit_scale", "logit_bias")
+
+
 class Objective(nn.Module):
     """
     The model, the frozen networks it is compared with, and the loss of a batch.
@@ -73,6 +76,9 @@ class Objective(nn.Module):
         self._no_split_modules = model._no_split_modules  # for wrappers that shard by block
         if model.text_model is not None:
             model.text_model.requires_grad_(False).eval()
+        for name in _SCALARS:
+            # FSDP2 and DeepSpeed take no parameters without a dimension.
+            setattr(model, name, nn.Parameter(getattr(model, name).detach().reshape(1)))
         frozen = {"teacher": teacher, "vgg": vgg, "clip": clip}
         # In a plain dict they are no submodules: they are in no checkpoint, and no wrapper shards or casts them.
         self.frozen = {name: net.requires_grad_(False).eval() for name, net in frozen.items() if net is not None}
@@ -185,6 +191,12 @@ class Objective(nn.Module):
             similarity = multiscale_structural_similarity_index_measure(found, wanted, data_range=1.0, normalize="relu")
             parts["ms_ssim"] = 1 - similarity
         return parts
+
+
+def model_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The model's part of an objective's state dict, with shapes as the model saves them."""
+    model = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    return {name: value.reshape(()) if name in _SCALARS else value for name, value in model.items()}
 
 
 def trained_parameters(objective: nn.Module) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class ProtectedRows:
         if not path.is_file():
             return cls({})
         if distributed_type in _SHARDED:
-            raise ValueError(f"start: {path} protects rows of weights, which shards have no whole of; use DDP")
+            raise ValueError(f"init-from: {path} protects rows of weights, which shards have no whole of; use DDP")
         return cls(load_file(path))
 
     def save(self, folder: Path) -> None:

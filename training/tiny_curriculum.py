@@ -34,7 +34,7 @@ EVALUATION = HERE / "sources/tiny-evaluation.yaml"
 def run_stage(stage: int, start: Path, data_file: Path, out: Path, teacher: Path | None, options: list[str]) -> None:
     """One stage in a process of its own."""
     command = [sys.executable, "-m", "atoken.training.train", str(HERE / f"stages/tiny-{stage}.yaml")]
-    command += ["--data", str(data_file), "--start", str(start), "--output", str(out)]
+    command += ["--data", str(data_file), "--init-from", str(start), "--output", str(out)]
     if teacher is not None:
         command += ["--teacher", str(teacher)]
     subprocess.run([*command, *options], check=True)

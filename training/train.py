@@ -1,10 +1,12 @@
 """Trains one stage of the curriculum, on one laptop or many machines; only files and launcher differ.
 
     accelerate launch -m atoken.training.train training/stages/so400m-1.yaml --data DATA.yaml \\
-        --start google/siglip2-so400m-patch16-naflex --teacher google/siglip2-so400m-patch16-naflex --output runs/1
+        --init-from SIGLIP2 --teacher SIGLIP2 --output runs/1
 
-OUT/model holds the averaged weights with the processor, ready for the next stage's --start; OUT/checkpoint-* hold all
-that a run needs to go on exactly where it was.
+with google/siglip2-so400m-patch16-naflex as SIGLIP2.
+
+OUT/model holds the averaged weights with the processor, ready for the next stage's --init-from; OUT/checkpoint-* hold
+all that a run needs to go on exactly where it was.
 """
 
 import json
@@ -13,13 +15,12 @@ import shutil
 import time
 from collections import defaultdict
 from dataclasses import asdict, dataclass, replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
-from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType, InitProcessGroupKwargs
+from accelerate import Accelerator, DistributedType
 from accelerate.utils import set_seed
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
@@ -32,8 +33,9 @@ from .curriculum import Stage, TaskRound, fit_to_quantizer, prepare_model
 from .data.batches import Batches, TrainingBatch
 from .data.tasks import open_tasks, read_data
 from .networks import CLIP, ImageLosses, load_start, load_teacher
-from .objective import Objective, trained_parameters
+from .objective import Objective, model_state, trained_parameters
 from .optimization import AveragedWeights, build_optimizer, set_rates
+from .parallelism import build_accelerator
 from .protection import ProtectedRows
 from .throughput import device_peak, training_flops
 from .validation import validate
@@ -170,7 +172,8 @@ class Trainer:
 
     def _log(self, seconds: float, tokens: float, flops: float, bar: tqdm) -> None:
         progress, accelerator = self.progress, self.accelerator
-        numbers = {name: float(torch.stack(values).mean()) for name, values in self.sums.items()}
+        means = {name: torch.stack(values).mean() for name, values in self.sums.items()}
+        numbers = {name: float(value) for name, value in accelerator.reduce(means, "mean").items()}
         self.sums.clear()
         numbers["tokens per second"] = tokens * accelerator.num_processes / seconds
         peak = device_peak(accelerator.device)
@@ -247,8 +250,7 @@ class Trainer:
         if self.accelerator.is_main_process:
             partial = folder.with_name(folder.name + ".partial")
             shutil.rmtree(partial, ignore_errors=True)
-            state = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-            self.model.save_pretrained(partial, state_dict=state)
+            self.model.save_pretrained(partial, state_dict=model_state(state))
             self.processor.save_pretrained(partial)
             self.protected.save(partial)
             shutil.rmtree(folder, ignore_errors=True)
@@ -300,7 +302,7 @@ def _fit_latents(model: AtokenModel, batches: dict[str, Batches], tasks: list[st
 def main(
     stage_file: Annotated[Path, typer.Argument(metavar="STAGE", help="YAML file of the stage.")],
     data: Annotated[Path, typer.Option(help="YAML file with the sources of every task.")],
-    start: Annotated[str, typer.Option(help="The stage before, or SigLIP 2: folder or Hub name.")],
+    init_from: Annotated[str, typer.Option(help="The stage before, or SigLIP 2: folder or Hub name.")],
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the exported model.")],
     teacher: Annotated[
         str | None, typer.Option(help="Vision tower that images are distilled from; without, they are contrasted.")
@@ -330,19 +332,13 @@ def main(
     weights = stage.losses["image"] if "image_reconstruction" in stage.ratios else {}
     image_losses = ImageLosses.choose(losses if weights else None, weights)
     stage = replace(stage, losses={**stage.losses, "image": image_losses.weights})
-    accelerator = Accelerator(
-        gradient_accumulation_steps=2 if stage.ratios else 1,
-        log_with=None if tracker == "none" else tracker,
-        project_dir=output,
-        kwargs_handlers=[
-            # A task uses only some of the parameters. The other processes wait while one validates.
-            DistributedDataParallelKwargs(find_unused_parameters=True),
-            InitProcessGroupKwargs(timeout=timedelta(hours=2)),
-        ],
-    )
     set_seed(seed)
-    model, processor = load_start(start)
-    protected = ProtectedRows.load(start, accelerator.distributed_type)
+    # Before there is an accelerator: with ZeRO-3 set up, transformers would load shards, and scalars have none.
+    model, processor = load_start(init_from)
+    tower, scale = (None, 0.0) if teacher is None else load_teacher(teacher)
+    networks = image_losses.load(vgg, clip)
+    accelerator = build_accelerator(2 if stage.ratios else 1, stage.optimizer.clip, tracker, output)
+    protected = ProtectedRows.load(init_from, accelerator.distributed_type)
     tasks = [DISTILLED, *stage.ratios]
     batches = open_tasks(
         tasks,
@@ -365,8 +361,6 @@ def main(
     if compile_blocks:
         for block in (*model.vision_model.blocks, *model.decoder.blocks):
             block.compile(dynamic=True)
-    networks = image_losses.load(vgg, clip)
-    tower, scale = (None, 0.0) if teacher is None else load_teacher(teacher)
     objective = Objective(model, stage.losses, tower, scale, *networks, seed).to(accelerator.device)
     output.mkdir(parents=True, exist_ok=True)
     trainer = Trainer(

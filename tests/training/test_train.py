@@ -34,7 +34,7 @@ def command(files: dict[str, Path], output: Path, *options: str, processes: int 
     launcher = [sys.executable]
     if processes > 1:
         launcher += ["-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / "cpu.yaml")]
-    arguments = ["--data", str(files["data"]), "--start", str(files["start"]), "--output", str(output)]
+    arguments = ["--data", str(files["data"]), "--init-from", str(files["start"]), "--output", str(output)]
     arguments += ["--log-every", "1", "--threads", "1"]
     return [*launcher, "-m", "atoken.training.train", str(files["stage"]), *arguments, *options]
 
