@@ -23,6 +23,7 @@ import typer
 from accelerate import Accelerator, DistributedType
 from accelerate.utils import set_seed
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor
 from tqdm import tqdm
 
 from atoken import AtokenModel
@@ -133,6 +134,8 @@ class Trainer:
                 if self.accelerator.sync_gradients:
                     self.protected.apply(self.model)
                     norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
+                    # FSDP2's is spread over processes, and DeepSpeed's is a number.
+                    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
                     if self._is_finite(norm):
                         self.optimizer.step()
                         progress.skipped_in_a_row = 0
@@ -141,7 +144,8 @@ class Trainer:
                         progress.skipped_in_a_row += 1
                     self.optimizer.zero_grad(set_to_none=True)
         if norm is not None:
-            self.sums["gradient norm"].append(torch.as_tensor(norm).detach().float())
+            norm = torch.as_tensor(norm, device=self.accelerator.device)
+            self.sums["gradient norm"].append(norm.detach().float())
         progress.step += 1
         progress.tokens += sum(batch.num_tokens for batch in micro_batches)
         if not progress.skipped_in_a_row:
@@ -245,7 +249,8 @@ class Trainer:
     def export(self, folder: Path) -> None:
         """Writes the averaged weights with the processor, whole or not at all."""
         self.average.swap(self.objective)
-        state = self.accelerator.get_state_dict(self.objective)
+        # Copies: without sharding they are the parameters themselves, which are about to change back.
+        state = {name: value.clone() for name, value in self.accelerator.get_state_dict(self.objective).items()}
         self.average.swap(self.objective)
         if self.accelerator.is_main_process:
             partial = folder.with_name(folder.name + ".partial")

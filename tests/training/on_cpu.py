@@ -2,8 +2,8 @@
 
     python -m torch.distributed.run --nproc_per_node 2 on_cpu.py STAGE --data ...
 
-It is told that there are devices, and gets CPUs and gloo for them; all else is the trainer, accelerate, torch and DeepSpeed
-as they are.
+It is told that there are devices, and gets CPUs and gloo for them; all else is the trainer, accelerate, torch and
+DeepSpeed as they are.
 """
 
 import os

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,25 @@ from atoken.training import checkpoints
 from .stage_samples import make_start, write_data, write_stage
 
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-LAUNCH = Path(__file__).parents[2] / "training/launch"
+# Sharding needs to be told that there are devices.
+SHARDED = {
+    "fsdp2": {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "AtokenBlock,Siglip2EncoderLayer",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+        "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+        "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+    },
+    "zero2": {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"},
+    "zero3": {
+        "ACCELERATE_USE_DEEPSPEED": "true",
+        "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3",
+        "ACCELERATE_DEEPSPEED_ZERO3_INIT": "false",
+        "ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL": "true",
+    },
+}
 
 
 @pytest.fixture(scope="module")
@@ -30,19 +49,31 @@ def files(tmp_path_factory):
     }
 
 
-def command(files: dict[str, Path], output: Path, *options: str, processes: int = 1) -> list[str]:
-    launcher = [sys.executable]
-    if processes > 1:
-        launcher += ["-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / "cpu.yaml")]
+def command(files: dict[str, Path], output: Path, *options: str, processes: int = 1, sharded: str = "") -> list[str]:
+    program = ["-m", "atoken.training.train"]
+    if sharded:
+        program = [str(Path(__file__).parent / "on_cpu.py")]
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--rdzv_backend", "c10d"]
+    torchrun += ["--rdzv_endpoint", "localhost:0"]
+    launcher = [sys.executable, *(torchrun if processes > 1 else []), *program]
     arguments = ["--data", str(files["data"]), "--init-from", str(files["start"]), "--output", str(output)]
     arguments += ["--log-every", "1", "--threads", "1"]
-    return [*launcher, "-m", "atoken.training.train", str(files["stage"]), *arguments, *options]
+    return [*launcher, str(files["stage"]), *arguments, *options]
+
+
+def run(*arguments, **options) -> subprocess.CompletedProcess:
+    environment = {**ENVIRONMENT, **SHARDED.get(options.get("sharded", ""), {"ACCELERATE_USE_CPU": "true"})}
+    return subprocess.run(command(*arguments, **options), env=environment, capture_output=True, text=True, check=False)
 
 
 def train(*arguments, **options) -> str:
-    done = subprocess.run(command(*arguments, **options), env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    done = run(*arguments, **options)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stderr
+
+
+def processes_of(output: Path) -> int:
+    return json.loads((checkpoints.newest(output) / "progress-0.json").read_text())["processes"]
 
 
 def losses(output: Path) -> list[dict[str, float]]:
@@ -112,12 +143,39 @@ def test_killed_and_resumed_equals_uninterrupted(files, whole_run, tmp_path):
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
+def test_what_is_exported_is_the_average(files, whole_run):
+    state = load_file(whole_run / "checkpoint-00000008/state/model.safetensors")
+    average = load_file(whole_run / "checkpoint-00000008/average-0.safetensors")
+    exported = weights(whole_run)
+    name = "decoder.out_layer.weight"
+    torch.testing.assert_close(exported[name], average[f"model.{name}"], rtol=0, atol=0)
+    assert not torch.equal(exported[name], state[f"model.{name}"])
+
+
+@pytest.mark.parametrize("sharded", SHARDED)
+def test_shards_train_resume_and_equal_whole_copies(files, sharded, tmp_path):
+    if sharded.startswith("zero"):
+        pytest.importorskip("deepspeed", reason="DeepSpeed is not installed")
+    train(files, tmp_path / "whole", "--steps", "10", "--save-every", "5", processes=2, sharded=sharded)
+    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
+    shutil.rmtree(tmp_path / "resumed/checkpoint-00000010")
+    shutil.rmtree(tmp_path / "resumed/model")
+    train(files, tmp_path / "resumed", "--steps", "10", "--save-every", "5", processes=2, sharded=sharded)
+    train(files, tmp_path / "copies", "--steps", "10", processes=2)
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")
+    whole, resumed, copies = (weights(tmp_path / name) for name in ("whole", "resumed", "copies"))
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0, msg=name)
+        torch.testing.assert_close(copies[name], value, rtol=0, atol=1e-5, msg=name)
+
+
 def test_two_processes_equal_one(files, tmp_path):
     # One epoch of one resolution, so that batches are limited by their number of samples in both cases.
     stage = write_stage(tmp_path / "stage.yaml", max_tokens=4096, optimizer={"warm_up": 2, "average": 0.9})
     files = {**files, "stage": stage}
     train(files, tmp_path / "one", "--steps", "20")
     train(files, tmp_path / "two", "--steps", "20", processes=2)
+    assert [processes_of(tmp_path / name) for name in ("one", "two")] == [1, 2]
     expected, found = weights(tmp_path / "one"), weights(tmp_path / "two")
     start = load_file(files["start"] / "model.safetensors")
     moved = max(float((value - start[name]).abs().max()) for name, value in expected.items() if name in start)
