@@ -40,7 +40,9 @@ def each_second(most: int) -> Select:
 
     def select(total: int, fps: float) -> Sequence[int]:
         step = max(fps, total / most, 1.0)
-        return [min(int((i + 0.5) * step), total - 1) for i in range(max(1, int(total / step)))]
+        if total < step:
+            return [total // 2]
+        return [min(int((i + 0.5) * step), total - 1) for i in range(int(total / step))]
 
     return select
 
