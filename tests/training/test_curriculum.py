@@ -101,7 +101,6 @@ GOOD = {
     ("changes", "name"),
     [
         ({"ratios": {"audio": 1.0}}, "audio"),
-        ({"ratios": {}}, "ratios"),
         ({"ratios": {"image_reconstruction": -1.0}}, "ratios"),
         ({"batch_sizes": {"image_reconstruction": 2}}, "image_understanding"),
         ({"image_resolution": (128, 64)}, "image_resolution"),
