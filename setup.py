@@ -10,10 +10,12 @@ TRAIN = [
     "datasets>=3",
     "lpips>=0.1.4",
     "peft>=0.13",
+    "tensorboard>=2.15",
     "pyyaml>=6",
     "torch>=2.9",
     "torch-fidelity>=0.3",
 ]
+DEEPSPEED = ["deepspeed>=0.16"]
 EVALUATION = [
     "datasets>=3",
     "evaluate>=0.4.3",
@@ -55,7 +57,7 @@ setup(
     },
     package_data={
         "atoken": ["presets/*.json", "assets/*"],
-        "atoken.training": ["stages/*.yaml"],
+        "atoken.training": ["stages/*.yaml", "sources/*.yaml", "launch/*"],
         "atoken.training.data": ["*.json"],
         "atoken.training.evaluation": ["*.json"],
     },
@@ -77,6 +79,7 @@ setup(
         "video": VIDEO,
         "3d": THREE_D,
         "train": TRAIN,
+        "deepspeed": TRAIN + DEEPSPEED,
         "evaluation": EVALUATION,
         "export": EXPORT,
         "quantization": QUANTIZATION,

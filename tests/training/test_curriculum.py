@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from atoken.training.curriculum import TASKS, Stage, TaskRound, grow_latents
+from atoken.training.curriculum import (
+    FSQ_DEVIATION,
+    TASKS,
+    Stage,
+    TaskRound,
+    fit_to_quantizer,
+    grow_latents,
+)
 
 from ..modeling.helpers import make_model
 
@@ -122,3 +129,34 @@ def test_bad_files_are_named(tmp_path):
     path.write_text("name: x\n")
     with pytest.raises(ValueError, match="stage.yaml"):
         Stage.read(path)
+
+
+@pytest.mark.parametrize("path", sorted(STAGES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_stage_files_can_be_read(path):
+    stage = Stage.read(path)
+    assert stage.limits.max_tokens == stage.max_tokens
+    assert ("3d_reconstruction" in stage.ratios) == (path.stem[-1] in "34")
+    assert stage.quantize == (path.stem[-1] == "4")
+
+
+def test_a_template_tells_new_latents_what_they_hold():
+    narrow, wide = (make_model(latent_channels=count) for count in (6, 12))
+    grow_latents(narrow, 12, template=wide)
+    assert torch.equal(narrow.decoder.input_layer.weight[:, 6:], wide.decoder.input_layer.weight[:, 6:])
+    assert torch.equal(narrow.latent_proj.weight[6:12], wide.latent_proj.weight[6:12])
+    assert torch.equal(narrow.latent_proj.weight[18:], wide.latent_proj.weight[18:])
+    with pytest.raises(ValueError, match="template: expected 14 latents"):
+        grow_latents(narrow, 14, template=wide)
+
+
+def test_latents_are_fitted_to_the_quantizer_without_changing_what_is_decoded():
+    model = make_model().eval()
+    pixels = torch.rand(2, 3, 64, 64) * 2 - 1
+    with torch.no_grad():
+        before = model.encode(pixels)
+        expected = model.decode(before.latents, before.coords, before.cu_seqlens).pixel_values
+        fit_to_quantizer(model, before.latents)
+        after = model.encode(pixels)
+        found = model.decode(after.latents, after.coords, after.cu_seqlens).pixel_values
+    torch.testing.assert_close(after.latents.std(0), torch.full((12,), FSQ_DEVIATION), rtol=1e-3, atol=0)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

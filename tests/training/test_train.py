@@ -1,12 +1,8 @@
 """Runs of the trainer as a user starts them: stopped, resumed, in two processes, with damage."""
 
-import json
 import os
-import shutil
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,27 +12,7 @@ from atoken import AtokenModel
 from atoken.training import checkpoints
 
 from .stage_samples import make_start, write_data, write_stage
-
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-# Sharding needs to be told that there are devices.
-SHARDED = {
-    "fsdp2": {
-        "ACCELERATE_USE_FSDP": "true",
-        "FSDP_VERSION": "2",
-        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-        "FSDP_TRANSFORMER_CLS_TO_WRAP": "AtokenBlock,Siglip2EncoderLayer",
-        "FSDP_RESHARD_AFTER_FORWARD": "true",
-        "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
-        "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
-    },
-    "zero2": {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"},
-    "zero3": {
-        "ACCELERATE_USE_DEEPSPEED": "true",
-        "ACCELERATE_DEEPSPEED_ZERO_STAGE": "3",
-        "ACCELERATE_DEEPSPEED_ZERO3_INIT": "false",
-        "ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL": "true",
-    },
-}
+from .trainer_runs import ENVIRONMENT, command, losses, processes_of, train, weights
 
 
 @pytest.fixture(scope="module")
@@ -47,42 +23,6 @@ def files(tmp_path_factory):
         "data": write_data(folder),
         "start": make_start(folder / "start"),
     }
-
-
-def command(files: dict[str, Path], output: Path, *options: str, processes: int = 1, sharded: str = "") -> list[str]:
-    program = ["-m", "atoken.training.train"]
-    if sharded:
-        program = [str(Path(__file__).parent / "on_cpu.py")]
-    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--rdzv_backend", "c10d"]
-    torchrun += ["--rdzv_endpoint", "localhost:0"]
-    launcher = [sys.executable, *(torchrun if processes > 1 else []), *program]
-    arguments = ["--data", str(files["data"]), "--init-from", str(files["start"]), "--output", str(output)]
-    arguments += ["--log-every", "1", "--threads", "1"]
-    return [*launcher, str(files["stage"]), *arguments, *options]
-
-
-def run(*arguments, **options) -> subprocess.CompletedProcess:
-    environment = {**ENVIRONMENT, **SHARDED.get(options.get("sharded", ""), {"ACCELERATE_USE_CPU": "true"})}
-    return subprocess.run(command(*arguments, **options), env=environment, capture_output=True, text=True, check=False)
-
-
-def train(*arguments, **options) -> str:
-    done = run(*arguments, **options)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stderr
-
-
-def processes_of(output: Path) -> int:
-    return json.loads((checkpoints.newest(output) / "progress-0.json").read_text())["processes"]
-
-
-def losses(output: Path) -> list[dict[str, float]]:
-    lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "tokens per second"} for line in lines]
-
-
-def weights(output: Path) -> dict[str, torch.Tensor]:
-    return load_file(output / "model/model.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -150,23 +90,6 @@ def test_what_is_exported_is_the_average(files, whole_run):
     name = "decoder.out_layer.weight"
     torch.testing.assert_close(exported[name], average[f"model.{name}"], rtol=0, atol=0)
     assert not torch.equal(exported[name], state[f"model.{name}"])
-
-
-@pytest.mark.parametrize("sharded", SHARDED)
-def test_shards_train_resume_and_equal_whole_copies(files, sharded, tmp_path):
-    if sharded.startswith("zero"):
-        pytest.importorskip("deepspeed", reason="DeepSpeed is not installed")
-    train(files, tmp_path / "whole", "--steps", "10", "--save-every", "5", processes=2, sharded=sharded)
-    shutil.copytree(tmp_path / "whole", tmp_path / "resumed")
-    shutil.rmtree(tmp_path / "resumed/checkpoint-00000010")
-    shutil.rmtree(tmp_path / "resumed/model")
-    train(files, tmp_path / "resumed", "--steps", "10", "--save-every", "5", processes=2, sharded=sharded)
-    train(files, tmp_path / "copies", "--steps", "10", processes=2)
-    assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")
-    whole, resumed, copies = (weights(tmp_path / name) for name in ("whole", "resumed", "copies"))
-    for name, value in whole.items():
-        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0, msg=name)
-        torch.testing.assert_close(copies[name], value, rtol=0, atol=1e-5, msg=name)
 
 
 def test_two_processes_equal_one(files, tmp_path):

@@ -1,0 +1,87 @@
+"""What the tiny curriculum starts from: its words, latents in order, and rows that keep them."""
+
+import pytest
+import torch
+
+from atoken import AtokenConfig, AtokenModel
+from atoken.processing.text_processing_atoken import tokenize_text
+from atoken.training.data.miniature_captions import captions
+from atoken.training.data.miniature_scenes import Scene
+from atoken.training.pca_start import Pca, protected_rows, start_from_pca
+from atoken.training.protection import ProtectedRows
+from atoken.training.tiny_start import first_latents, indicator_first, rows_behind_latents
+from atoken.training.tiny_text import LENGTH, SceneTower, build_text_model, build_tokenizer, is_true
+
+
+def test_the_tokenizer_knows_every_word():
+    tokenizer = build_tokenizer()
+    scene = Scene("video", "red", "star", "striped", motion="circling")
+    for text in captions(scene):
+        ids = tokenize_text(tokenizer, text, max_length=LENGTH)[0].tolist()
+        assert tokenizer.unk_token_id not in ids and ids.index(tokenizer.eos_token_id) < LENGTH
+    assert tokenizer.unk_token_id in tokenize_text(tokenizer, "a photo of a cat", max_length=LENGTH)[0].tolist()
+
+
+def test_truth_is_what_the_sentences_say():
+    shapes = (("star", "striped"), ("ring", "plain"))
+    scenes = [Scene("image", "red", shape, material, position="top") for shape, material in shapes]
+    texts = ["a star", "something red", "a red ring", "something at the top", "a blue star"]
+    assert is_true(texts, scenes).tolist() == [[True, False], [True, True], [False, True], [True, True], [False, False]]
+
+
+def test_scenes_are_sums_of_their_words():
+    tower = SceneTower(8)
+    scene = Scene("object", "red", "ball", "plain")
+    rows = [tower.table.weight[tower.index[fact]] for fact in scene.facts().items()]
+    torch.testing.assert_close(tower([scene])[0], torch.stack(rows).sum(0))
+    text = build_text_model(len(build_tokenizer()), 8)
+    assert text(input_ids=torch.zeros(2, LENGTH, dtype=torch.long)).pooler_output.shape == (2, 8)
+
+
+@pytest.fixture(scope="module")
+def start():
+    torch.manual_seed(0)
+    model = AtokenModel(AtokenConfig.from_preset("tiny"))
+    image, video = (Pca.fit(torch.randn(400, size) * torch.linspace(2, 0.1, size), 128) for size in (768, 3072))
+    channels = start_from_pca(model, image, video)
+    return model, channels
+
+
+def test_latents_in_another_order_reconstruct_the_same(start):
+    model, _ = start
+    pixels = torch.rand(2, 3, 32, 48) * 2 - 1
+    with torch.no_grad():
+        before = model.encode(pixels)
+        expected = model.decode(before.latents, before.coords, before.cu_seqlens).pixel_values
+        moved = AtokenModel(model.config)
+        moved.load_state_dict(model.state_dict())
+        indicator_first(moved)
+        after = moved.encode(pixels)
+        found = moved.decode(after.latents, after.coords, after.cu_seqlens).pixel_values
+        torch.testing.assert_close(after.latents[:, 1:], before.latents[:, :-1])
+        torch.testing.assert_close(after.latents[:, 0], before.latents[:, -1])
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+        narrow = first_latents(moved, 32)
+        torch.testing.assert_close(narrow.encode(pixels).latents, after.latents[:, :32])
+
+
+def test_protected_rows_keep_the_latents(start, tmp_path):
+    """Steps of understanding change the tower but not one latent."""
+    before, channels = start
+    model = AtokenModel(before.config)
+    model.load_state_dict(before.state_dict())
+    rows = ProtectedRows.of(model, protected_rows(model) + rows_behind_latents(model, channels))
+    rows.save(tmp_path)
+    rows = ProtectedRows.load(str(tmp_path))
+    pixels = torch.rand(2, 3, 32, 48) * 2 - 1
+    expected = before.encode(pixels)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model.encode(pixels).pooler_output.square().sum().backward()
+        rows.apply(model)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+    found = model.encode(pixels)
+    assert (found.pooler_output - expected.pooler_output).abs().max() > 1e-2
+    torch.testing.assert_close(found.latents, expected.latents, atol=2e-3, rtol=0)
