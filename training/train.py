@@ -250,7 +250,9 @@ class Trainer:
         """Writes the averaged weights with the processor, whole or not at all."""
         self.average.swap(self.objective)
         # Copies: without sharding they are the parameters themselves, which are about to change back.
-        state = {name: value.clone() for name, value in self.accelerator.get_state_dict(self.objective).items()}
+        # ZeRO-3 gathers them in the first process alone.
+        state = self.accelerator.get_state_dict(self.objective) or {}
+        state = {name: value.clone() for name, value in state.items()}
         self.average.swap(self.objective)
         if self.accelerator.is_main_process:
             partial = folder.with_name(folder.name + ".partial")

@@ -12,8 +12,10 @@ from .trainer_runs import SHARDED, losses, train, weights
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stage")
+    # Every step has a gradient for every parameter: where there is none, ZeRO moves on by momentum, whereas whole
+    # copies and FSDP2 leave a parameter alone.
     return {
-        "stage": write_stage(folder / "stage.yaml"),
+        "stage": write_stage(folder / "stage.yaml", ratios={"image_reconstruction": 1}),
         "data": write_data(folder),
         "start": make_start(folder / "start"),
     }
@@ -36,8 +38,11 @@ def test_shards_train_resume_and_equal_whole_copies(files, copies, sharded, tmp_
     shutil.rmtree(tmp_path / "resumed/checkpoint-00000010")
     shutil.rmtree(tmp_path / "resumed/model")
     train(files, tmp_path / "resumed", "--steps", "10", "--save-every", "5", processes=2, sharded=sharded)
-    assert losses(tmp_path / "resumed") == losses(tmp_path / "whole")
+    # Resumed shards are bit for bit those of a run without a stop, except that ZeRO-3's differ by rounding.
+    tolerance = 1e-5 if sharded == "zero3" else 0.0
+    for after, before in zip(losses(tmp_path / "resumed"), losses(tmp_path / "whole"), strict=True):
+        assert after == pytest.approx(before, rel=tolerance, abs=0)
     expected, whole, resumed = (weights(path) for path in (copies, tmp_path / "whole", tmp_path / "resumed"))
     for name, value in whole.items():
-        torch.testing.assert_close(resumed[name], value, rtol=0, atol=0, msg=name)
+        torch.testing.assert_close(resumed[name], value, rtol=0, atol=tolerance, msg=name)
         torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-5, msg=name)

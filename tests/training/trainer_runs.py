@@ -52,7 +52,7 @@ def run(*arguments, **options) -> subprocess.CompletedProcess:
 
 def train(*arguments, **options) -> str:
     done = run(*arguments, **options)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == 0, done.stderr[-9000:]
     return done.stderr
 
 
