@@ -1,0 +1,110 @@
+"""What the tiny curriculum does between its stages, and the data that it draws."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from atoken import AtokenConfig, AtokenModel
+from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
+from atoken.training.cost import per_step
+from atoken.training.curriculum import Stage
+from atoken.training.data.miniature import MiniatureWorld
+from atoken.training.data.pans import FRAMES, glide
+from atoken.training.data.prepare_miniature import prepare
+from atoken.training.data.tasks import read_data
+from atoken.training.evaluation.configuration import EvaluationConfig
+from atoken.training.protection import FILE, ProtectedRows
+from atoken.training.tiny_curriculum import EVALUATION, HERE, evaluation_for, localized, widen, with_gaussians
+from atoken.training.validation import write_configuration
+
+from .stage_samples import LATENTS, STAGE, make_start
+
+
+@pytest.fixture
+def start(tmp_path):
+    folder = make_start(tmp_path / "start")
+    ProtectedRows({"decoder.input_layer.weight": torch.tensor([0, 1])}).save(folder)
+    return folder
+
+
+def test_between_stages_models_grow_and_keep_what_is_protected(start, tmp_path):
+    wide = AtokenModel.from_pretrained(start)
+    config = AtokenConfig.from_dict({**wide.config.to_dict(), "latent_channels": 20})
+    AtokenModel(config).save_pretrained(tmp_path / "wide")
+    widen(start, tmp_path / "wide", tmp_path / "stage-2")
+    grown = AtokenModel.from_pretrained(tmp_path / "stage-2")
+    assert grown.config.latent_channels == 20 and grown.decoder.input_layer.in_features == 20
+    assert torch.equal(grown.decoder.input_layer.weight[:, :LATENTS], wide.decoder.input_layer.weight)
+    make_start(tmp_path / "gaussians", seed=3, gaussians=True)
+    with_gaussians(tmp_path / "stage-2", tmp_path / "gaussians", tmp_path / "stage-3")
+    whole = AtokenModel.from_pretrained(tmp_path / "stage-3")
+    expected = AtokenModel.from_pretrained(tmp_path / "gaussians").gaussian_decoder.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in whole.gaussian_decoder.state_dict().items())
+    assert torch.equal(whole.latent_proj.weight, grown.latent_proj.weight)
+    assert all((tmp_path / name / FILE).is_file() for name in ("stage-2", "stage-3"))
+
+
+def test_files_of_the_tiny_curriculum_fit_the_harness_and_the_stages(tmp_path):
+    data = read_data(localized(HERE / "sources/tiny.yaml", Path("/somewhere"), tmp_path / "data.yaml"))
+    for stage in range(5):
+        tasks = {"image_understanding", *Stage.read(HERE / f"stages/tiny-{stage}.yaml").ratios}
+        assert tasks <= set(data)
+    assert data["image_reconstruction"][0]["path"] == "/somewhere/photos/train"
+    template = localized(EVALUATION, Path("/somewhere"), tmp_path / "template.yaml")
+    for stage, has_objects in ((2, False), (3, True)):
+        file = evaluation_for(stage, template, tmp_path / "stage.yaml")
+        config = write_configuration(file, Path("/a/model"), tmp_path / "filled.yaml")
+        assert isinstance(config, EvaluationConfig)
+        assert all(entry.options["model"] == "/a/model" for entry in (*config.tokenizers, *config.embedders))
+        assert ("objects" in {entry.name for entry in config.sets}) == has_objects
+    plain = tmp_path / "plain.yaml"
+    plain.write_text("title: x\n")
+    with pytest.raises(ValueError, match="expected a model whose folder is written MODEL"):
+        write_configuration(plain, Path("/a"), tmp_path / "filled.yaml")
+
+
+def test_a_camera_glides(tmp_path):
+    columns = torch.arange(200).float().expand(3, 160, 200).to(torch.uint8)
+    speeds = []
+    for seed in range(8):
+        frames = glide(columns, np.random.default_rng(seed))
+        assert frames.shape == (FRAMES, 3, 88, 88) and frames.dtype == torch.uint8
+        means = frames[:, 0].float().mean((1, 2))
+        steps = means.diff()
+        speeds.append(float(steps.abs().mean()))
+        # A steady speed, up to rounding, wherever nothing is mirrored.
+        assert (steps - steps.median()).abs().median() < 0.3
+    assert max(speeds) > 1 > min(speeds)
+    still = glide(torch.full((3, 90, 120), 77, dtype=torch.uint8), np.random.default_rng(0))
+    assert (still == 77).all()
+
+
+def test_drawn_objects_are_prepared_with_their_captions():
+    world = MiniatureWorld("object", "train", 5)
+    tensors, caption = prepare(world, 2, AtokenVoxelProcessor(check_visibility=True), 100)
+    scene, _ = world.describe(2)
+    assert all(word in caption for word in (scene.colour, scene.shape, scene.material))
+    assert tensors["coords"].shape == (100, 3) and tensors["rgb"].shape == (100, 768)
+    assert tensors["coords"].unique(dim=0).shape == (100, 3) and tensors["coords"].max() < 64
+
+
+def test_cost_counts_the_tokens_of_a_schedule():
+    stage = Stage(
+        **{
+            **{name: value for name, value in STAGE.items() if name != "optimizer"},
+            "ratios": {"image_reconstruction": 1, "video_reconstruction": 1},
+            "image_resolution": (64, 64),
+            "frames": (8,),
+            "batch_sizes": {"image_understanding": 4, "image_reconstruction": 6, "video_reconstruction": 2},
+        }
+    )
+    model = AtokenModel(AtokenConfig.from_preset("tiny"))
+    # Each of two processes: 2 pictures of 4 tokens; 3 of 16, or 1 clip of 2 x 4, in turns.
+    found = per_step(stage, model, processes=2)
+    assert found["tokens"] == pytest.approx(2 * 4 + 0.5 * 48 + 0.5 * 8)
+    block = sum(parameter.numel() for parameter in model.vision_model.blocks.parameters())
+    assert found["flops"] > 6 * block * found["tokens"]
+    assert yaml.safe_load(EVALUATION.read_text())["embedders"]["embeddings"]["video"] == "whole"
