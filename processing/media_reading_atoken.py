@@ -460,6 +460,9 @@ def _encode(
         stream.height, stream.width = size
         stream.pix_fmt = pixel_format
         stream.options = {} if crf is None else {"crf": str(crf)}
+        if codec == "libx264":
+            # Its macroblock tree may give another file in every run.
+            stream.options = {**stream.options, "x264-params": "mbtree=0"}
         is_yuv = pixel_format.startswith("yuv")
         if is_yuv:
             # State the matrix in the file: players guess it from the height otherwise. 1 is BT.709 and studio range.
