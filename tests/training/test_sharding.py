@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from .stage_samples import make_start, write_data, write_stage
-from .trainer_runs import SHARDED, losses, train, weights
+from .trainer_runs import losses, train, weights
 
 
 @pytest.fixture(scope="module")
