@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,7 +50,6 @@ from .command_options_atoken import (
     OverwriteModel,
     Quantizer,
 )
-from .evaluate_command_atoken import evaluate
 from .media_streams_atoken import Tokenizer, find_media, load_tokenizer
 from .render_command_atoken import render
 from .result_tables_atoken import (
@@ -101,7 +101,8 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 _command(render)
-_command(evaluate)
+# Modules of this folder import siblings only; the harness has its command with it.
+_command(import_module(".training.evaluation.command", __package__).evaluate)
 
 
 @_command

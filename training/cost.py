@@ -55,7 +55,7 @@ def per_step(stage: Stage, model: AtokenModel, processes: int, with_teacher: boo
         samples = max(1, stage.batch_sizes[task] // processes)
         if task.endswith("reconstruction"):
             samples = min(samples, max(1.0, stage.max_tokens / np.mean(lengths)))
-        batch = TrainingBatch(task, torch.empty(0), torch.empty(sum(lengths), 0), torch.empty(0), grids, [])
+        batch = TrainingBatch(task, torch.empty(0), torch.empty(sum(lengths), 0), torch.empty(0), grids, lengths, [])
         tokens += share * samples * float(np.mean(lengths))
         flops += share * samples * training_flops(model, batch, with_teacher) / DRAWS
     return {"tokens": tokens, "flops": flops}

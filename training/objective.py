@@ -142,7 +142,7 @@ class Objective(nn.Module):
     def _noise(self, batch: TrainingBatch, latents: torch.Tensor) -> torch.Tensor:
         generator = torch.Generator(latents.device)
         parts = []
-        for number, length in zip(batch.numbers, batch.cu_seqlens.diff().tolist(), strict=True):
+        for number, length in zip(batch.numbers, batch.lengths, strict=True):
             generator.manual_seed(self.seed * 2**40 + number)
             parts.append(torch.randn(length, latents.shape[1], generator=generator, device=latents.device))
         return torch.cat(parts).to(latents.dtype)
@@ -168,9 +168,8 @@ class Objective(nn.Module):
     def _pictures(self, batch: TrainingBatch, patches: torch.Tensor) -> torch.Tensor:
         """Packed images -> (B, 3, 224, 224) in [-1, 1], what perceptual losses look at."""
         patch_size = self.model.vision_model.patch_size
-        sizes = [rows * columns for _, rows, columns in batch.grids]
         pictures = []
-        for tokens, grid in zip(patches.split(sizes), batch.grids, strict=True):
+        for tokens, grid in zip(patches.split(batch.lengths), batch.grids, strict=True):
             picture = unpatchify(tokens.float().unflatten(0, (1, *grid)), patch_size)[:, 0]
             pictures.append(perceptual_size(picture))
         return torch.cat(pictures)

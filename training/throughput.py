@@ -35,8 +35,7 @@ def _tower_flops(tower: torch.nn.Module, batch: TrainingBatch) -> float:
     weights = sum(parameter.numel() for parameter in tower.blocks.parameters())
     tile = tower.config.tile_frames // tower.patch_size[0]
     pairs = 0
-    lengths = batch.cu_seqlens.diff().tolist() if None in batch.grids else [0] * len(batch.grids)
-    for grid, length in zip(batch.grids, lengths, strict=True):
+    for grid, length in zip(batch.grids, batch.lengths, strict=True):
         if grid is None:
             pairs += length**2
             continue

@@ -10,7 +10,6 @@ all that a run needs to go on exactly where it was.
 """
 
 import json
-import logging
 import shutil
 import time
 from collections import defaultdict
@@ -41,8 +40,6 @@ from .protection import ProtectedRows
 from .throughput import device_peak, training_flops
 from .validation import validate
 
-logger = logging.getLogger(__name__)
-
 DISTILLED = "image_understanding"
 FITTING_BATCHES = 8  # whose latents say how they fit the quantizer
 
@@ -53,12 +50,11 @@ class Diverged(RuntimeError):
 
 @dataclass
 class Progress:
-    """What a run has to know, besides weights, to go on where it was; equal in all processes but for `batches`."""
+    """How far a run is; equal in all processes."""
 
     step: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
-    tokens: float = 0.0
 
 
 class Trainer:
@@ -147,7 +143,6 @@ class Trainer:
             norm = torch.as_tensor(norm, device=self.accelerator.device)
             self.sums["gradient norm"].append(norm.detach().float())
         progress.step += 1
-        progress.tokens += sum(batch.num_tokens for batch in micro_batches)
         if not progress.skipped_in_a_row:
             self.average.update(self.objective, progress.step)
         if progress.skipped_in_a_row > self.max_skipped:

@@ -11,7 +11,7 @@ from .evaluation.reconstruction import round_trip
 from .evaluation.registry import SETS, TOKENIZERS, find
 from .evaluation.runner import evaluate
 
-PLACEHOLDER = "MODEL"  # stands for the folder of the exported weights in a validation file
+MODEL_NAME = "MODEL"  # stands for the folder of the exported weights in a validation file
 PICTURES = 4  # samples of each set
 
 
@@ -23,10 +23,10 @@ def write_configuration(template: Path, model: Path, path: Path) -> EvaluationCo
         ValueError: the template has no model called MODEL, or does not fit the harness.
     """
     text = template.read_text(encoding="utf-8")
-    if PLACEHOLDER not in text:
-        raise ValueError(f"{template}: expected a model whose folder is written {PLACEHOLDER}")
+    if MODEL_NAME not in text:
+        raise ValueError(f"{template}: expected a model whose folder is written {MODEL_NAME}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.replace(PLACEHOLDER, str(model)), encoding="utf-8")
+    path.write_text(text.replace(MODEL_NAME, str(model)), encoding="utf-8")
     return EvaluationConfig.read(path)
 
 

@@ -40,6 +40,7 @@ class TrainingBatch:
         task: which.
         pixel_values: (N, 3072) float32; coords: (N, 4) int64; cu_seqlens: (B + 1,) int32.
         grids: (t, h, w) of every sample, of images and videos.
+        lengths: tokens of every sample, known without asking the device.
         numbers: of the samples, over all processes and the whole run; what is random about a sample follows from it.
         input_ids: (B, length), of understanding.
         views: a (K, 3, S, S) uint8 tensor for every sample, and its cameras, of 3D reconstruction.
@@ -50,6 +51,7 @@ class TrainingBatch:
     coords: torch.Tensor
     cu_seqlens: torch.Tensor
     grids: list[tuple[int, int, int] | None]
+    lengths: list[int]
     numbers: list[int]
     input_ids: torch.Tensor | None = None
     views: list[torch.Tensor] = field(default_factory=list)
@@ -80,14 +82,15 @@ def collate(
     task: str, samples: Sequence[TrainingSample], numbers: Sequence[int], tokenize: Tokenize | None
 ) -> TrainingBatch:
     """Packs samples; `tokenize` turns their captions into ids, where they have any."""
-    lengths = torch.tensor([len(sample) for sample in samples])
+    lengths = [len(sample) for sample in samples]
     captions = [sample.caption for sample in samples]
     return TrainingBatch(
         task,
         torch.cat([sample.pixel_values for sample in samples]),
         torch.cat([sample.coords for sample in samples]),
-        torch.nn.functional.pad(lengths.cumsum(0), (1, 0)).to(torch.int32),
+        torch.tensor([0, *lengths]).cumsum(0).to(torch.int32),
         [sample.grid for sample in samples],
+        lengths,
         list(numbers),
         tokenize(captions) if captions[0] is not None else None,
         [sample.views for sample in samples if sample.views is not None],

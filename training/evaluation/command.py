@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .batch_jobs_atoken import UsageError, check_output_folder, say
-from .command_options_atoken import AsJson
+from atoken.batch_jobs_atoken import UsageError, check_output_folder, say
+from atoken.command_options_atoken import AsJson
 
 
 def evaluate(
@@ -21,8 +21,8 @@ def evaluate(
     if not config.is_file():
         raise UsageError(f"CONFIG: {config} is not a file")
     check_output_folder(output)
-    from .training.evaluation.page import markdown_table, set_table
-    from .training.evaluation.runner import evaluate as run
+    from .page import markdown_table, set_table
+    from .runner import evaluate as run
 
     results = run(config, output, processes, overwrite)
     if as_json:
