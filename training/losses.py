@@ -14,7 +14,7 @@ from torch import nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
-from .evaluation.feature_networks import load_lpips, random_lpips
+from .evaluation.feature_networks import gram_matrix, load_lpips, random_lpips
 
 PERCEPTUAL_SIDE = 224
 DISTILLATION_TEMPERATURE = 2.0
@@ -93,12 +93,6 @@ class VggLosses(nn.Module):
 def _unit(features: torch.Tensor, epsilon: float = 1e-10) -> torch.Tensor:
     """(B, C, H, W) of length 1 along channels; the constant is that of LPIPS."""
     return features / (features.square().sum(1, keepdim=True) + epsilon).sqrt()
-
-
-def gram_matrix(features: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) -> F F^T / (C H W), (B, C, C) in float32."""
-    flat = features.float().flatten(2)
-    return flat @ flat.transpose(1, 2) / flat[0].numel()
 
 
 class ClipLoss(nn.Module):

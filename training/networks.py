@@ -143,11 +143,11 @@ def load_teacher(teacher: str) -> tuple[AtokenVisionModel, float]:
         whole = _siglip2(teacher)
         tower = vision_model_from_siglip2(whole.vision_model)
         tower.config.use_rope = False  # it reproduces SigLIP 2 then
-        return tower, float(whole.logit_scale)
+        return tower, float(whole.logit_scale.detach())
     if kind != "atoken":
         raise ValueError(f"teacher: expected a SigLIP 2 or AToken model, {teacher} is {kind!r}")
     model = AtokenModel.from_pretrained(teacher, dtype=torch.float32)
-    return model.vision_model, float(model.logit_scale)
+    return model.vision_model, float(model.logit_scale.detach())
 
 
 def _model_type(name: str, argument: str) -> str:

@@ -31,9 +31,11 @@ STAGES = (0, 1, 2, 3, 4)
 EVALUATION = HERE / "sources/tiny-evaluation.yaml"
 
 
-def run_stage(stage: int, start: Path, data_file: Path, out: Path, teacher: Path | None, options: list[str]) -> None:
+def run_stage(
+    stage_file: Path, start: Path, data_file: Path, out: Path, teacher: Path | None, options: list[str]
+) -> None:
     """One stage in a process of its own."""
-    command = [sys.executable, "-m", "atoken.training.train", str(HERE / f"stages/tiny-{stage}.yaml")]
+    command = [sys.executable, "-m", "atoken.training.train", str(stage_file)]
     command += ["--data", str(data_file), "--init-from", str(start), "--output", str(out)]
     if teacher is not None:
         command += ["--teacher", str(teacher)]
@@ -111,7 +113,8 @@ def main(
                 with_gaussians(start, gaussians, folder / "start")
                 start = folder / "start"
             teacher = None if stage == 0 else out / "stage-0/model"
-            run_stage(stage, start, sources, folder, teacher, ["--seed", str(seed), "--save-every", "200"])
+            stage_file = HERE / f"stages/tiny-{stage}.yaml"
+            run_stage(stage_file, start, sources, folder, teacher, ["--seed", str(seed), "--save-every", "200"])
             (folder / "finished").touch()
         if evaluate and str(stage) not in record:
             file = evaluation_for(stage, template, folder / "evaluation.yaml")

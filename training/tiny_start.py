@@ -71,6 +71,7 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder written by collect_media.")],
     out: Annotated[Path, typer.Argument(help="Folder for the start.")],
     text_steps: Annotated[int, typer.Option(help="Of the text tower's training.")] = 2500,
+    layers: Annotated[int | None, typer.Option(help="Blocks of encoder and decoder, instead of the preset's.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Writes the start."""
@@ -81,8 +82,11 @@ def main(
     tokenizer = build_tokenizer()
     width = AtokenConfig.from_preset("tiny").vision_config.hidden_size
     text_model, curve = train_text_model(tokenizer, width, text_steps, seed=seed)
+    deeper = {} if layers is None else {"num_hidden_layers": layers}
     config = AtokenConfig.from_preset(
         "tiny",
+        vision_config=deeper,
+        decoder_config=deeper,
         text_config=text_model.config.to_dict(),
         latent_channels=WIDE,
         logit_scale_init_value=SIGMOID_SCALE,

@@ -9,7 +9,7 @@ import yaml
 from .interface import TASKS
 from .registry import EMBEDDERS, SETS, TOKENIZERS, check_options, find
 
-MEASURES = ("psnr", "ssim", "lpips", "rfid", "inception-score", "precision-recall", "rfvd")
+MEASURES = ("psnr", "ssim", "lpips", "random-gram", "rfid", "inception-score", "precision-recall", "rfvd")
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,39 @@ class Lpips(nn.Module):
         return self.network(reconstruction / 127.5 - 1, original / 127.5 - 1).flatten()
 
 
+class RandomGram(nn.Module):
+    """
+    Distance of textures without trained weights: the Gram loss (paper, equation 5) in a VGG-16 of fixed random weights.
+
+    Gram matrices of random filters describe textures, too (Ustyuzhaninov et al., 2017). The weights are variance
+    preserving (Kaiming normal, seed 0), so that all layers count; those a training draws are others.
+    """
+
+    def __init__(self):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.network = random_lpips().net
+            for layer in self.network.modules():
+                if isinstance(layer, nn.Conv2d):
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                    nn.init.zeros_(layer.bias)
+
+    def forward(self, reconstruction: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
+        """(N, 3, H, W) uint8 each -> (N,)."""
+        found, wanted = (self.network(pictures / 127.5 - 1) for pictures in (reconstruction, original))
+        return sum(
+            (gram_matrix(one) - gram_matrix(other)).square().sum((1, 2))
+            for one, other in zip(found, wanted, strict=True)
+        )
+
+
+def gram_matrix(features: torch.Tensor) -> torch.Tensor:
+    """(B, C, H, W) -> F F^T / (C H W), (B, C, C) in float32."""
+    flat = features.float().flatten(2)
+    return flat @ flat.transpose(1, 2) / flat[0].numel()
+
+
 class InceptionFeatures(nn.Module):
     """
     torch-fidelity's inception-v3-compat: the network of FID and of the inception score, with TensorFlow's resizing.

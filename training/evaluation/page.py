@@ -25,6 +25,7 @@ COLUMNS = {
     "psnr": ("PSNR ↑", 2, 1),
     "ssim": ("SSIM ↑", 4, 1),
     "lpips": ("LPIPS ↓", 4, 1),
+    "random_gram": ("Gram distance, random VGG ↓", 4, 1),
     "frechet": ("Fréchet ↓ (mean + covariance)", 3, 1),
     "bits_per_pixel": ("bits/pixel", 3, 1),
     "bits": ("kbit", 1, 1e-3),

@@ -10,7 +10,7 @@ from atoken.object_jobs_atoken import COMPARED_SIZE, compared_cameras, mesh_pict
 
 from .chunks import Chunks
 from .distributions import FeatureStatistics, frechet_distance, inception_score, precision_recall
-from .feature_networks import I3dFeatures, InceptionFeatures, Lpips
+from .feature_networks import I3dFeatures, InceptionFeatures, Lpips, RandomGram
 from .interface import Encoded, EvaluationSet, MediaTokenizer, ObjectTokenizer
 from .metrics import CodebookUse, bits_per_pixel, count_codes, psnr, ssim
 
@@ -32,6 +32,7 @@ class Measures:
 
     def __post_init__(self):
         self.lpips = Lpips(self.weights.get("lpips")).to(self.device) if "lpips" in self.names else None
+        self.random_gram = RandomGram().to(self.device) if "random-gram" in self.names else None
         inception = {"rfid", "inception-score", "precision-recall"} & set(self.names)
         self.inception = InceptionFeatures(self.weights.get("rfid")).to(self.device) if inception else None
         self.i3d = I3dFeatures(self.weights.get("rfvd")).to(self.device) if "rfvd" in self.names else None
@@ -48,6 +49,8 @@ class Measures:
         if self.lpips is not None:
             # One frame at a time: memory is then that of one.
             numbers["lpips"] = _mean_over_views(self.lpips, result.to(self.device), original.to(self.device))
+        if self.random_gram is not None and kind == "image":
+            numbers["random_gram"] = float(self.random_gram(result.to(self.device), original.to(self.device)))
         for name, media in (("original", original), ("reconstruction", result)):
             media = media.to(self.device)
             if kind == "image" and self.inception is not None:
