@@ -67,6 +67,13 @@ def rows_behind_latents(model: AtokenModel, channels: EncoderChannels) -> list[t
     return rows
 
 
+def towers_with(layers: int | None) -> dict[str, dict]:
+    """The tiny preset's encoder and decoder with another number of blocks, or as they are."""
+    preset = AtokenConfig.from_preset("tiny")
+    deeper = {} if layers is None else {"num_hidden_layers": layers}
+    return {name: {**getattr(preset, name).to_dict(), **deeper} for name in ("vision_config", "decoder_config")}
+
+
 def main(
     data: Annotated[Path, typer.Argument(help="Folder written by collect_media.")],
     out: Annotated[Path, typer.Argument(help="Folder for the start.")],
@@ -82,11 +89,9 @@ def main(
     tokenizer = build_tokenizer()
     width = AtokenConfig.from_preset("tiny").vision_config.hidden_size
     text_model, curve = train_text_model(tokenizer, width, text_steps, seed=seed)
-    deeper = {} if layers is None else {"num_hidden_layers": layers}
     config = AtokenConfig.from_preset(
         "tiny",
-        vision_config=deeper,
-        decoder_config=deeper,
+        **towers_with(layers),
         text_config=text_model.config.to_dict(),
         latent_channels=WIDE,
         logit_scale_init_value=SIGMOID_SCALE,

@@ -9,7 +9,7 @@ from atoken.training.data.miniature_captions import captions
 from atoken.training.data.miniature_scenes import Scene
 from atoken.training.pca_start import Pca, protected_rows, start_from_pca
 from atoken.training.protection import ProtectedRows
-from atoken.training.tiny_start import first_latents, indicator_first, rows_behind_latents
+from atoken.training.tiny_start import first_latents, indicator_first, rows_behind_latents, towers_with
 from atoken.training.tiny_text import LENGTH, SceneTower, build_text_model, build_tokenizer, is_true
 
 
@@ -63,6 +63,22 @@ def test_latents_in_another_order_reconstruct_the_same(start):
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
         narrow = first_latents(moved, 32)
         torch.testing.assert_close(narrow.encode(pixels).latents, after.latents[:, :32])
+
+
+def test_more_blocks_start_as_pca_too(start):
+    """The ablation's bigger sibling: what the hand-written blocks reconstruct passes through the others."""
+    shallow, _ = start
+    assert AtokenConfig.from_preset("tiny", **towers_with(None)).to_dict() == shallow.config.to_dict()
+    deep = AtokenModel(AtokenConfig.from_preset("tiny", **towers_with(8)))
+    image, video = (Pca.fit(torch.randn(400, size) * torch.linspace(2, 0.1, size), 128) for size in (768, 3072))
+    start_from_pca(deep, image, video)
+    start_from_pca(shallow, image, video)
+    pixels = torch.rand(2, 3, 32, 48) * 2 - 1
+    with torch.no_grad():
+        found, expected = (model.encode(pixels) for model in (deep, shallow))
+        torch.testing.assert_close(found.latents, expected.latents, atol=2e-2, rtol=0)
+        found, expected = (m.decode(expected.latents, expected.coords, expected.cu_seqlens) for m in (deep, shallow))
+    torch.testing.assert_close(found.pixel_values, expected.pixel_values, atol=2e-2, rtol=0)
 
 
 def test_protected_rows_keep_the_latents(start, tmp_path):
