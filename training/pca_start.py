@@ -63,7 +63,7 @@ def _linear(layer: torch.nn.Linear, std: float = 0.0) -> None:
 
 
 @torch.no_grad()
-def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> "EncoderChannels":
+def start_from_pca(model: AtokenModel, image: Pca, video: Pca, num_spare: int = 0) -> "EncoderChannels":
     """
     Sets all weights of encoder, latent projection and decoder.
 
@@ -71,6 +71,8 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> "EncoderChanne
         model: width of at least 160, at least 3 encoder and 2 decoder blocks, MLP of at least 256.
         image: PCA of one frame's patches (768 values, in [-1, 1]), at least 128 components at the tiny width.
         video: PCA of 4-frame patches (3072 values), likewise.
+        num_spare: channels of both towers that stay empty, behind `NULL` in the encoder and behind `SWITCHES` in the
+            decoder: no norm lets them through, so they have no gradient, and blocks of a later stage can use them.
 
     Returns:
         What the encoder's channels hold. The last latent says whether a token belongs to an image or a video, those
@@ -78,7 +80,9 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> "EncoderChanne
     """
     kept = model.config.latent_channels - 1  # one latent says whether a token belongs to an image or a video
     start_blocks(model)
-    channels = start_encoder(model, image, video, kept)
+    channels = start_encoder(model, image, video, kept, num_spare)
+    for norm in (*_norms(model.vision_model), model.vision_model.post_layernorm):
+        norm.weight[channels.spare] = 0.0
     projection = model.latent_proj.weight.zero_()
     rows = torch.arange(kept)
     projection[rows, channels.image[:kept]] = 1.0
@@ -87,8 +91,13 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca) -> "EncoderChanne
     read(model.latent_proj, kept, [channels.is_video], 2.0)
     projection[kept, 0] = -1.0
     projection[kept + 1 :, 0] = -9.0  # log-variance: noise far below the components
-    _start_decoder(model, image, video, kept)
+    _start_decoder(model, image, video, kept, num_spare)
     return channels
+
+
+def _norms(tower: torch.nn.Module) -> list[torch.nn.Module]:
+    """Those of all blocks."""
+    return [norm for block in tower.blocks for norm in (block.norm1, block.norm2)]
 
 
 def start_blocks(model: AtokenModel) -> None:
@@ -113,6 +122,7 @@ class EncoderChannels:
 
 
 NULL = 10  # always 0
+SWITCHES = 4  # of the decoder's channels: a constant, the indicator, and the two switches made of it
 
 
 def read(layer: torch.nn.Linear, row: int, channels: torch.Tensor | list[int], value: float) -> None:
@@ -145,7 +155,7 @@ def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spa
     weight[detectors, frame:] = (image.components / image.deviations)[:, :4].T.repeat(1, 3) / 3
 
     scale = ((2 * CONSTANT**2 + 2 * width) / width) ** 0.5
-    for norm in [n for block in encoder.blocks for n in (block.norm1, block.norm2)] + [encoder.post_layernorm]:
+    for norm in (*_norms(encoder), encoder.post_layernorm):
         norm.weight.fill_(scale)
         norm.weight[:2] = 0.0
         norm.bias.zero_()
@@ -191,14 +201,19 @@ def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spa
     return EncoderChannels(is_video, a, b, spare)
 
 
-def protected_rows(model: AtokenModel, decoder_rows: int = 4) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
+def protected_rows(
+    model: AtokenModel, encoder_rows: int = NULL + 1, decoder_rows: int = SWITCHES
+) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
     """
     The rows, of each parameter named here, that hold constants and switches; to be called right after the start.
+
+    Args:
+        encoder_rows, decoder_rows: how many of the first channels hold them, spare ones included.
 
     Training leaves them alone: everything else leans on them, so noise in a switch would cost far more than it gains.
     """
     rows = []
-    for tower, count in ((model.vision_model, NULL + 1), (model.decoder, decoder_rows)):
+    for tower, count in ((model.vision_model, encoder_rows), (model.decoder, decoder_rows)):
         layers = [tower.input_layer]
         for block in tower.blocks:
             layers += [block.norm1, block.attn.out_proj, block.norm2, block.mlp.fc2]
@@ -214,11 +229,12 @@ def protected_rows(model: AtokenModel, decoder_rows: int = 4) -> list[tuple[torc
     return rows
 
 
-def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> None:
+def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spare: int) -> None:
     decoder, width = model.decoder, model.config.decoder_config.hidden_size
     indicator, is_video, is_image = 1, 2, 3
-    a = 4 + torch.arange(kept)
-    b = 4 + kept + torch.arange(kept)
+    first = SWITCHES + num_spare
+    a = first + torch.arange(kept)
+    b = first + kept + torch.arange(kept)
     frame = image.mean.shape[0]
 
     look_at_neighbours(decoder, [a, b])
@@ -229,9 +245,10 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> Non
     weight[indicator, kept] = 1.0
 
     scale = ((CONSTANT**2 + 2 * kept) / width) ** 0.5
-    for norm in [n for block in decoder.blocks for n in (block.norm1, block.norm2)] + [decoder.out_norm]:
+    for norm in (*_norms(decoder), decoder.out_norm):
         norm.weight.fill_(scale)
         norm.weight[0] = scale / CONSTANT
+        norm.weight[SWITCHES:first] = 0.0
     # Block 1: the indicator latent, 1 or -1, to two switches; block 2: remove the components that do not apply.
     mlp, rise = decoder.blocks[0].mlp, 8.0
     for i, (channel, slope) in enumerate(((is_video, 2 * rise), (is_image, -2 * rise))):
@@ -255,7 +272,7 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int) -> Non
     out[:, b] = video.components[:, :kept] * video.units[:kept]
     out[:frame, 0] = image.mean
     out[:, is_video] = video.mean - out[:, 0]
-    offer_finer_components(model, image, video, kept, first_spare=4 + 2 * kept)
+    offer_finer_components(model, image, video, kept, first_spare=first + 2 * kept)
 
 
 def offer_finer_components(model: AtokenModel, image: Pca, video: Pca, kept: int, first_spare: int) -> None:

@@ -22,13 +22,18 @@ from atoken import AtokenModel
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.processing import AtokenProcessor
 
-from .curriculum import grow_latents
+from .curriculum import Stage, grow_latents
+from .data.tasks import open_tasks, read_data
+from .fsq_allocation import measure, plan
+from .fsq_blocks import add_blocks, moved_name
 from .protection import FILE as PROTECTED
+from .protection import ProtectedRows
 from .validation import validate
 
 HERE = Path(__file__).parent
 STAGES = (0, 1, 2, 3, 4)
 EVALUATION = HERE / "sources/tiny-evaluation.yaml"
+SEEN = 4  # batches of each task that decide which latents have how many codes
 
 
 def run_stage(
@@ -55,6 +60,22 @@ def with_gaussians(model_folder: Path, gaussians: Path, out: Path) -> None:
     model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32)
     attach_gaussian_decoder(model, AtokenModel.from_pretrained(gaussians, dtype=torch.float32).gaussian_decoder)
     _write(model, model_folder, out)
+
+
+def with_codes(model_folder: Path, stage: Stage, data_file: Path, out: Path, seed: int) -> None:
+    """Stage 3's model with codes, which a block on either side spreads over its latents, for stage 4."""
+    torch.manual_seed(seed)
+    model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32).eval()
+    tasks = [task for task in stage.ratios if task.endswith("reconstruction")]
+    opened = open_tasks(tasks, read_data(data_file), stage.batch_sizes, stage.limits, None, 0, seed, 0, 1, threads=1)
+    batches = [next(opened[task]) for task in tasks for _ in range(SEEN)]
+    # The first latent tells images from videos, see `indicator_first`.
+    coding = plan(*measure(model, batches), stage.latent_channels, switches=(0,))
+    discrete, rows = add_blocks(model, coding)
+    _write(discrete, model_folder, out)
+    kept = {moved_name(name): indices for name, indices in ProtectedRows.load(str(model_folder)).rows.items()}
+    parameters = dict(discrete.named_parameters())
+    ProtectedRows.of(discrete, [(parameters[name], indices) for name, indices in kept.items()] + rows).save(out)
 
 
 def _write(model: AtokenModel, source: Path, out: Path) -> None:
@@ -112,8 +133,11 @@ def main(
             if stage == 3:
                 with_gaussians(start, gaussians, folder / "start")
                 start = folder / "start"
-            teacher = None if stage == 0 else out / "stage-0/model"
             stage_file = HERE / f"stages/tiny-{stage}.yaml"
+            if stage == 4:
+                with_codes(start, Stage.read(stage_file), sources, folder / "start", seed)
+                start = folder / "start"
+            teacher = None if stage == 0 else out / "stage-0/model"
             run_stage(stage_file, start, sources, folder, teacher, ["--seed", str(seed), "--save-every", "200"])
             (folder / "finished").touch()
         if evaluate and str(stage) not in record:

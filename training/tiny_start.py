@@ -20,12 +20,13 @@ from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
 
 from .crops import load_clips, load_photos
 from .losses import SIGMOID_BIAS, SIGMOID_SCALE
-from .pca_start import EncoderChannels, protected_rows, start_from_pca
+from .pca_start import NULL, SWITCHES, EncoderChannels, protected_rows, start_from_pca
 from .protection import ProtectedRows
 from .tiny_text import build_tokenizer, train_text_model
 from .train_tiny import fit_pcas
 
 WIDE, NARROW = 48, 32
+SPARE = 24  # channels of both towers for the folded codes of stage 4
 CLIPS = ("box.mp4", "carphone_pristine.mp4", "tree.avi")
 
 
@@ -98,11 +99,11 @@ def main(
         logit_bias_init_value=SIGMOID_BIAS,
     )
     wide = AtokenModel(config)
-    channels = start_from_pca(wide, image_pca, video_pca)
+    channels = start_from_pca(wide, image_pca, video_pca, SPARE)
     indicator_first(wide)
     wide.text_model.load_state_dict(text_model.state_dict())
     wide.config.weights_license = "apache-2.0"
-    kept = protected_rows(wide)
+    kept = protected_rows(wide, NULL + 1 + SPARE, SWITCHES + SPARE)
     processor = AtokenProcessor(voxel_processor=AtokenVoxelProcessor(check_visibility=True), tokenizer=tokenizer)
     start = first_latents(wide, NARROW)
     for name, model in (("wide", wide), ("start", start)):

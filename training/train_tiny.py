@@ -169,7 +169,7 @@ def main(
         model.latent_proj.requires_grad_(False)
     model.logit_scale.requires_grad_(False)
     model.logit_bias.requires_grad_(False)
-    protected = protected_rows(model, decoder_rows)
+    protected = protected_rows(model, decoder_rows=decoder_rows)
     averaged = copy.deepcopy(model)
     curve = [{"step": 0, "minutes": 0.0, **evaluate(model, held_out)}]
     print(json.dumps(curve[-1]), flush=True)

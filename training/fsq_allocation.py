@@ -1,0 +1,147 @@
+"""Which latents get how many of FSQ's channels: one by one, each where it takes away most distortion.
+
+FSQ rounds every channel to four levels. That is too few for a latent that moves most of a patch's pixels, and wasted on
+a faint one; a large model learns to spread what it knows, a small one with little time does not.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from atoken import AtokenModel
+
+from .data.batches import TrainingBatch
+
+LEVELS = 4
+MOST_CHANNELS = 3
+REACHES = (1.2, 1.5, 1.75, 1.96, 2.3, 2.6, 3.0, 3.5, 4.0, 5.0)  # candidates for the range of all cells, in deviations
+
+
+@dataclass
+class Coding:
+    """
+    How latents become channels of FSQ. A latent with n channels is told to 4 ** n equal cells of its range.
+
+    Attributes:
+        latents: (K,) which latents are coded; the others are always their mean.
+        counts: (K,) channels of each, falling.
+        centres, reaches: (K,) the middle and half the width of the range.
+        values: (K, 64) what stands for each cell, from low to high; of one channel's four values on a line.
+        means: (C,) of all latents.
+    """
+
+    latents: torch.Tensor
+    counts: torch.Tensor
+    centres: torch.Tensor
+    reaches: torch.Tensor
+    values: torch.Tensor
+    means: torch.Tensor
+
+
+@torch.no_grad()
+def measure(model: AtokenModel, batches: list[TrainingBatch], nudge: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    What `plan` needs to know, every task counting alike.
+
+    Args:
+        model: a continuous one.
+        batches: of tasks of reconstruction.
+        nudge: by how much latents are moved, up or down at random for every token, to see what that does to pixels.
+
+    Returns:
+        Latents (N, C), and what a squared error of each costs in squared error of a pixel.
+    """
+    tokens = {task: sum(b.num_tokens for b in batches if b.task == task) for task in {b.task for b in batches}}
+    frame = model.decoder.out_layer.out_features // model.vision_model.patch_size[0]
+    latents, weights = [], []
+    for batch in batches:
+        held = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False).latents
+        # Of pictures and voxels, frames 2 to 4 are filling.
+        values = None if batch.task.startswith("video") else frame
+        before = model.decode(held, batch.coords, batch.cu_seqlens).pixel_values[:, :values]
+        costs = []
+        for channel in range(held.shape[1]):
+            moved = held.clone()
+            moved[:, channel] += nudge * torch.randint(0, 2, held.shape[:1]).mul(2).sub(1)
+            after = model.decode(moved, batch.coords, batch.cu_seqlens).pixel_values[:, :values]
+            costs.append((after - before).square().mean() / nudge**2)
+        latents.append(held)
+        weights.append(torch.stack(costs).expand_as(held) / tokens[batch.task])
+    return torch.cat(latents), torch.cat(weights)
+
+
+def cells_of(values: torch.Tensor, count: int, reach: float | torch.Tensor) -> torch.Tensor:
+    """The cell, from 0 for the lowest, of values around 0 in 4 ** count equal ones from -reach to reach."""
+    cells = LEVELS**count
+    return ((values + reach) / (2 * reach) * cells).floor().long().clamp(0, cells - 1)
+
+
+def plan(latents: torch.Tensor, weights: torch.Tensor, num_channels: int, switches: tuple[int, ...] = ()) -> Coding:
+    """
+    Args:
+        latents: (N, C) of tokens of all media.
+        weights: (N, C) what a squared error of each costs.
+        num_channels: how many channels there are.
+        switches: latents that get a channel first, as what they decide does not show in small changes of them.
+    """
+    latents, weights = latents.double(), weights.double()
+    means = (latents * weights).sum(0) / weights.sum(0)
+    centred = latents - means
+    # A latent that never moves still has a range.
+    deviations = (centred.square() * weights).sum(0).div(weights.sum(0)).sqrt().clamp(min=1e-3)
+    channels = latents.shape[1]
+    costs = torch.full((MOST_CHANNELS + 1, channels), torch.inf, dtype=torch.float64)
+    costs[0] = (centred.square() * weights).sum(0)
+    reaches = torch.zeros(MOST_CHANNELS + 1, channels, dtype=torch.float64)
+    tables = torch.zeros(MOST_CHANNELS + 1, channels, LEVELS**MOST_CHANNELS, dtype=torch.float64)
+    for count in range(1, MOST_CHANNELS + 1):
+        for factor in REACHES:
+            reach = factor * deviations
+            cells = cells_of(centred, count, reach)
+            table = (_lines if count == 1 else _centroids)(centred, weights, cells, count, reach)
+            errors = ((table.T.gather(0, cells) - centred).square() * weights).sum(0)
+            better = errors < costs[count]
+            costs[count] = torch.where(better, errors, costs[count])
+            reaches[count] = torch.where(better, reach, reaches[count])
+            tables[count, better] = tables.new_zeros(()).expand(int(better.sum()), tables.shape[2])
+            tables[count, better, : table.shape[1]] = table[better]
+    counts = torch.zeros(channels, dtype=torch.long)
+    counts[list(switches)] = 1
+    every = torch.arange(channels)
+    for _ in range(min(num_channels, MOST_CHANNELS * channels) - len(switches)):
+        gains = costs[counts, every] - costs[(counts + 1).clamp(max=MOST_CHANNELS), every]
+        counts[gains.masked_fill(counts == MOST_CHANNELS, -torch.inf).argmax()] += 1
+    coded = torch.argsort(counts, descending=True, stable=True)[: int((counts > 0).sum())]
+    chosen = counts[coded]
+    return Coding(
+        latents=coded,
+        counts=chosen,
+        centres=means[coded].float(),
+        reaches=reaches[chosen, coded].float(),
+        values=(tables[chosen, coded] + means[coded, None]).float(),
+        means=means.float(),
+    )
+
+
+def _centroids(
+    centred: torch.Tensor, weights: torch.Tensor, cells: torch.Tensor, count: int, reach: torch.Tensor
+) -> torch.Tensor:
+    """(C, 4 ** count): the mean of each cell's values, its middle where it has none; of 64 cells the middles."""
+    number = LEVELS**count
+    middles = ((torch.arange(number, dtype=centred.dtype) + 0.5) * 2 / number - 1) * reach[:, None]
+    if count == MOST_CHANNELS:
+        return middles
+    totals = torch.zeros_like(middles).scatter_add_(1, cells.T, weights.T)
+    sums = torch.zeros_like(middles).scatter_add_(1, cells.T, (weights * centred).T)
+    return torch.where(totals > 0, sums / totals.clamp(min=1e-30), middles)
+
+
+def _lines(
+    centred: torch.Tensor, weights: torch.Tensor, cells: torch.Tensor, count: int, reach: torch.Tensor
+) -> torch.Tensor:
+    """(C, 4): the line through the four cells' values with the least squared error."""
+    total = weights.sum(0)
+    place, value = (weights * cells).sum(0) / total, (weights * centred).sum(0) / total
+    away = cells - place
+    slope = (weights * away * (centred - value)).sum(0) / (weights * away.square()).sum(0).clamp(min=1e-30)
+    return value[:, None] + slope[:, None] * (torch.arange(LEVELS) - place[:, None])
