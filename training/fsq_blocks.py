@@ -16,7 +16,7 @@ from torch import nn
 from atoken import AtokenConfig, AtokenModel, AtokenQuantizerConfig
 
 from .fsq_allocation import LEVELS, Coding
-from .pca_start import NULL, SWITCHES
+from .pca_start import HAND_WRITTEN, NULL, SWITCHES
 
 STEP = 0.80355  # distance of FSQ's thresholds before its tanh, around -SHIFT
 SHIFT = 0.34621
@@ -284,7 +284,7 @@ def _written_rows(model: AtokenModel, encoder_rows: int, decoder_rows: int) -> R
     rows.append((decoder.input_layer.weight, torch.arange(decoder_rows)))
     for blocks, first in zip(_new_blocks(model), (encoder_rows, decoder_rows), strict=True):
         for block in blocks:
-            written = (block.mlp.fc1.weight.abs().amax(1) > 0.5).nonzero().squeeze(1)
+            written = (block.mlp.fc1.weight.abs().amax(1) > HAND_WRITTEN).nonzero().squeeze(1)
             rows += [(p, written) for p in block.mlp.fc1.parameters()]
             rows += [(p, torch.arange(first)) for p in _parameters(block.norm1, block.attn.out_proj)]
             rows += [(p, torch.arange(len(p))) for p in _parameters(block.norm2, block.mlp.fc2)]

@@ -122,6 +122,7 @@ class EncoderChannels:
 
 
 NULL = 10  # always 0
+HAND_WRITTEN = 0.5  # neurons that read a channel by more than this are; random ones are far weaker
 SWITCHES = 4  # of the decoder's channels: a constant, the indicator, and the two switches made of it
 
 
@@ -217,8 +218,7 @@ def protected_rows(
         layers = [tower.input_layer]
         for block in tower.blocks:
             layers += [block.norm1, block.attn.out_proj, block.norm2, block.mlp.fc2]
-            # Neurons that were written by hand read whole channels; the random ones are far weaker.
-            written = (block.mlp.fc1.weight.abs().amax(1) > 0.5).nonzero().squeeze(1)
+            written = (block.mlp.fc1.weight.abs().amax(1) > HAND_WRITTEN).nonzero().squeeze(1)
             rows += [(parameter, written) for parameter in block.mlp.fc1.parameters()]
         rows += [(parameter, torch.arange(count)) for layer in layers for parameter in layer.parameters()]
     averaging = model.vision_model.blocks[1].attn

@@ -8,6 +8,7 @@ OUT/record.json has the evaluation harness's numbers stage by stage.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -37,14 +38,25 @@ SEEN = 4  # batches of each task that decide which latents have how many codes
 
 
 def run_stage(
-    stage_file: Path, start: Path, data_file: Path, out: Path, teacher: Path | None, options: list[str]
+    stage_file: Path,
+    start: Path,
+    data_file: Path,
+    out: Path,
+    teacher: Path | None,
+    options: list[str],
+    processes: int = 1,
 ) -> None:
-    """One stage in a process of its own."""
-    command = [sys.executable, "-m", "atoken.training.train", str(stage_file)]
+    """One stage in one or more processes of its own, on the CPU if they are several."""
+    environment = dict(os.environ)
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+        environment["ACCELERATE_USE_CPU"] = "true"
+    command += ["-m", "atoken.training.train", str(stage_file)]
     command += ["--data", str(data_file), "--init-from", str(start), "--output", str(out)]
     if teacher is not None:
         command += ["--teacher", str(teacher)]
-    subprocess.run([*command, *options], check=True)
+    subprocess.run([*command, *options], check=True, env=environment)
 
 
 def widen(model_folder: Path, template: Path, out: Path) -> None:
@@ -92,11 +104,11 @@ def localized(path: Path, data: Path, out: Path) -> Path:
 
 
 def evaluation_for(stage: int, template: Path, out: Path) -> Path:
-    """The harness's file for a stage: only what the stage has been trained for, and videos' and objects' zero-shot."""
+    """The harness's file for a stage: without objects, whose embedding takes longest, before they are trained."""
     values = yaml.safe_load(template.read_text(encoding="utf-8"))
     if stage < 3:
         values["tokenizers"].pop("objects")
-        values["sets"].pop("objects")
+        values["sets"] = {name: entry for name, entry in values["sets"].items() if not name.startswith("object")}
     out.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return out
 
@@ -108,6 +120,7 @@ def main(
         "checkpoints/atoken-tiny"
     ),
     last: Annotated[int, typer.Option(help="The last stage to run.")] = 4,
+    processes: Annotated[int, typer.Option(help="That share every step.")] = 1,
     evaluate: Annotated[bool, typer.Option(help="Measure every stage.")] = True,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
@@ -125,11 +138,12 @@ def main(
         start = base / "start" if stage == 0 else out / f"stage-{stage - 1}/model"
         if not (folder / "finished").is_file():
             if stage == 1:
-                # From here on training may change what latents are made of.
-                shutil.copy(base / PROTECTED, start / PROTECTED)
+                # From here on training may change what the first latents are made of.
+                shutil.copy(base / "narrow" / PROTECTED, start / PROTECTED)
             if stage == 2:
                 widen(start, base / "wide", folder / "start")
                 start = folder / "start"
+                shutil.copy(base / PROTECTED, start / PROTECTED)
             if stage == 3:
                 with_gaussians(start, gaussians, folder / "start")
                 start = folder / "start"
@@ -138,7 +152,8 @@ def main(
                 with_codes(start, Stage.read(stage_file), sources, folder / "start", seed)
                 start = folder / "start"
             teacher = None if stage == 0 else out / "stage-0/model"
-            run_stage(stage_file, start, sources, folder, teacher, ["--seed", str(seed), "--save-every", "200"])
+            options = ["--seed", str(seed), "--save-every", "200"]
+            run_stage(stage_file, start, sources, folder, teacher, options, processes)
             (folder / "finished").touch()
         if evaluate and str(stage) not in record:
             file = evaluation_for(stage, template, folder / "evaluation.yaml")

@@ -4,7 +4,8 @@
 
 OUT/wide has 48 latents, OUT/start the first 32 of them for stage 1, both with the text tower and its tokenizer.
 OUT/start also protects all that latents depend on, so that its vision tower can be trained to be the teacher (stage 0)
-and still reconstruct as PCA does; OUT/protected_rows.safetensors are the rows to protect after that.
+and still reconstruct as PCA does. OUT/narrow are the rows to protect in stage 1, which leave room for the other 16
+latents, and OUT/protected_rows.safetensors those to protect after that.
 """
 
 import json
@@ -20,7 +21,7 @@ from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
 
 from .crops import load_clips, load_photos
 from .losses import SIGMOID_BIAS, SIGMOID_SCALE
-from .pca_start import NULL, SWITCHES, EncoderChannels, protected_rows, start_from_pca
+from .pca_start import HAND_WRITTEN, NULL, SWITCHES, EncoderChannels, protected_rows, start_from_pca
 from .protection import ProtectedRows
 from .tiny_text import build_tokenizer, train_text_model
 from .train_tiny import fit_pcas
@@ -40,8 +41,14 @@ def indicator_first(model: AtokenModel) -> None:
 
 
 @torch.no_grad()
-def first_latents(model: AtokenModel, count: int) -> AtokenModel:
-    """A copy that has only the first latents."""
+def first_latents(model: AtokenModel, count: int, idle: torch.Tensor) -> AtokenModel:
+    """
+    A copy that has only the first latents.
+
+    Args:
+        idle: the decoder's channels that only the others fill. No block reads them yet, as what comes into them later
+            would be noise to neurons that have been trained without it.
+    """
     before = model.config.latent_channels
     config = AtokenConfig.from_dict({**model.config.to_dict(), "latent_channels": count})
     state = model.state_dict()
@@ -50,7 +57,41 @@ def first_latents(model: AtokenModel, count: int) -> AtokenModel:
     state["decoder.input_layer.weight"] = state["decoder.input_layer.weight"][:, :count]
     narrow = AtokenModel(config)
     narrow.load_state_dict(state)
+    for block in narrow.decoder.blocks:
+        for weight in (block.attn.qkv.weight, block.mlp.fc1.weight):
+            drawn = weight.abs().amax(1) <= HAND_WRITTEN
+            weight[:, idle] *= ~drawn[:, None]
     return narrow
+
+
+def decoder_channels(model: AtokenModel, latents: slice) -> torch.Tensor:
+    """Those that hold the components of these latents, for images and for videos; the first latent is the indicator."""
+    kept = model.config.latent_channels - 1
+    components = torch.arange(kept)[max(latents.start - 1, 0) : latents.stop - 1]
+    return torch.cat([SWITCHES + SPARE + components, SWITCHES + SPARE + kept + components])
+
+
+def rows_to_grow_into(
+    model: AtokenModel, channels: EncoderChannels, count: int
+) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
+    """
+    What holds the components of all latents after the first `count`, in both towers.
+
+    Blocks that wrote into these channels would guess components that later latents bring, and blur those that the
+    encoder will send.
+    """
+    kept = model.config.latent_channels
+    later = slice(count - 1, kept - 1)
+    encoder = torch.cat([channels.image[later], channels.video[later]])
+    decoder = decoder_channels(model, slice(count, kept))
+    ends = (model.vision_model.post_layernorm, encoder), (model.decoder.out_norm, decoder)
+    rows = [(p, held) for norm, held in ends for p in norm.parameters()]
+    for tower, held in ((model.vision_model, encoder), (model.decoder, decoder)):
+        layers = [tower.input_layer]
+        for block in tower.blocks:
+            layers += [block.norm1, block.attn.out_proj, block.norm2, block.mlp.fc2]
+        rows += [(parameter, held) for layer in layers for parameter in layer.parameters()]
+    return rows
 
 
 def rows_behind_latents(model: AtokenModel, channels: EncoderChannels) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
@@ -105,11 +146,13 @@ def main(
     wide.config.weights_license = "apache-2.0"
     kept = protected_rows(wide, NULL + 1 + SPARE, SWITCHES + SPARE)
     processor = AtokenProcessor(voxel_processor=AtokenVoxelProcessor(check_visibility=True), tokenizer=tokenizer)
-    start = first_latents(wide, NARROW)
+    start = first_latents(wide, NARROW, decoder_channels(wide, slice(NARROW, WIDE)))
     for name, model in (("wide", wide), ("start", start)):
         model.save_pretrained(out / name)
         processor.save_pretrained(out / name)
     ProtectedRows.of(wide, kept).save(out)
+    (out / "narrow").mkdir(exist_ok=True)
+    ProtectedRows.of(wide, kept + rows_to_grow_into(wide, channels, NARROW)).save(out / "narrow")
     ProtectedRows.of(wide, kept + rows_behind_latents(wide, channels)).save(out / "start")
     (out / "text.json").write_text(json.dumps({"steps": text_steps, "loss": curve}, indent=1) + "\n", encoding="utf-8")
     print(f"text loss {curve[0] if curve else float('nan'):.3f} to {curve[-1] if curve else float('nan'):.3f}")

@@ -59,7 +59,8 @@ def test_files_of_the_tiny_curriculum_fit_the_harness_and_the_stages(tmp_path):
         config = write_configuration(file, Path("/a/model"), tmp_path / "filled.yaml")
         assert isinstance(config, EvaluationConfig)
         assert all(entry.options["model"] == "/a/model" for entry in (*config.tokenizers, *config.embedders))
-        assert ("objects" in {entry.name for entry in config.sets}) == has_objects
+        assert any(entry.name.startswith("object") for entry in config.sets) == has_objects
+        assert {"photos 256", "clips", "image shape", "video motion"} <= {entry.name for entry in config.sets}
     plain = tmp_path / "plain.yaml"
     plain.write_text("title: x\n")
     with pytest.raises(ValueError, match="expected a model whose folder is written MODEL"):

@@ -7,9 +7,18 @@ from atoken import AtokenConfig, AtokenModel
 from atoken.processing.text_processing_atoken import tokenize_text
 from atoken.training.data.miniature_captions import captions
 from atoken.training.data.miniature_scenes import Scene
+from atoken.training.curriculum import grow_latents
 from atoken.training.pca_start import Pca, protected_rows, start_from_pca
 from atoken.training.protection import ProtectedRows
-from atoken.training.tiny_start import first_latents, indicator_first, rows_behind_latents, towers_with
+from atoken.training.tiny_start import (
+    SPARE,
+    decoder_channels,
+    first_latents,
+    indicator_first,
+    rows_behind_latents,
+    rows_to_grow_into,
+    towers_with,
+)
 from atoken.training.tiny_text import LENGTH, SceneTower, build_text_model, build_tokenizer, is_true
 
 
@@ -61,7 +70,7 @@ def test_latents_in_another_order_reconstruct_the_same(start):
         torch.testing.assert_close(after.latents[:, 1:], before.latents[:, :-1])
         torch.testing.assert_close(after.latents[:, 0], before.latents[:, -1])
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
-        narrow = first_latents(moved, 32)
+        narrow = first_latents(moved, 32, torch.arange(0))
         torch.testing.assert_close(narrow.encode(pixels).latents, after.latents[:, :32])
 
 
@@ -101,3 +110,43 @@ def test_protected_rows_keep_the_latents(start, tmp_path):
     found = model.encode(pixels)
     assert (found.pooler_output - expected.pooler_output).abs().max() > 1e-2
     torch.testing.assert_close(found.latents, expected.latents, atol=2e-3, rtol=0)
+
+
+def test_what_is_trained_with_few_latents_leaves_room_for_the_others():
+    """Steps with 32 latents write nothing where the others will come; when they do, they bring what PCA says."""
+    torch.manual_seed(0)
+    wide = AtokenModel(AtokenConfig.from_preset("tiny"))
+    image, video = (Pca.fit(torch.randn(400, size) * torch.linspace(2, 0.1, size), 128) for size in (768, 3072))
+    channels = start_from_pca(wide, image, video, SPARE)
+    indicator_first(wide)
+    idle = decoder_channels(wide, slice(32, 48))
+    assert idle.tolist() == (wide.decoder.input_layer.weight[:, 32:] != 0).any(1).nonzero().flatten().tolist()
+    narrow = first_latents(wide, 32, idle)
+    # Rows of the same parameters, as both have the same widths.
+    rows = ProtectedRows.of(wide, rows_to_grow_into(wide, channels, 32))
+    pixels = torch.rand(2, 3, 32, 48) * 2 - 1
+
+    def states(model: AtokenModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        encoded = model.encode(pixels)
+        output = model.decode(encoded.latents, encoded.coords, encoded.cu_seqlens, output_hidden_states=True)
+        return encoded.latents, output.hidden_states[-1], output.pixel_values
+
+    optimizer = torch.optim.SGD(narrow.parameters(), lr=0.3)
+    before = states(narrow)[2]
+    for _ in range(3):
+        optimizer.zero_grad()
+        (states(narrow)[2] - 0.5).square().mean().backward()
+        rows.apply(narrow)
+        torch.nn.utils.clip_grad_norm_(narrow.parameters(), 0.1)
+        optimizer.step()
+    with torch.no_grad():
+        _, hidden, after = states(narrow)
+        assert (after - before).abs().max() > 1e-2
+        # Positions alone may move there.
+        table = narrow.decoder.position_embedding.weight[:, idle].abs().max()
+        assert hidden[:, idle].abs().max() <= table + 1e-3 and hidden.abs().max() > 1
+        grow_latents(narrow, 48, template=wide)
+        latents, grown, _ = states(narrow)
+        expected, filled, _ = states(wide)
+    torch.testing.assert_close(latents[:, 32:], expected[:, 32:], atol=2e-2, rtol=0)
+    torch.testing.assert_close(grown[:, idle], filled[:, idle], atol=2e-2, rtol=0)
