@@ -5,10 +5,10 @@ import torch
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.processing.text_processing_atoken import tokenize_text
+from atoken.training.curriculum import grow_latents
 from atoken.training.data.miniature_captions import captions
 from atoken.training.data.miniature_scenes import Scene
-from atoken.training.curriculum import grow_latents
-from atoken.training.pca_start import Pca, protected_rows, start_from_pca
+from atoken.training.pca_start import NULL, SWITCHES, Pca, protected_rows, start_from_pca
 from atoken.training.protection import ProtectedRows
 from atoken.training.tiny_start import (
     SPARE,
@@ -123,7 +123,8 @@ def test_what_is_trained_with_few_latents_leaves_room_for_the_others():
     assert idle.tolist() == (wide.decoder.input_layer.weight[:, 32:] != 0).any(1).nonzero().flatten().tolist()
     narrow = first_latents(wide, 32, idle)
     # Rows of the same parameters, as both have the same widths.
-    rows = ProtectedRows.of(wide, rows_to_grow_into(wide, channels, 32))
+    kept = protected_rows(wide, NULL + 1 + SPARE, SWITCHES + SPARE)
+    rows = ProtectedRows.of(wide, kept + rows_to_grow_into(wide, channels, 32))
     pixels = torch.rand(2, 3, 32, 48) * 2 - 1
 
     def states(model: AtokenModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
