@@ -4,7 +4,8 @@
 
 DATA is what collect_media, collect_meshes, prepare_objects and prepare_miniature have written. Every stage is a run of
 `atoken.training.train`, which goes on where it was stopped, so this can be stopped and started again at any time.
-OUT/record.json has the evaluation harness's numbers stage by stage.
+OUT/record.json has the evaluation harness's numbers stage by stage, and OUT/stage-N/released what becomes a checkpoint:
+of stage 3 atoken-tiny, of stage 4 atoken-tiny-d.
 """
 
 import json
@@ -24,17 +25,20 @@ from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.processing import AtokenProcessor
 
 from .curriculum import Stage, grow_latents
+from .data.batches import TrainingBatch
 from .data.tasks import open_tasks, read_data
 from .fsq_allocation import measure, plan
 from .fsq_blocks import add_blocks, moved_name
 from .protection import FILE as PROTECTED
 from .protection import ProtectedRows
+from .tiny_release import record_of, release
 from .validation import validate
 
 HERE = Path(__file__).parent
 STAGES = (0, 1, 2, 3, 4)
+RELEASED = "released"  # folder of a stage's checkpoint in bf16 with its record
 EVALUATION = HERE / "sources/tiny-evaluation.yaml"
-SEEN = 4  # batches of each task that decide which latents have how many codes
+SEEN = 4  # batches of each task that latents are measured by
 
 
 def run_stage(
@@ -75,13 +79,11 @@ def with_gaussians(model_folder: Path, gaussians: Path, out: Path) -> None:
 
 
 def with_codes(model_folder: Path, stage: Stage, data_file: Path, out: Path, seed: int) -> None:
-    """Stage 3's model with codes, which a block on either side spreads over its latents, for stage 4."""
+    """Stage 3's model with codes, which blocks on either side spread over its latents, for stage 4."""
     torch.manual_seed(seed)
     model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32).eval()
-    tasks = [task for task in stage.ratios if task.endswith("reconstruction")]
-    opened = open_tasks(tasks, read_data(data_file), stage.batch_sizes, stage.limits, None, 0, seed, 0, 1, threads=1)
-    batches = [next(opened[task]) for task in tasks for _ in range(SEEN)]
     # The first latent tells images from videos, see `indicator_first`.
+    batches = reconstruction_batches(stage, data_file, seed)
     coding = plan(*measure(model, batches), stage.latent_channels, switches=(0,))
     discrete, rows = add_blocks(model, coding)
     _write(discrete, model_folder, out)
@@ -113,6 +115,50 @@ def evaluation_for(stage: int, template: Path, out: Path) -> Path:
     return out
 
 
+def start_of(stage: int, run: Path, data_file: Path, gaussians: Path, seed: int) -> Path:
+    """The folder of the model that a stage begins with, made of the stage before where something comes in."""
+    base, before = run / "start", run / f"stage-{stage - 1}/model"
+    if stage == 0:
+        return base / "start"
+    if stage == 1:
+        # From here on training may change what the first latents are made of.
+        shutil.copy(base / "narrow" / PROTECTED, before / PROTECTED)
+        return before
+    start = run / f"stage-{stage}/start"
+    if stage == 2:
+        widen(before, base / "wide", start)
+        shutil.copy(base / PROTECTED, start / PROTECTED)
+    elif stage == 3:
+        with_gaussians(before, gaussians, start)
+    else:
+        with_codes(before, Stage.read(stage_file_of(stage)), data_file, start, seed)
+    return start
+
+
+def stage_file_of(stage: int) -> Path:
+    return HERE / f"stages/tiny-{stage}.yaml"
+
+
+def reconstruction_batches(stage: Stage, data_file: Path, seed: int) -> list[TrainingBatch]:
+    """A few of every task of reconstruction."""
+    tasks = [task for task in stage.ratios if task.endswith("reconstruction")]
+    opened = open_tasks(tasks, read_data(data_file), stage.batch_sizes, stage.limits, None, 0, seed, 0, 1, threads=1)
+    batches = [next(opened[task]) for task in tasks for _ in range(SEEN)]
+    for each in opened.values():
+        each.close()
+    return batches
+
+
+def measure_stage(stage: int, run: Path, data_file: Path, template: Path, seed: int) -> dict[str, float]:
+    """Writes RUN/stage-N/released and what the harness finds of it."""
+    folder = run / f"stage-{stage}"
+    batches = reconstruction_batches(Stage.read(stage_file_of(stage)), data_file, seed)
+    release(folder / "model", batches, folder / RELEASED)
+    file = evaluation_for(stage, template, folder / "evaluation.yaml")
+    numbers, _ = validate(file, folder / RELEASED, folder / "evaluation")
+    return numbers
+
+
 def main(
     data: Annotated[Path, typer.Argument(help="Folder with photos, clips and objects.")],
     out: Annotated[Path, typer.Argument(help="Folder for all stages.")],
@@ -121,7 +167,7 @@ def main(
     ),
     last: Annotated[int, typer.Option(help="The last stage to run.")] = 4,
     processes: Annotated[int, typer.Option(help="That share every step.")] = 1,
-    evaluate: Annotated[bool, typer.Option(help="Measure every stage.")] = True,
+    evaluate: Annotated[bool, typer.Option(help="Measure every stage but the teacher's.")] = True,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Runs what is not done yet."""
@@ -132,33 +178,20 @@ def main(
         start = [sys.executable, "-m", "atoken.training.tiny_start", str(data), str(base), "--seed", str(seed)]
         subprocess.run(start, check=True)
     record_file = out / "record.json"
-    record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
     for stage in STAGES[: last + 1]:
         folder = out / f"stage-{stage}"
-        start = base / "start" if stage == 0 else out / f"stage-{stage - 1}/model"
         if not (folder / "finished").is_file():
-            if stage == 1:
-                # From here on training may change what the first latents are made of.
-                shutil.copy(base / "narrow" / PROTECTED, start / PROTECTED)
-            if stage == 2:
-                widen(start, base / "wide", folder / "start")
-                start = folder / "start"
-                shutil.copy(base / PROTECTED, start / PROTECTED)
-            if stage == 3:
-                with_gaussians(start, gaussians, folder / "start")
-                start = folder / "start"
-            stage_file = HERE / f"stages/tiny-{stage}.yaml"
-            if stage == 4:
-                with_codes(start, Stage.read(stage_file), sources, folder / "start", seed)
-                start = folder / "start"
+            start = start_of(stage, out, sources, gaussians, seed)
             teacher = None if stage == 0 else out / "stage-0/model"
             options = ["--seed", str(seed), "--save-every", "200"]
-            run_stage(stage_file, start, sources, folder, teacher, options, processes)
+            run_stage(stage_file_of(stage), start, sources, folder, teacher, options, processes)
             (folder / "finished").touch()
-        if evaluate and str(stage) not in record:
-            file = evaluation_for(stage, template, folder / "evaluation.yaml")
-            record[str(stage)], _ = validate(file, folder / "model", folder / "evaluation")
+        record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
+        if evaluate and stage > 0 and str(stage) not in record:
+            record[str(stage)] = measure_stage(stage, out, sources, template, seed)
             record_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            text = json.dumps(record_of(record, out, stage, {str(data): "DATA", str(out): "OUT"}), indent=1)
+            (folder / RELEASED / "training.json").write_text(text + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

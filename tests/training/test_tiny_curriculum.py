@@ -1,5 +1,6 @@
 """What the tiny curriculum does between its stages, and the data that it draws."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from atoken import AtokenConfig, AtokenModel
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
 from atoken.training.cost import per_step
 from atoken.training.curriculum import Stage
+from atoken.training.data.batches import TrainingBatch
 from atoken.training.data.miniature import MiniatureWorld
 from atoken.training.data.pans import FRAMES, glide
 from atoken.training.data.prepare_miniature import prepare
@@ -18,6 +20,7 @@ from atoken.training.data.tasks import read_data
 from atoken.training.evaluation.configuration import EvaluationConfig
 from atoken.training.protection import FILE, ProtectedRows
 from atoken.training.tiny_curriculum import EVALUATION, HERE, evaluation_for, localized, widen, with_gaussians
+from atoken.training.tiny_release import record_of, release
 from atoken.training.validation import write_configuration
 
 from .stage_samples import LATENTS, STAGE, make_start
@@ -109,3 +112,54 @@ def test_cost_counts_the_tokens_of_a_schedule():
     block = sum(parameter.numel() for parameter in model.vision_model.blocks.parameters())
     assert found["flops"] > 6 * block * found["tokens"]
     assert yaml.safe_load(EVALUATION.read_text())["embedders"]["embeddings"]["video"] == "whole"
+
+
+def test_a_stage_is_released_in_bf16_with_the_statistics_of_its_latents(start, tmp_path):
+    patches = torch.rand(12, 3072) * 2 - 1
+    coords = torch.stack([torch.zeros(12), torch.arange(12) // 4, torch.arange(12) % 4, torch.zeros(12)], 1).long()
+    cu_seqlens = torch.tensor([0, 12], dtype=torch.int32)
+    tasks = ("image_reconstruction", "video_reconstruction", "video_reconstruction")
+    batches = [
+        TrainingBatch(task, patches * (place + 1) / 3, coords, cu_seqlens, [(1, 3, 4)], [12], [place])
+        for place, task in enumerate(tasks)
+    ]
+    release(start, batches, tmp_path / "released")
+    model = AtokenModel.from_pretrained(start, dtype=torch.float32)
+    with torch.no_grad():
+        image, *videos = (model.encode(b.pixel_values, b.coords, b.cu_seqlens).latents.double() for b in batches)
+    # Half of the weight on the picture, a quarter on each clip.
+    weights = torch.cat([torch.full((12,), 0.5), torch.full((24,), 0.25)]).double()[:, None] / 12
+    latents = torch.cat([image, *videos])
+    mean = (latents * weights).sum(0)
+    deviation = ((latents - mean).square() * weights).sum(0).sqrt()
+    released = AtokenModel.from_pretrained(tmp_path / "released")
+    assert released.dtype == torch.bfloat16
+    torch.testing.assert_close(torch.tensor(released.config.latents_mean).double(), mean, atol=2e-5, rtol=0)
+    torch.testing.assert_close(torch.tensor(released.config.latents_std).double(), deviation, atol=2e-5, rtol=1e-4)
+
+
+def test_the_record_has_every_stage_up_to_its_own(tmp_path):
+    for stage in (1, 2, 3):
+        folder = tmp_path / f"stage-{stage}"
+        folder.mkdir()
+        lines = [
+            {"step": 10 * i, "image_reconstruction/loss": 1 / i, "image_reconstruction/l1": 5.0} for i in range(1, 101)
+        ]
+        (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    numbers = {
+        str(stage): {
+            "photos 256/psnr": 20.0 + stage,
+            "photos 256/ssim": 0.5,
+            "photos 256/count": 24.0,
+            "photos 256/exact": 0.0,
+            "image shape/top1": 0.123456789,
+            "image shape/chance": 0.125,
+        }
+        for stage in (1, 2, 3)
+    }
+    record = record_of(numbers, tmp_path, 2, {})
+    assert list(record["stages"]) == ["1", "2"] and record["steps"] == {"1": 1000, "2": 1000}
+    assert record["held_out"] == {"photos_256": {"psnr": 22.0, "ssim": 0.5, "count": 24.0}}
+    assert record["stages"]["1"]["image shape/top1"] == 0.12346 and "photos 256/exact" not in record["stages"]["1"]
+    curve = record["curve"]["2"]
+    assert curve[0] == {"step": 10, "image_reconstruction": 1.0} and curve[-1]["step"] == 1000 and len(curve) == 40

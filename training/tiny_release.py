@@ -1,0 +1,99 @@
+"""What becomes of a stage of the tiny curriculum outside of it: a small checkpoint with its record.
+
+The harness measures the weights as they are released, in bf16, at every stage, so that the record says what users get.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atoken import AtokenModel
+from atoken.processing import AtokenProcessor
+
+from .data.batches import TrainingBatch
+
+# What the record keeps of the harness's numbers, by the ends of their names, and its names for sets of reconstruction.
+MEASURES = ("psnr", "ssim", "top1", "chance", "_r1", "chance_at_1", "count", "usage", "perplexity", "bits_per_pixel")
+SETS = {"photos 256": "photos_256", "photos 512": "photos_512", "clips": "clips_16x256", "objects": "objects"}
+CURVE_POINTS = 40  # of each stage
+PROTOCOL = (
+    "evaluation harness, training/sources/tiny-evaluation.yaml, on media held out of training. Photos: short side "
+    "resized (bicubic, antialias), centre crop; clips: 16 frames every 60, short side 256, one MSE per clip; objects: "
+    "rendered views on black; 8-bit values, PSNR and SSIM per item, averaged. Zero-shot: combinations of colour and "
+    "shape, or of motion and shape, that training never shows. Weights rounded to bf16, run in fp32"
+)
+
+
+@torch.no_grad()
+def release(model_folder: Path, batches: list[TrainingBatch], out: Path) -> None:
+    """
+    Writes a stage's model in bf16, with its processor and the statistics of its latents.
+
+    Args:
+        batches: whose latents are measured, those of every task counting alike.
+    """
+    model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32).eval()
+    by_task: dict[str, list[torch.Tensor]] = {}
+    for batch in batches:
+        latents = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False).latents
+        by_task.setdefault(batch.task, []).append(latents)
+    moments = [(torch.cat(parts).mean(0), torch.cat(parts).square().mean(0)) for parts in by_task.values()]
+    mean, square = (torch.stack(parts).mean(0) for parts in zip(*moments, strict=True))
+    model.config.latents_mean = [round(value, 5) for value in mean.tolist()]
+    model.config.latents_std = [round(value, 5) for value in (square - mean.square()).sqrt().tolist()]
+    model.to(torch.bfloat16).save_pretrained(out)
+    AtokenProcessor.from_pretrained(model_folder).save_pretrained(out)
+
+
+def record_of(numbers: dict[str, dict[str, float]], run: Path, stage: int, places: dict[str, str]) -> dict[str, Any]:
+    """
+    The record of a released stage.
+
+    Args:
+        numbers: stage -> "set/measure" -> number, as `validate` gives them.
+        run: folder of the curriculum.
+        stage: the one that is released.
+        places: of the command's arguments, path -> what the record writes instead.
+    """
+    kept = {
+        number: {name: round(value, 5) for name, value in found.items() if name.endswith(MEASURES)}
+        for number, found in numbers.items()
+        if int(number) <= stage
+    }
+    held_out = {
+        label: {name: kept[str(stage)][f"{of}/{name}"] for name in ("psnr", "ssim", "count")}
+        for of, label in SETS.items()
+        if f"{of}/psnr" in kept[str(stage)]
+    }
+    stages = range(1, stage + 1)
+    return {
+        "command": " ".join(["python -m atoken.training.tiny_curriculum", *(places.get(a, a) for a in sys.argv[1:])]),
+        "data": "training/sources/tiny.yaml; media.json and meshes.json list the files of split 'train'",
+        "steps": {str(number): _log(run, number)[-1]["step"] for number in stages},
+        "torch": torch.__version__,
+        "protocol": PROTOCOL,
+        "held_out": held_out,
+        "stages": kept,
+        "curve": {str(number): _curve(_log(run, number)) for number in stages},
+    }
+
+
+def _log(run: Path, stage: int) -> list[dict[str, float]]:
+    lines = (run / f"stage-{stage}/log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def _curve(log: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Every task's loss at some of the steps."""
+    places = sorted({round(i * (len(log) - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)})
+    return [
+        {
+            name.removesuffix("/loss"): round(value, 4)
+            for name, value in log[place].items()
+            if name == "step" or name.endswith("/loss")
+        }
+        for place in places
+    ]
