@@ -1,4 +1,4 @@
-"""Batches of random crops from folders of photos and clips, for training a tokenizer from pixels alone."""
+"""Random crops of photos and clips, and whole photos as squares: what PCA is fitted to and measured by."""
 
 import random
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 import torch
+from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvF
 
 from atoken.processing.media_reading_atoken import open_image
@@ -22,6 +23,16 @@ def load_photos(folder: Path) -> list[dict[int, torch.Tensor]]:
         sides = [side for side in PHOTO_SIDES if side <= short * 1.34]
         photos.append({side: tvF.resize(photo, [side], antialias=True) for side in sides})
     return photos
+
+
+def load_squares(folder: Path, side: int) -> list[torch.Tensor]:
+    """Every photo as uint8 (3, side, side): short side resized to `side` (bicubic, antialias), centre crop."""
+    squares = []
+    for path in sorted(folder.iterdir()):
+        photo = open_image(path)
+        photo = tvF.resize(photo, [side], interpolation=InterpolationMode.BICUBIC, antialias=True)
+        squares.append(tvF.center_crop(photo, [side, side]))
+    return squares
 
 
 def load_clips(folder: Path, names: list[str]) -> list[torch.Tensor]:

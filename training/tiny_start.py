@@ -18,17 +18,30 @@ import typer
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
+from atoken.tokens_atoken import patchify
 
-from .crops import load_clips, load_photos
+from .crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
 from .losses import SIGMOID_BIAS, SIGMOID_SCALE
-from .pca_start import HAND_WRITTEN, NULL, SWITCHES, EncoderChannels, protected_rows, start_from_pca
+from .pca_start import HAND_WRITTEN, NULL, SWITCHES, EncoderChannels, Pca, protected_rows, start_from_pca
 from .protection import ProtectedRows
 from .tiny_text import build_tokenizer, train_text_model
-from .train_tiny import fit_pcas
 
 WIDE, NARROW = 48, 32
 SPARE = 24  # channels of both towers for the folded codes of stage 4
 CLIPS = ("box.mp4", "carphone_pristine.mp4", "tree.avi")
+
+
+def patches_of(video: torch.Tensor) -> torch.Tensor:
+    """(B, 4, 3, H, W) -> (N, 3072) patches in the model's order."""
+    return patchify(video, (4, 16, 16)).flatten(0, 3)
+
+
+def fit_pcas(photos: list, clips: list, rng: random.Random) -> tuple[Pca, Pca]:
+    """PCA of image patches, and of patches of clips and pans together."""
+    images = [patches_of(photo_batch(photos, side, 16, rng)[:, None])[:, :768] for side in (128, 256, 512) * 8]
+    real = [patches_of(clip_batch(clips, side, 4, 8, rng)) for side in (128, 256) * 30]
+    pans = [patches_of(pan_batch(photos, side, 4, 8, rng)) for side in (128, 256) * 15]
+    return Pca.fit(torch.cat(images), 128), Pca.fit(torch.cat(real + pans), 128)
 
 
 @torch.no_grad()
@@ -127,7 +140,7 @@ def main(
     torch.manual_seed(seed)
     rng = random.Random(seed)
     photos, clips = load_photos(data / "photos/train"), load_clips(data / "clips/train", list(CLIPS))
-    image_pca, video_pca, _ = fit_pcas(photos, clips, rng)
+    image_pca, video_pca = fit_pcas(photos, clips, rng)
     tokenizer = build_tokenizer()
     width = AtokenConfig.from_preset("tiny").vision_config.hidden_size
     text_model, curve = train_text_model(tokenizer, width, text_steps, seed=seed)

@@ -1,11 +1,10 @@
-"""Step 0 of training is PCA: of frames for images, of four frames for videos, and of quantized components with FSQ."""
+"""Step 0 of training is PCA: of frames for images, and of four frames for videos."""
 
 import pytest
 import torch
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.tokens_atoken import patchify, unpatchify
-from atoken.training.fsq_start import allocate, quantize, start_discrete_from_pca
 from atoken.training.pca_start import NULL, Pca, protected_rows, start_from_pca
 
 PATCH = (4, 16, 16)
@@ -85,45 +84,6 @@ def test_images_and_videos_of_one_batch_do_not_disturb_each_other(pcas):
     )
     torch.testing.assert_close(together.latents, torch.cat([item.latents for item in alone]), atol=1e-4, rtol=0)
     assert (alone[0].latents[:, 47] < 0).all() and (alone[1].latents[:, 47] > 0).all()
-
-
-@pytest.mark.parametrize("frames", [1, 8])
-def test_discrete_start_is_scalar_quantization_of_pca(pcas, frames):
-    model = AtokenModel(AtokenConfig.from_preset("tiny", quantizer_config={})).eval()
-    image = pcas[0]
-    samples = patches_of(smooth_media(1, 150, 0))[:, :768]
-    start_discrete_from_pca(model, *pcas, samples)
-    media = smooth_media(frames, 4, 5)
-    pca = pcas[0] if frames == 1 else pcas[1]
-
-    counts, reaches = allocate((samples - image.mean) @ image.components, 47)
-    patches = patchify(media, (pca.mean.shape[0] // 768, 16, 16))
-    whitened = (patches - pca.mean) @ pca.components / pca.deviations
-    quantized = torch.zeros_like(whitened)
-    for k, (channels, reach) in enumerate(zip(counts, reaches, strict=True)):
-        if channels:
-            quantized[..., k] = quantize(whitened[..., k], channels, reach / float(image.deviations[k]))
-    expected = quantized * pca.deviations @ pca.components.T + pca.mean
-    expected = unpatchify(expected, (pca.mean.shape[0] // 768, 16, 16))
-    assert abs(decibels(through(model, media), media) - decibels(expected, media)) < 0.15
-
-
-def test_allocation_is_as_good_as_any():
-    generator = torch.Generator().manual_seed(0)
-    samples = torch.randn(4000, 4, generator=generator) * torch.tensor([10.0, 3.0, 1.0, 0.5])
-    counts, reaches = allocate(samples, 6)
-    assert sum(counts) == 6 and counts == sorted(counts, reverse=True)
-
-    def error(trial: list[int]) -> float:
-        total = 0.0
-        for k, n in enumerate(trial):
-            x = samples[:, k]
-            tries = [(quantize(x, n, r * float(x.std())) - x).square().mean() for r in (1.5, 1.96, 2.3, 2.6, 3, 3.5, 4)]
-            total += float(min(tries) if n else x.square().mean())
-        return total
-
-    best = min(error(t) for t in torch.cartesian_prod(*[torch.arange(4)] * 4).tolist() if sum(t) == 6)
-    assert error(counts) == pytest.approx(best, rel=0.01)
 
 
 def test_protected_rows_hold_the_constants_and_switches(pcas):

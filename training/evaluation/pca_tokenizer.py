@@ -16,8 +16,7 @@ import typer
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from ..crops import clip_batch, load_clips
-from ..held_out import load_squares
+from ..crops import clip_batch, load_clips, load_squares
 from ..pca_start import Pca
 from .interface import Encoded, MediaTokenizer
 
