@@ -153,7 +153,7 @@ def test_another_configuration_does_not_mix_into_the_results(folder, whole):
         ({"sets": {"none": {"set": "image-folder", "folder": "/nowhere"}}}, FileNotFoundError, "nowhere"),
         ({"measures": ["psnr", "lpips"]}, FileNotFoundError, "vgg16"),
         ({"measures": ["rfid"]}, FileNotFoundError, "inception"),
-        ({"embedders": {"t": {"adapter": "atoken", "model": "atoken-tiny"}}}, ValueError, "text tower"),
+        ({"embedders": {"t": {"adapter": "atoken", "model": "FOLDER/discrete"}}}, ValueError, "text tower"),
         (
             {"tokenizers": {"v": {"adapter": "video-codec", "codec": "h264", "bits_per_pixel": 1}}},
             ValueError,
@@ -173,8 +173,10 @@ def test_another_configuration_does_not_mix_into_the_results(folder, whole):
 )
 def test_what_is_wrong_is_said_before_any_work(folder, tmp_path, monkeypatch, changes, error, name):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    path = _config(folder, "wrong", **changes)
+    path.write_text(path.read_text().replace("FOLDER", str(folder)))
     with pytest.raises(error, match=name):
-        evaluate(_config(folder, "wrong", **changes), tmp_path / "out")
+        evaluate(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
