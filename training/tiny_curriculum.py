@@ -4,8 +4,8 @@
 
 DATA is what collect_media, collect_meshes, prepare_objects and prepare_miniature have written. Every stage is a run of
 `atoken.training.train`, which goes on where it was stopped, so this can be stopped and started again at any time.
-OUT/record.json has the evaluation harness's numbers stage by stage, and OUT/stage-N/released what becomes a checkpoint:
-of stage 3 atoken-tiny, of stage 4 atoken-tiny-d.
+OUT/record.json and record.md have the evaluation harness's numbers stage by stage, and OUT/stage-N/released what
+becomes a checkpoint: of stage 3 atoken-tiny, of stage 4 atoken-tiny-d.
 """
 
 import json
@@ -31,7 +31,7 @@ from .fsq_allocation import measure, plan
 from .fsq_blocks import add_blocks, moved_name
 from .protection import FILE as PROTECTED
 from .protection import ProtectedRows
-from .tiny_release import record_of, release
+from .tiny_release import record_of, release, tables_of
 from .validation import validate
 
 HERE = Path(__file__).parent
@@ -190,6 +190,7 @@ def main(
         if evaluate and stage > 0 and str(stage) not in record:
             record[str(stage)] = measure_stage(stage, out, sources, template, seed)
             record_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            (out / "record.md").write_text(tables_of(record), encoding="utf-8")
             text = json.dumps(record_of(record, out, stage, {str(data): "DATA", str(out): "OUT"}), indent=1)
             (folder / RELEASED / "training.json").write_text(text + "\n", encoding="utf-8")
 

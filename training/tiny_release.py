@@ -19,6 +19,25 @@ from .data.batches import TrainingBatch
 MEASURES = ("psnr", "ssim", "top1", "chance", "_r1", "chance_at_1", "count", "usage", "perplexity", "bits_per_pixel")
 SETS = {"photos 256": "photos_256", "photos 512": "photos_512", "clips": "clips_16x256", "objects": "objects"}
 CURVE_POINTS = 40  # of each stage
+# Tables of the record, as the paper has them: heading -> column -> set, and measures that a slash joins.
+TABLES = {
+    "Reconstruction, PSNR (dB) / SSIM": {
+        "photos, 256 px": ("photos 256", ("psnr", "ssim")),
+        "photos, 512 px": ("photos 512", ("psnr", "ssim")),
+        "clips": ("clips", ("psnr", "ssim")),
+        "objects": ("objects", ("psnr", "ssim")),
+    },
+    "Zero-shot accuracy, %": {
+        **{f"image {what}": (f"image {what}", ("top1",)) for what in ("shape", "colour", "pair")},
+        **{f"video {what}": (f"video {what}", ("top1",)) for what in ("motion", "shape")},
+        **{f"object {what}": (f"object {what}", ("top1",)) for what in ("shape", "colour", "pair")},
+    },
+    "Retrieval, R@1 from text / to text, %": {
+        f"{kind}s": (f"{kind} retrieval", ("text_to_sample_r1", "sample_to_text_r1"))
+        for kind in ("image", "video", "object")
+    },
+}
+CHANCE = ("chance", "chance_at_1")
 PROTOCOL = (
     "evaluation harness, training/sources/tiny-evaluation.yaml, on media held out of training. Photos: short side "
     "resized (bicubic, antialias), centre crop; clips: 16 frames every 60, short side 256, one MSE per clip; objects: "
@@ -79,6 +98,28 @@ def record_of(numbers: dict[str, dict[str, float]], run: Path, stage: int, place
         "stages": kept,
         "curve": {str(number): _curve(_log(run, number)) for number in stages},
     }
+
+
+def tables_of(numbers: dict[str, dict[str, float]]) -> str:
+    """All stages' numbers as Markdown, with chance where there is such a thing; what was not measured is empty."""
+    blocks = []
+    for heading, columns in TABLES.items():
+        lines = [f"**{heading}**", "", "| stage | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+        for stage in sorted(numbers, key=int):
+            cells = [_cell(numbers[stage], of, measures) for of, measures in columns.values()]
+            lines.append(f"| {stage} | " + " | ".join(cells) + " |")
+        last = numbers[max(numbers, key=int)]
+        chances = [_cell(last, of, CHANCE) for of, _ in columns.values()]
+        if any(chances):
+            lines.append("| chance | " + " | ".join(chances) + " |")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _cell(found: dict[str, float], of: str, measures: tuple[str, ...]) -> str:
+    values = [(name, found[f"{of}/{name}"]) for name in measures if f"{of}/{name}" in found]
+    shown = {"psnr": "{:.2f}", "ssim": "{:.3f}"}
+    return " / ".join(shown[name].format(value) if name in shown else f"{100 * value:.1f}" for name, value in values)
 
 
 def _log(run: Path, stage: int) -> list[dict[str, float]]:

@@ -20,7 +20,7 @@ from atoken.training.data.tasks import read_data
 from atoken.training.evaluation.configuration import EvaluationConfig
 from atoken.training.protection import FILE, ProtectedRows
 from atoken.training.tiny_curriculum import EVALUATION, HERE, evaluation_for, localized, widen, with_gaussians
-from atoken.training.tiny_release import record_of, release
+from atoken.training.tiny_release import record_of, release, tables_of
 from atoken.training.validation import write_configuration
 
 from .stage_samples import LATENTS, STAGE, make_start
@@ -161,5 +161,7 @@ def test_the_record_has_every_stage_up_to_its_own(tmp_path):
     assert list(record["stages"]) == ["1", "2"] and record["steps"] == {"1": 1000, "2": 1000}
     assert record["held_out"] == {"photos_256": {"psnr": 22.0, "ssim": 0.5, "count": 24.0}}
     assert record["stages"]["1"]["image shape/top1"] == 0.12346 and "photos 256/exact" not in record["stages"]["1"]
+    tables = tables_of(numbers)
+    assert "| 2 | 22.00 / 0.500 |  |  |  |" in tables and "| 3 | 12.3 |" in tables and "| chance | 12.5 |" in tables
     curve = record["curve"]["2"]
     assert curve[0] == {"step": 10, "image_reconstruction": 1.0} and curve[-1]["step"] == 1000 and len(curve) == 40
