@@ -45,7 +45,7 @@ embedders:
 COLUMNS = {
     "photos/psnr": ("photos, PSNR (dB)", 2, 1),
     "photos/ssim": ("SSIM", 3, 1),
-    "photos/random_gram": ("Gram distance", 3, 1),
+    "photos/random_gram": ("Gram distance x 1000", 2, 1000),
     "clips/psnr": ("clips, PSNR (dB)", 2, 1),
     "image shape/top1": ("image shape (%)", 1, 100),
     "video motion/top1": ("video motion (%)", 1, 100),

@@ -66,7 +66,7 @@ def test_table_and_plot_come_from_what_was_measured(ablation, tmp_path, monkeypa
         ablation.main(tmp_path / "data", run, tmp_path / "out", "losses,media", 3, 3, start)
     assert len(trained) == 9  # once each
     text = (tmp_path / "out/ablation.md").read_text()
-    assert "| L1 | 0.01 | 0.010 | 0.010 | 0.01 | 1.0 | 1.0 |" in text
+    assert "| L1 | 0.01 | 0.010 | 10.00 | 0.01 | 1.0 | 1.0 |" in text
     assert "| images, videos, 3D, 8 + 8 blocks | 0.09 |" in text
     assert (tmp_path / "out/ablation.png").stat().st_size > 10_000
     stored = json.loads(

@@ -19,7 +19,15 @@ from atoken.training.data.prepare_miniature import prepare
 from atoken.training.data.tasks import read_data
 from atoken.training.evaluation.configuration import EvaluationConfig
 from atoken.training.protection import FILE, ProtectedRows
-from atoken.training.tiny_curriculum import EVALUATION, HERE, evaluation_for, localized, widen, with_gaussians
+from atoken.training.tiny_curriculum import (
+    EVALUATION,
+    HERE,
+    evaluation_for,
+    localized,
+    run_stage,
+    widen,
+    with_gaussians,
+)
 from atoken.training.tiny_release import record_of, release, tables_of
 from atoken.training.validation import write_configuration
 
@@ -165,3 +173,16 @@ def test_the_record_has_every_stage_up_to_its_own(tmp_path):
     assert "| 2 | 22.00 / 0.500 |  |  |  |" in tables and "| 3 | 12.3 |" in tables and "| chance | 12.5 |" in tables
     curve = record["curve"]["2"]
     assert curve[0] == {"step": 10, "image_reconstruction": 1.0} and curve[-1]["step"] == 1000 and len(curve) == 40
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_stage_runs_in_processes_of_its_own(tmp_path, monkeypatch, processes):
+    seen = {}
+    monkeypatch.setattr("subprocess.run", lambda command, **options: seen.update(command=command, **options))
+    run_stage(
+        Path("stage.yaml"), Path("a"), Path("data.yaml"), Path("out"), Path("teacher"), ["--seed", "3"], processes
+    )
+    after = seen["command"][seen["command"].index("atoken.training.train") :]
+    assert after[1:] == "stage.yaml --data data.yaml --init-from a --output out --teacher teacher --seed 3".split()
+    assert ("--nproc_per_node" in seen["command"]) == (processes > 1) and seen["check"]
+    assert (seen["env"].get("ACCELERATE_USE_CPU") == "true") == (processes > 1)
