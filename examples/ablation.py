@@ -27,6 +27,19 @@ DEEPER = 8  # blocks of the bigger sibling's encoder and decoder; atoken-tiny ha
 # The paper's weights times 100, as the tiny stages have them.
 PERCEPTUAL = {"losses": {"image": {"l1": 100, "lpips": 1000, "gram": 100000}}}
 FEW = {"batch_sizes": {"image_understanding": 16, "image_reconstruction": 2}}  # as VGG-16 sees 224 x 224 pixels of each
+# The same for arms of all stages, whose files differ in these.
+ALIKE = {
+    "max_tokens": 800,
+    "batch_sizes": {
+        "image_understanding": 16,
+        "image_reconstruction": 16,
+        "video_understanding": 64,
+        "video_reconstruction": 8,
+        "3d_understanding": 48,
+        "3d_reconstruction": 1,
+    },
+    "losses": {"image": {"l1": 100}, "video": {"l1": 100}, "3d": {"l1": 100, "ms_ssim": 20}},
+}
 MEASURED = """
 title: Ablation
 measures: [psnr, ssim, random-gram]
@@ -70,7 +83,7 @@ COMPARISONS = {
         Arm("L1, LPIPS, Gram", 1, losses="l1,lpips-random,gram-random", changes=PERCEPTUAL | FEW),
     ],
     "media": [
-        Arm(f"{media}, {layers} + {layers} blocks", stage, layers)
+        Arm(f"{media}, {layers} + {layers} blocks", stage, layers, changes=ALIKE)
         for layers in (4, DEEPER)
         for stage, media in ((1, "images"), (2, "images and videos"), (3, "images, videos, 3D"))
     ],
@@ -82,9 +95,14 @@ def folder_of(arm: Arm, out: Path) -> Path:
 
 
 def write_stage(arm: Arm, steps: int, out: Path) -> Path:
-    """The arm's stage file: with all latents from the first step, as only the named difference should count."""
-    values = yaml.safe_load((HERE / f"stages/tiny-{arm.stage}.yaml").read_text(encoding="utf-8"))
-    values |= {"name": arm.name, "latent_channels": 48, "steps": steps, **arm.changes}
+    """
+    The arm's stage file: with all latents from the first step and the first stage's rates, as only the named
+    difference should count.
+    """
+    values, first = (
+        yaml.safe_load((HERE / f"stages/tiny-{stage}.yaml").read_text(encoding="utf-8")) for stage in (arm.stage, 1)
+    )
+    values |= {"name": arm.name, "latent_channels": 48, "steps": steps, "optimizer": first["optimizer"], **arm.changes}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return out

@@ -40,6 +40,8 @@ def test_arms_differ_in_what_they_are_named_for(ablation, tmp_path):
     # Paper, section 3.5: lambda_1 : lambda_LPIPS : lambda_GRAM.
     whole = chosen[-1].weights
     assert (whole["lpips"] / whole["l1"], whole["gram"] / whole["l1"]) == (10, 1000)
+    alike = [(s.max_tokens, s.batch_sizes, s.losses, s.optimizer) for s in stages.values()]
+    assert all(each == alike[0] for each in alike)
     tasks = {(arm.layers, arm.stage): len(stages[arm.name].ratios) for arm in ablation.COMPARISONS["media"]}
     assert tasks == {(layers, stage): count for layers in (4, 8) for stage, count in ((1, 1), (2, 3), (3, 5))}
 

@@ -22,6 +22,7 @@ PARTS = {
     "lpips": ("lpips", False),
     "gram": ("gram", False),
     "clip": ("clip", False),
+    "log_mse": ("log_mse", False),
     "lpips-random": ("lpips", True),
     "gram-random": ("gram", True),
 }

@@ -21,6 +21,7 @@ from .losses import (
     distillation_loss,
     kl_loss,
     l1_loss,
+    log_mse_loss,
     perceptual_size,
     sigmoid_loss,
 )
@@ -28,7 +29,7 @@ from .losses import (
 RECONSTRUCTION_WEIGHT, SEMANTIC_WEIGHT, KL_WEIGHT = 0.2, 1.0, 1e-8
 # Parts of the reconstruction loss of each medium; video and 3D have no perceptual terms in the paper.
 LOSSES = {
-    "image": ("l1", "lpips", "gram", "clip"),
+    "image": ("l1", "log_mse", "lpips", "gram", "clip"),
     "video": ("l1",),
     "3d": ("l1", "ms_ssim"),
 }
@@ -151,7 +152,10 @@ class Objective(nn.Module):
         if batch.task.startswith("image"):
             # Frames 2 to 4 of a picture's patches are filling.
             values = decoded.shape[-1] // self.model.vision_model.patch_size[0]
-            parts = {"l1": l1_loss(decoded[:, :values], batch.pixel_values[:, :values])}
+            packed = decoded[:, :values], batch.pixel_values[:, :values]
+            parts = {"l1": l1_loss(*packed)}
+            if "log_mse" in self.weights["image"]:
+                parts["log_mse"] = log_mse_loss(*packed, batch.lengths)
         else:
             parts = {"l1": l1_loss(decoded, batch.pixel_values)}
         wanted = self.weights["image"] if batch.task.startswith("image") else {}

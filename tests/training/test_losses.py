@@ -19,6 +19,7 @@ from atoken.training.losses import (
     gram_matrix,
     kl_loss,
     l1_loss,
+    log_mse_loss,
     perceptual_size,
     sigmoid_loss,
 )
@@ -35,6 +36,15 @@ def test_l1_counts_what_is_valid():
     assert float(l1_loss(first, second, valid)) == pytest.approx(error[valid.numpy()].mean(), abs=1e-6)
     rows = torch.tensor([1, 1, 0, 0, 0, 0])[:, None]
     assert float(l1_loss(first, second, rows)) == pytest.approx(error[:2].mean(), abs=1e-6)
+
+
+def test_log_mse_is_psnr_but_for_a_factor():
+    first, second = _random(9, 6, seed=0) / 4, _random(9, 6, seed=1) / 4
+    samples = [(first[:2], second[:2]), (first[2:], second[2:])]
+    psnr = [20 * math.log10(2) - 10 * math.log10((a - b).double().square().mean()) for a, b in samples]
+    expected = [-(each - 20 * math.log10(2)) * math.log(10) / 10 for each in psnr]
+    assert float(log_mse_loss(first, second, [2, 7])) == pytest.approx(np.mean(expected), abs=1e-3)
+    assert float(log_mse_loss(first, first, [2, 7])) == pytest.approx(math.log(1e-5), rel=1e-6)
 
 
 def test_kl_by_formula_and_by_torch():

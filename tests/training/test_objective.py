@@ -82,6 +82,17 @@ def test_reconstruction_is_l1_and_kl(model, batch_of, task, weight):
     torch.testing.assert_close(parts["loss"].double(), 0.2 * weight * l1 + 1e-8 * kl, rtol=1e-5, atol=0)
 
 
+def test_every_picture_counts_alike_in_log_mse(model, batch_of):
+    batch = batch_of("image_reconstruction")
+    parts = objective_of(still(model), ("l1", "log_mse"))(batch)
+    encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens)
+    decoded = model.decode(encoded.latents, batch.coords, batch.cu_seqlens).pixel_values
+    errors = (decoded - batch.pixel_values)[:, :768].double().square()
+    found = [(part.mean() + 1e-5).log() for part in errors.split(batch.cu_seqlens.diff().tolist())]
+    assert len(found) > 1
+    torch.testing.assert_close(parts["log_mse"].double(), torch.stack(found).mean().detach(), rtol=1e-4, atol=0)
+
+
 def test_noise_belongs_to_samples_not_to_batches(model, batch_of):
     batch = batch_of("image_reconstruction")
     objective = objective_of(model)
