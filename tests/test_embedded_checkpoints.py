@@ -10,20 +10,59 @@ import torch
 
 from atoken import AtokenModel
 from atoken.processing import AtokenProcessor
+from atoken.training.evaluation.miniature_sets import miniature_classification
+from atoken.training.tiny_release import tables_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINTS = {"atoken-tiny": None, "atoken-tiny-d": 8}  # codes of a token
 
 
-@pytest.mark.parametrize("name", CHECKPOINTS)
-def test_files_are_small_and_recorded(name):
+def record_of(name: str) -> dict:
+    return json.loads((ROOT / "checkpoints" / name / "training.json").read_text())
+
+
+@pytest.mark.parametrize(("name", "stages"), [("atoken-tiny", "123"), ("atoken-tiny-d", "1234")])
+def test_files_are_small_and_recorded(name, stages):
     folder = ROOT / "checkpoints" / name
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
-    record = json.loads((folder / "training.json").read_text())
-    assert {"command", "data", "seed", "steps", "curve", "held_out", "pca_48"} <= record.keys()
+    record = record_of(name)
+    assert {"command", "data", "steps", "torch", "protocol", "held_out", "stages", "curve"} <= record.keys()
+    assert [*record["steps"]] == [*record["stages"]] == [*record["curve"]] == [*stages]
     model = AtokenModel.from_pretrained(folder)
-    assert model.dtype == torch.bfloat16
+    assert model.dtype == torch.bfloat16 and model.config.weights_license == "apache-2.0"
     assert len(model.config.latents_mean) == len(model.config.latents_std) == 48
+
+
+def test_stages_gain_media_and_keep_images():
+    first, second, third = (record_of("atoken-tiny")["stages"][stage] for stage in "123")
+    assert third["photos 256/psnr"] >= second["photos 256/psnr"] >= first["photos 256/psnr"]
+    assert second["clips/psnr"] > first["clips/psnr"]
+    assert all(third[f"image {what}/top1"] >= 0.8 for what in ("shape", "colour", "pair"))
+    assert all(
+        third[f"{what}/top1"] >= 0.6 for what in ("video motion", "object shape", "object colour", "object pair")
+    )
+
+
+def test_the_page_shows_what_the_record_says():
+    tables = tables_of(record_of("atoken-tiny-d")["stages"])
+    assert tables in (ROOT / "docs/curriculum.md").read_text()
+
+
+@pytest.mark.parametrize("name", CHECKPOINTS)
+@pytest.mark.parametrize(("kind", "attribute", "least"), [("image", "colour shape", 0.8), ("video", "motion", 0.6)])
+def test_combinations_that_no_training_showed_are_named(name, kind, attribute, least):
+    folder = ROOT / "checkpoints" / name
+    model = AtokenModel.from_pretrained(folder, dtype=torch.float32).eval()
+    processor = AtokenProcessor.from_pretrained(folder)
+    chosen = miniature_classification(kind, attribute, count=64, seed=1)
+    inputs = processor(
+        **{f"{kind}s": [sample.load()[0] if kind == "image" else sample.load() for sample in chosen.samples]},
+        text=[chosen.templates[0].format(each) for each in chosen.class_names],
+    )
+    with torch.no_grad():
+        logits = model(**inputs).logits_per_image
+    labels = torch.tensor([sample.label for sample in chosen.samples])
+    assert float((logits.argmax(1) == labels).float().mean()) >= least
 
 
 @pytest.mark.parametrize(("name", "least"), [("atoken-tiny", 32.8), ("atoken-tiny-d", 29.9)])

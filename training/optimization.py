@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from .muon import Muon
+
 # Layers next to pixels and latents.
 _EDGES = ("input_layer", "latent_proj", "out_layer")
 
@@ -103,7 +105,7 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
     optimizers: list[torch.optim.Optimizer] = []
     if muon:
         matrices = [{"params": params, "lr": rate, "peak": rate} for rate, params in muon.items()]
-        optimizers.append(torch.optim.Muon(matrices, momentum=0.95, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"))
+        optimizers.append(Muon(matrices, momentum=0.95))
     optimizers.append(torch.optim.AdamW(groups, betas=settings.betas))
     return optimizers[0] if len(optimizers) == 1 else Together(optimizers)
 

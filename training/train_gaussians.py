@@ -27,6 +27,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel, Gaussians, render
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 
+from .muon import Muon
 from .objects import PreparedObject, flat_voxels, measure_views
 from .stepping import average, remember_peaks, set_rates
 
@@ -58,7 +59,7 @@ def build_optimizers(decoder: AtokenGaussianDecoder, rate: float) -> list[torch.
     matrices = [p for name, p in decoder.named_parameters() if p.ndim == 2 and name.startswith("blocks.")]
     rest = [p for name, p in decoder.named_parameters() if p.ndim < 2 or not name.startswith("blocks.")]
     optimizers = [
-        torch.optim.Muon(matrices, lr=rate, momentum=0.95, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"),
+        Muon(matrices, lr=rate, momentum=0.95),
         torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0),
     ]
     return remember_peaks(optimizers)
