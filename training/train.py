@@ -231,7 +231,9 @@ class Trainer:
             )
         state = json.loads((folder / f"progress-{rank}.json").read_text(encoding="utf-8"))
         self.accelerator.load_state(str(folder / "state"))
-        self.average.values = load_file(folder / f"average-{rank}.safetensors", device=str(self.accelerator.device))
+        averages = load_file(folder / f"average-{rank}.safetensors")
+        # Not load_file's own device, as it does not know the "cpu:0" of several processes.
+        self.average.values = {name: value.to(self.accelerator.device) for name, value in averages.items()}
         self.progress, self.round.state = Progress(**state["progress"]), state["round"]
         for name, values in state["sums"].items():
             self.sums[name] = [torch.tensor(value, device=self.accelerator.device) for value in values]

@@ -1,6 +1,7 @@
 """Runs of the trainer as a user starts them: stopped, resumed, in two processes, with damage."""
 
 import os
+import shutil
 import signal
 import subprocess
 
@@ -97,7 +98,7 @@ def test_two_processes_equal_one(files, tmp_path):
     stage = write_stage(tmp_path / "stage.yaml", max_tokens=4096, optimizer={"warm_up": 2, "average": 0.9})
     files = {**files, "stage": stage}
     train(files, tmp_path / "one", "--steps", "20")
-    train(files, tmp_path / "two", "--steps", "20", processes=2)
+    train(files, tmp_path / "two", "--steps", "20", "--save-every", "10", processes=2)
     assert [processes_of(tmp_path / name) for name in ("one", "two")] == [1, 2]
     expected, found = weights(tmp_path / "one"), weights(tmp_path / "two")
     start = load_file(files["start"] / "model.safetensors")
@@ -105,3 +106,9 @@ def test_two_processes_equal_one(files, tmp_path):
     assert moved > 1e-3
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5, msg=name)
+    # Stopped half way, two go on as if nothing had been.
+    shutil.rmtree(tmp_path / "two/checkpoint-00000020")
+    shutil.rmtree(tmp_path / "two/model")
+    train(files, tmp_path / "two", "--steps", "20", processes=2)
+    resumed = weights(tmp_path / "two")
+    assert all(torch.equal(resumed[name], value) for name, value in found.items())
