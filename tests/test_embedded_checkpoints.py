@@ -65,7 +65,7 @@ def test_combinations_that_no_training_showed_are_named(name, kind, attribute, l
     assert float((logits.argmax(1) == labels).float().mean()) >= least
 
 
-@pytest.mark.parametrize(("name", "least"), [("atoken-tiny", 32.8), ("atoken-tiny-d", 29.9)])
+@pytest.mark.parametrize(("name", "least"), [("atoken-tiny", 32.6), ("atoken-tiny-d", 29.3)])
 def test_a_held_out_photo_comes_back(name, least):
     folder = ROOT / "checkpoints" / name
     model = AtokenModel.from_pretrained(folder, dtype=torch.float32).eval()
