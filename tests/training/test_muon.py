@@ -68,7 +68,7 @@ def test_processes_share_the_work_and_move_alike(tmp_path):
     matrices = _matrices()
     _train(Muon(matrices, lr=0.1), matrices)
     for rank in range(2):
-        found = torch.load(tmp_path / f"{rank}.pt")
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
         assert all(torch.equal(one, two) for one, two in zip(found, matrices, strict=True))
 
 
