@@ -1,8 +1,10 @@
 # Each target sets up everything it needs on a fresh machine and reuses it the next time.
 PYTHON ?= python3
 BIN := .venv/bin
+# Strict: editors and type checkers follow links to files, but no import hooks.
+EDITABLE := --config-settings editable_mode=strict --editable
 
-.PHONY: demo test conformance table lint format clean
+.PHONY: FORCE demo test conformance table lint format clean
 
 demo: .venv/runtime
 	$(BIN)/atoken demo --output demo --overwrite
@@ -33,16 +35,23 @@ format: .venv/installed
 	$(BIN)/ruff format .
 
 # torch and torchvision first and pinned: left to the resolver they may not fit each other.
-.venv/runtime: setup.py constraints.txt
+.venv/runtime: setup.py constraints.txt .venv/files
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --constraint constraints.txt torch torchvision
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[diffusers,video,3d]"
+	$(BIN)/pip install --quiet --constraint constraints.txt $(EDITABLE) ".[diffusers,video,3d]"
 	touch $@
 
 .venv/installed: .venv/runtime
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/pip install --quiet --constraint constraints.txt $(EDITABLE) ".[dev]"
 	touch $@
+
+# Changes only when a file is added, moved or removed, as a strict install links every file by its name.
+.venv/files: FORCE
+	@mkdir -p .venv
+	@git ls-files '*.py' '*.json' '*.yaml' > $@.new
+	@cmp --silent $@.new $@ || cp $@.new $@
+	@rm $@.new
 
 clean:
 	rm -rf .venv .conformance demo table

@@ -38,6 +38,17 @@ DEV = [
     "scikit-image>=0.22",
 ]
 
+# The Hub copies a model's folder file by file, so the folders that it may copy are flat and lie side by side here;
+# installed, `modeling_atoken/` is the package `atoken` and the others lie in it. Two are imported without `atoken`, as
+# that takes seconds: it imports torch, transformers and diffusers.
+NAMES = {"modeling_atoken": "atoken", "headers": "atoken_headers", "app": "atoken_app"}
+ROOMS = sorted(path.parent.name for path in Path().glob("*/__init__.py") if path.parent.name != "tests")
+PACKAGES = {
+    ".".join([NAMES.get(room, f"atoken.{room}"), *init.parent.relative_to(room).parts]): str(init.parent)
+    for room in ROOMS
+    for init in sorted(Path(room).rglob("__init__.py"))
+}
+
 setup(
     name="atoken",
     version="0.1.0",
@@ -45,16 +56,9 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.14",
-    # The folders are flat so that the Hub can carry them as remote code; as a package they nest.
-    packages=["atoken", "atoken.processing", "atoken.training", "atoken.training.data", "atoken.training.evaluation"],
-    package_dir={
-        "atoken": "modeling_atoken",
-        "atoken.processing": "processing",
-        "atoken.training": "training",
-        "atoken.training.data": "training/data",
-        "atoken.training.evaluation": "training/evaluation",
-    },
+    python_requires=">=3.11,<3.14",
+    packages=list(PACKAGES),
+    package_dir=PACKAGES,
     package_data={
         "atoken": ["presets/*.json", "assets/*"],
         "atoken.training": ["stages/*.yaml", "sources/*.yaml", "launch/*"],
