@@ -2,6 +2,8 @@
 
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoVideoProcessor
 
+from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
+
 from .configuration_atoken import (
     AtokenConfig,
     AtokenDecoderConfig,
@@ -12,7 +14,6 @@ from .configuration_atoken import (
 from .gaussian_decoder_atoken import AtokenGaussianDecoder
 from .gaussians_atoken import Gaussians
 from .modeling_atoken import AtokenDecoder, AtokenModel, AtokenVisionModel
-from .processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
 from .rendering_atoken import render
 
 __version__ = "0.1.0"

@@ -380,10 +380,11 @@ def convert(
     _check_model_output(out, overwrite)
     import torch
 
+    from atoken.processing import AtokenProcessor
+
     from .conversion_atoken import convert_original_checkpoint
     from .gaussian_conversion_atoken import attach_gaussian_decoder, convert_original_gaussian_decoder
     from .model_folders_atoken import quieten_libraries
-    from .processing import AtokenProcessor
 
     quieten_libraries()
     gaussians = None

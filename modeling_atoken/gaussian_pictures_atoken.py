@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from PIL import ImageColor
 
+from atoken.processing import cameras_atoken, media_reading_atoken
+
 from .batch_jobs_atoken import UsageError, folder_of, progress_bar
 from .gaussian_files_atoken import load_ply, load_splat
 from .gaussian_page_atoken import write_gaussian_page
 from .gaussians_atoken import Gaussians
-from .processing import cameras_atoken, media_reading_atoken
 from .rendering_atoken import render
 
 LOADERS: dict[str, Callable[[Path], Gaussians]] = {".ply": load_ply, ".splat": load_splat}

@@ -10,11 +10,12 @@ from typing import Any
 from huggingface_hub import EvalResult, HfApi, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
+
 from .autoencoder_atoken import AutoencoderAtoken
 from .configuration_atoken import AtokenConfig, AtokenVisionConfig
 from .conversion_atoken import OFFICIAL_LICENSE
 from .modeling_atoken import AtokenModel, AtokenVisionModel
-from .processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
 
 NOTICE = "LICENSE_NOTICE.md"
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from atoken.processing import media_reading_atoken
+
 from .batch_jobs_atoken import Job, folder_of
 from .latent_files_atoken import LatentHeader, bits_per_token, check_latents_fit, iter_latents, write_latents
 from .media_streams_atoken import MediaStream, Tokenizer, to_pixels, write_media
-from .processing import media_reading_atoken
 from .round_trip_atoken import RoundTrip, Stopwatch
 
 

@@ -11,11 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .batch_jobs_atoken import Failure, Job, UsageError, find_files, folder_of
-from .command_options_atoken import DEFAULT_MODEL, Device, Dtype
-from .model_folders_atoken import find_model, load_model
-from .modeling_atoken import AtokenModel
-from .processing import (
+from atoken.processing import (
     AtokenProcessor,
     image_processing_atoken,
     media_reading_atoken,
@@ -23,6 +19,11 @@ from .processing import (
     packing_atoken,
     pil_decoding_atoken,
 )
+
+from .batch_jobs_atoken import Failure, Job, UsageError, find_files, folder_of
+from .command_options_atoken import DEFAULT_MODEL, Device, Dtype
+from .model_folders_atoken import find_model, load_model
+from .modeling_atoken import AtokenModel
 
 IMAGE_SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}

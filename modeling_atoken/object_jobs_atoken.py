@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from atoken.processing import cameras_atoken, media_reading_atoken, mesh_reading_atoken, mesh_views_atoken, views_atoken
+
 from .batch_jobs_atoken import Job, folder_of
 from .gaussian_files_atoken import save_ply
 from .gaussian_page_atoken import write_gaussian_page
@@ -21,7 +23,6 @@ from .latent_files_atoken import (
     write_object_latents,
 )
 from .media_streams_atoken import Tokenizer
-from .processing import cameras_atoken, media_reading_atoken, mesh_reading_atoken, mesh_views_atoken, views_atoken
 from .round_trip_atoken import Quality
 
 # Views in which a reconstruction is compared with the mesh; none of them is one of those the tokens come from.

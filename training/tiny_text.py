@@ -13,10 +13,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, Siglip2TextConfig, Siglip2TextModel
 
+from atoken.miniature.captions import captions, random_caption
+from atoken.miniature.scenes import COLOURS, KINDS, MATERIALS, MOTIONS, POSITIONS, Scene, random_scene, shapes_of
 from atoken.processing.text_processing_atoken import canonicalize_text, tokenize_text
 
-from .data.miniature_captions import captions, random_caption
-from .data.miniature_scenes import COLOURS, KINDS, MATERIALS, MOTIONS, POSITIONS, Scene, random_scene, shapes_of
 from .losses import SIGMOID_BIAS, SIGMOID_SCALE
 
 LENGTH = 16  # of a sentence in tokens

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 import torch
 
+from atoken.miniature.scenes import COLOURS, MATERIALS, is_held_out, is_pair_held_out, shapes_of
 from atoken.processing.mesh_reading_atoken import ColoredMesh
-from atoken.training.data.miniature_scenes import COLOURS, MATERIALS, is_held_out, is_pair_held_out, shapes_of
 from atoken.training.evaluation.interface import KINDS
 from atoken.training.evaluation.miniature_sets import miniature_classification, miniature_retrieval
 

@@ -9,11 +9,11 @@ import torch
 import yaml
 
 from atoken import AtokenConfig, AtokenModel
+from atoken.miniature.world import MiniatureWorld
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
 from atoken.training.cost import per_step
 from atoken.training.curriculum import Stage
 from atoken.training.data.batches import TrainingBatch
-from atoken.training.data.miniature import MiniatureWorld
 from atoken.training.data.pans import FRAMES, glide
 from atoken.training.data.prepare_miniature import prepare
 from atoken.training.data.tasks import read_data

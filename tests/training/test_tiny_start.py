@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from atoken import AtokenConfig, AtokenModel
+from atoken.miniature.captions import captions
+from atoken.miniature.scenes import Scene
 from atoken.processing.text_processing_atoken import tokenize_text
 from atoken.training.curriculum import grow_latents
-from atoken.training.data.miniature_captions import captions
-from atoken.training.data.miniature_scenes import Scene
 from atoken.training.pca_start import NULL, SWITCHES, Pca, protected_rows, start_from_pca
 from atoken.training.protection import ProtectedRows
 from atoken.training.tiny_start import (

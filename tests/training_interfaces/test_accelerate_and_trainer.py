@@ -5,7 +5,8 @@ import torch
 from transformers import Trainer, TrainingArguments
 
 from atoken import AtokenModel
-from tests.modeling.helpers import as_tokens, assert_close, make_model, media, pack
+
+from ..modeling.helpers import as_tokens, assert_close, make_model, media, pack
 
 accelerate = pytest.importorskip("accelerate")
 

@@ -9,7 +9,8 @@ from transformers import TorchAoConfig
 
 from atoken import AtokenModel, AtokenVisionModel
 from atoken.processing import AtokenProcessor
-from tests.modeling.helpers import as_tokens, make_model, media, pack
+
+from ..modeling.helpers import as_tokens, make_model, media, pack
 
 pytest.importorskip("torchao")
 from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig  # noqa: E402

@@ -15,11 +15,10 @@ import typer
 from rich.progress import track
 from safetensors.torch import save_file
 
+from atoken.miniature.captions import full_caption
+from atoken.miniature.world import MiniatureWorld
 from atoken.processing import mesh_views
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
-
-from .miniature import MiniatureWorld
-from .miniature_captions import full_caption
 
 
 def prepare(

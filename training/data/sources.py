@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
+from atoken.miniature.captions import full_caption
+from atoken.miniature.world import MiniatureWorld
 from atoken.processing.media_reading_atoken import open_image
 
 from .clips import read_frames
-from .miniature import MiniatureWorld
-from .miniature_captions import full_caption
 from .pans import glide
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff"})

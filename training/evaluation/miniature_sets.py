@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from atoken.processing.mesh_reading_atoken import ColoredMesh
-from atoken.training.data.miniature import check_options, draw
-from atoken.training.data.miniature_captions import MEDIUM, MOTION_WORDS, full_caption, with_article
-from atoken.training.data.miniature_scenes import (
+from atoken.miniature.captions import MEDIUM, MOTION_WORDS, full_caption, with_article
+from atoken.miniature.scenes import (
     COLOURS,
     MATERIALS,
     MOTIONS,
@@ -23,6 +21,8 @@ from atoken.training.data.miniature_scenes import (
     random_scene,
     shapes_of,
 )
+from atoken.miniature.world import check_options, draw
+from atoken.processing.mesh_reading_atoken import ColoredMesh
 
 from .interface import KINDS, EvaluationSet, Sample
 

@@ -8,19 +8,10 @@ from torch.utils.data import Dataset
 
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 
-from .miniature_captions import random_caption
-from .miniature_pictures import LEAST_FRAMES, LEAST_SIZE, draw_clip, draw_image
-from .miniature_scenes import (
-    KINDS,
-    SPLITS,
-    VERSION,
-    Scene,
-    check_choice,
-    check_integer,
-    is_held_out,
-    random_scene,
-)
-from .miniature_solids import draw_object
+from .captions import random_caption
+from .pictures import LEAST_FRAMES, LEAST_SIZE, draw_clip, draw_image
+from .scenes import KINDS, SPLITS, VERSION, Scene, check_choice, check_integer, is_held_out, random_scene
+from .solids import draw_object
 
 
 def draw(scene: Scene, size: int = 64, frames: int = 8) -> torch.Tensor | ColoredMesh:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .miniature_scenes import Scene
+from .scenes import Scene
 
 MEDIUM = {"image": "a picture of", "video": "a clip of", "object": "a 3D model of"}
 MOTION_WORDS = {

@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from atoken.processing.mesh_reading_atoken import ColoredMesh
-from atoken.training.data.miniature import MiniatureWorld, Scene, draw, is_held_out
-from atoken.training.data.miniature_captions import MOTION_WORDS, captions, full_caption
-from atoken.training.data.miniature_scenes import (
+from atoken.miniature.captions import MOTION_WORDS, captions, full_caption
+from atoken.miniature.scenes import (
     COLOURS,
     FLAT_SHAPES,
     KINDS,
@@ -20,6 +18,8 @@ from atoken.training.data.miniature_scenes import (
     random_scene,
     shapes_of,
 )
+from atoken.miniature.world import MiniatureWorld, Scene, draw, is_held_out
+from atoken.processing.mesh_reading_atoken import ColoredMesh
 
 SIZE = 64
 
@@ -238,7 +238,7 @@ class TestObjects:
 
     def test_volumes_are_those_of_the_solids(self):
         """Parts of the smallest upright box, for solids seen along their own axes."""
-        from atoken.training.data.miniature_solids import _solid
+        from atoken.miniature.solids import _solid
 
         for shape, expected in (("ball", np.pi / 6), ("cube", 1.0), ("cone", np.pi / 12), ("diamond", 1 / 3)):
             vertices, faces = _solid(shape)
@@ -247,7 +247,7 @@ class TestObjects:
             assert volume / np.ptp(vertices, axis=0).prod() == pytest.approx(expected, rel=0.01), shape
 
     def test_ring_has_its_hole_and_number_of_handles(self):
-        from atoken.training.data.miniature_solids import _solid
+        from atoken.miniature.solids import _solid
 
         for shape in SOLID_SHAPES:
             _, faces = _solid(shape)

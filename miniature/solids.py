@@ -6,8 +6,8 @@ import numpy as np
 
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 
-from .miniature_scenes import Scene, check_choice
-from .miniature_surfaces import base_colour, outline, surface
+from .scenes import Scene, check_choice
+from .surfaces import base_colour, outline, surface
 
 _AROUND = 120
 _ALONG = 48

@@ -4,8 +4,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from .miniature_scenes import POSITIONS, Scene, check_choice, check_integer
-from .miniature_surfaces import RING_HOLE, base_colour, outline, surface
+from .scenes import POSITIONS, Scene, check_choice, check_integer
+from .surfaces import RING_HOLE, base_colour, outline, surface
 
 LEAST_SIZE = 16
 LEAST_FRAMES = 4

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .miniature_scenes import COLOURS, Scene
+from .scenes import COLOURS, Scene
 
 # Every outline is seen whole from its middle, so that a radius for each angle describes it.
 _CORNERS = {
