@@ -22,9 +22,9 @@ conformance: .venv/installed
 table: .venv/installed
 	$(BIN)/python training/data/collect_media.py data
 	$(BIN)/python -m atoken.training.data.collect_meshes data/meshes
-	test -f data/pca.safetensors || $(BIN)/python -m atoken.training.evaluation.pca_tokenizer data data/pca.safetensors
+	test -f data/pca.safetensors || $(BIN)/python -m atoken.evaluation.models.pca_tokenizer data data/pca.safetensors
 	$(BIN)/atoken evaluate examples/evaluation/offline.yaml --output table --processes 2
-	$(BIN)/python -m atoken.training.evaluation.readme_table table/results.json README.md
+	$(BIN)/python -m atoken.evaluation.readme_table table/results.json README.md
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -61,9 +61,10 @@ setup(
     package_dir=PACKAGES,
     package_data={
         "atoken": ["presets/*.json", "assets/*"],
+        "atoken.evaluation": ["*.json"],
         "atoken.training": ["stages/*.yaml", "sources/*.yaml", "launch/*"],
         "atoken.training.data": ["*.json"],
-        "atoken.training.evaluation": ["*.json"],
+        "atoken.evaluation": ["*.json"],
     },
     install_requires=[
         "torch>=2.6",

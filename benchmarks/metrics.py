@@ -16,9 +16,9 @@ from measure import mebibytes, resident, write_json
 from rich.console import Console
 from rich.table import Table
 
-from atoken.training.evaluation.distributions import FeatureStatistics, frechet_distance
-from atoken.training.evaluation.metrics import BitsPerPixel, CodebookUse, Psnr, Ssim
-from atoken.training.evaluation.understanding import ZeroShotAccuracy
+from atoken.evaluation.metrics.distributions import FeatureStatistics, frechet_distance
+from atoken.evaluation.metrics.reconstruction import BitsPerPixel, CodebookUse, Psnr, Ssim
+from atoken.evaluation.metrics.understanding import ZeroShotAccuracy
 
 DEVICE = torch.device("cpu")
 SIDE, FEATURES, CLASSES, CODEBOOKS = 256, 2048, 1000, (4096,) * 8

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from atoken.evaluation.metrics.feature_networks import RandomGram
 from atoken.training.curriculum import Stage
-from atoken.training.evaluation.feature_networks import RandomGram
 from atoken.training.networks import ImageLosses
 from atoken.training.protection import FILE, ProtectedRows
 

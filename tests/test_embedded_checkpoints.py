@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from atoken import AtokenModel
+from atoken.evaluation.sets.miniature_sets import miniature_classification
 from atoken.processing import AtokenProcessor
-from atoken.training.evaluation.miniature_sets import miniature_classification
 from atoken.training.tiny_release import tables_of
 
 ROOT = Path(__file__).resolve().parent.parent

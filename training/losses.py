@@ -14,7 +14,7 @@ from torch import nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
-from .evaluation.feature_networks import gram_matrix, load_lpips, random_lpips
+from atoken.evaluation.metrics.feature_networks import gram_matrix, load_lpips, random_lpips
 
 PERCEPTUAL_SIDE = 224
 DISTILLATION_TEMPERATURE = 2.0

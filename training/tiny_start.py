@@ -17,10 +17,10 @@ import torch
 import typer
 
 from atoken import AtokenConfig, AtokenModel
+from atoken.evaluation.models.crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
 from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
 from atoken.tokens_atoken import patchify
 
-from .crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
 from .losses import SIGMOID_BIAS, SIGMOID_SCALE
 from .pca_start import HAND_WRITTEN, NULL, SWITCHES, EncoderChannels, Pca, protected_rows, start_from_pca
 from .protection import ProtectedRows

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from .evaluation.configuration import EvaluationConfig
-from .evaluation.reconstruction import round_trip
-from .evaluation.registry import SETS, TOKENIZERS, find
-from .evaluation.runner import evaluate
+from atoken.evaluation.configuration import EvaluationConfig
+from atoken.evaluation.reconstruction import round_trip
+from atoken.evaluation.registry import SETS, TOKENIZERS, find
+from atoken.evaluation.runner import evaluate
 
 MODEL_NAME = "MODEL"  # stands for the folder of the exported weights in a validation file
 PICTURES = 4  # samples of each set

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from atoken.training.evaluation.configuration import EvaluationConfig
-from atoken.training.evaluation.readme_table import END, START, insert
+from atoken.evaluation.configuration import EvaluationConfig
+from atoken.evaluation.readme_table import END, START, insert
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "evaluation"
 

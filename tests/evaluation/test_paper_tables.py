@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from atoken.training.evaluation.paper_tables import paper_columns, paper_rows
+from atoken.evaluation.paper_tables import paper_columns, paper_rows
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper" / "atoken-paper.txt"
 TABLES = (3, 4, 5, 6, 7, 8)

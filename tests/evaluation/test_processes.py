@@ -5,9 +5,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing
 
-from atoken.training.evaluation.distributions import FeatureStatistics
-from atoken.training.evaluation.metrics import CodebookUse, Psnr, Ssim
-from atoken.training.evaluation.understanding import ZeroShotAccuracy
+from atoken.evaluation.metrics.distributions import FeatureStatistics
+from atoken.evaluation.metrics.reconstruction import CodebookUse, Psnr, Ssim
+from atoken.evaluation.metrics.understanding import ZeroShotAccuracy
 
 
 def _samples() -> dict[str, torch.Tensor]:

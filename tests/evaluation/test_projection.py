@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from atoken.training.evaluation.atoken_features import AtokenFeatures
-from atoken.training.evaluation.projection import neighbor_accuracy, scatter_plot, tsne
+from atoken.evaluation.models.atoken_features import AtokenFeatures
+from atoken.evaluation.projection import neighbor_accuracy, scatter_plot, tsne
 
 from ..cli_samples import save_model
 

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from atoken.training.evaluation import reconstruction
-from atoken.training.evaluation.chunks import Chunks
-from atoken.training.evaluation.distributions import FeatureStatistics, frechet_distance, precision_recall
-from atoken.training.evaluation.image_codecs import ImageCodec
-from atoken.training.evaluation.interface import Encoded, EvaluationSet, MediaTokenizer, Sample
-from atoken.training.evaluation.reconstruction import Measures, measure_chunk, summarize
+from atoken.evaluation import reconstruction
+from atoken.evaluation.chunks import Chunks
+from atoken.evaluation.interface import Encoded, EvaluationSet, MediaTokenizer, Sample
+from atoken.evaluation.metrics.distributions import FeatureStatistics, frechet_distance, precision_recall
+from atoken.evaluation.models.image_codecs import ImageCodec
+from atoken.evaluation.reconstruction import Measures, measure_chunk, summarize
 
 
 class _Inception(torch.nn.Module):

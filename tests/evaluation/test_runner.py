@@ -12,11 +12,11 @@ import torch
 import yaml
 from PIL import Image
 
-from atoken.training.evaluation.configuration import EvaluationConfig
-from atoken.training.evaluation.image_codecs import ImageCodec
-from atoken.training.evaluation.image_sets import load_square
-from atoken.training.evaluation.metrics import psnr
-from atoken.training.evaluation.runner import build_tasks, evaluate
+from atoken.evaluation.configuration import EvaluationConfig
+from atoken.evaluation.metrics.reconstruction import psnr
+from atoken.evaluation.models.image_codecs import ImageCodec
+from atoken.evaluation.runner import build_tasks, evaluate
+from atoken.evaluation.sets.image_sets import load_square
 
 from ..cli_samples import run, run_json, save_model
 from ..processing.samples import photo

@@ -5,10 +5,10 @@ import torch
 import yaml
 from torch.nn import functional as F
 
+from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder
+from atoken.evaluation.runner import evaluate
+from atoken.evaluation.sets.miniature_sets import miniature_classification, miniature_retrieval
 from atoken.processing import AtokenProcessor
-from atoken.training.evaluation.atoken_tokenizers import AtokenEmbedder
-from atoken.training.evaluation.miniature_sets import miniature_classification, miniature_retrieval
-from atoken.training.evaluation.runner import evaluate
 
 from ..cli_samples import save_model
 from ..processing.samples import tiny_tokenizer

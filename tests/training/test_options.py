@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from atoken import AtokenModel
-from atoken.training.evaluation.runner import evaluate
+from atoken.evaluation.runner import evaluate
 
 from . import trainer_runs
 from .stage_samples import make_start, write_data, write_photos, write_stage

@@ -9,6 +9,7 @@ import torch
 import yaml
 
 from atoken import AtokenConfig, AtokenModel
+from atoken.evaluation.configuration import EvaluationConfig
 from atoken.miniature.world import MiniatureWorld
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
 from atoken.training.cost import per_step
@@ -17,7 +18,6 @@ from atoken.training.data.batches import TrainingBatch
 from atoken.training.data.pans import FRAMES, glide
 from atoken.training.data.prepare_miniature import prepare
 from atoken.training.data.tasks import read_data
-from atoken.training.evaluation.configuration import EvaluationConfig
 from atoken.training.protection import FILE, ProtectedRows
 from atoken.training.tiny_curriculum import (
     EVALUATION,

@@ -21,8 +21,8 @@ def evaluate(
     if not config.is_file():
         raise UsageError(f"CONFIG: {config} is not a file")
     check_output_folder(output)
-    from .page import markdown_table, set_table
-    from .runner import evaluate as run
+    from atoken.evaluation.page import markdown_table, set_table
+    from atoken.evaluation.runner import evaluate as run
 
     results = run(config, output, processes, overwrite)
     if as_json:

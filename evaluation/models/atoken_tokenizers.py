@@ -1,0 +1,176 @@
+"""AToken behind the harness's interface: images, videos and objects to latents or codes and back, and embeddings."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from atoken.command_options_atoken import Device, Dtype
+from atoken.latent_files_atoken import bits_per_token
+from atoken.media_streams_atoken import MediaStream, Tokenizer, load_tokenizer
+from atoken.object_jobs_atoken import decode_to_gaussians, encode_mesh, gaussian_pictures, stored
+from atoken.processing.cameras_atoken import Cameras
+from atoken.processing.mesh_reading_atoken import ColoredMesh
+from atoken.processing.views_atoken import mesh_views
+
+from ..interface import Embedder, Encoded, MediaTokenizer, ObjectTokenizer
+
+LATENT_DTYPES = ("float32", "bfloat16", "float16")
+VOXEL_BITS = 18  # a place on the 64^3 grid
+
+
+def load(model: str, device: str, dtype: str) -> Tokenizer:
+    """A model and its processor; see `load_tokenizer`."""
+    return load_tokenizer(model, Device(device), Dtype(dtype))
+
+
+def _check_latent_dtype(latent_dtype: str) -> str:
+    if latent_dtype not in LATENT_DTYPES:
+        raise ValueError(f"latent_dtype: expected one of {', '.join(LATENT_DTYPES)}, got {latent_dtype!r}")
+    return latent_dtype
+
+
+class _Loaded:
+    """
+    Args:
+        model: an embedded name, a folder or a Hub name.
+        device: "cpu", "cuda" or "auto".
+        dtype: of the weights and the computation.
+        latent_dtype: in which continuous latents are stored; codes are exact.
+    """
+
+    def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", latent_dtype: str = "bfloat16"):
+        self.latent_dtype = _check_latent_dtype(latent_dtype)
+        self.loaded = load(model, device, dtype)
+        self.name, self.dtype = model, dtype
+        quantizer = self.loaded.model.config.quantizer_config if self.loaded.discrete else None
+        self.codebook_sizes = (quantizer.codebook_size,) * quantizer.num_codebooks if quantizer else ()
+        self.content = "codes" if quantizer else "latents"
+
+    def bits_per_token(self) -> float:
+        return bits_per_token(self.loaded.model.config, self.content, getattr(torch, self.latent_dtype))
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "class": type(self).__name__,
+            "model": self.loaded.name,
+            "decoder_fingerprint": self.loaded.fingerprint,
+            "dtype": self.dtype,
+            "stored_as": self.content if self.loaded.discrete else self.latent_dtype,
+        }
+
+
+class AtokenMedia(_Loaded, MediaTokenizer):
+    """Whole images and videos; videos tile by tile, with the model's own cache, in memory that does not grow."""
+
+    kinds = frozenset({"image", "video"})
+
+    def encode(self, media: torch.Tensor) -> Encoded:
+        stream = MediaStream.of_frames(self.loaded, media.permute(0, 2, 3, 1).numpy())
+        latents = torch.cat([piece.cpu() for piece in self.loaded.model.encode_stream(stream)])  # (t, h, w, channels)
+        bits = round(math.prod(latents.shape[:3]) * self.bits_per_token())
+        codes = None
+        if self.loaded.discrete:
+            codes = kept = self.loaded.model.quantizer.to_codes(latents)
+        else:
+            kept = latents.to(getattr(torch, self.latent_dtype))
+        return Encoded((kept, stream), bits, tuple(kept.shape), codes)
+
+    def decode(self, encoded: Encoded) -> torch.Tensor:
+        kept, stream = encoded.payload
+        latents = self.loaded.model.quantizer.from_codes(kept) if self.loaded.discrete else kept
+        decoded = self.loaded.model.decode_stream([latents.to(self.loaded.model.dtype)], num_frames=stream.frames)
+        frames = [torch.from_numpy(stream.to_pixels(piece.float().cpu())) for piece in decoded]
+        return torch.cat(frames).permute(0, 3, 1, 2).contiguous()
+
+
+class AtokenObjects(_Loaded, ObjectTokenizer):
+    """
+    Meshes as voxel tokens, decoded to Gaussians. Stored are latents or codes and the places of the voxels (18 bits).
+
+    Raises:
+        ValueError: the model has no Gaussian decoder.
+    """
+
+    kinds = frozenset({"object"})
+
+    def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", latent_dtype: str = "bfloat16"):
+        super().__init__(model, device, dtype, latent_dtype)
+        if self.loaded.model.gaussian_decoder is None:
+            raise ValueError(f"model: {model} has no Gaussian decoder, so it cannot reconstruct objects")
+
+    def encode(self, mesh: ColoredMesh) -> Encoded:
+        item = encode_mesh(self.loaded, mesh)
+        latents = stored(self.loaded, item.latents, self.latent_dtype)
+        codes = self.loaded.model.quantizer.to_codes(latents) if self.loaded.discrete else None
+        bits = round(len(latents) * (self.bits_per_token() + VOXEL_BITS))
+        shape = tuple((latents if codes is None else codes).shape)
+        return Encoded((latents, item.coords), bits, shape, codes)
+
+    def render(self, encoded: Encoded, cameras: Cameras, size: int) -> torch.Tensor:
+        gaussians, _ = decode_to_gaussians(self.loaded, *encoded.payload)
+        return torch.from_numpy(gaussian_pictures(gaussians, cameras, size)).permute(0, 3, 1, 2).contiguous()
+
+
+class AtokenEmbedder(Embedder):
+    """
+    The pooled embeddings of images, videos and objects, and those of texts.
+
+    Args:
+        model, device, dtype: as for the tokenizers.
+        video: "frames" embeds every frame as an image and averages unit vectors (paper, Table 7); "whole" takes the
+            video's own embedding.
+
+    Raises:
+        ValueError: the model has no text tower, no tokenizer files or no pooling head.
+    """
+
+    kinds = frozenset({"image", "video", "object"})
+
+    def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", video: str = "frames"):
+        if video not in ("frames", "whole"):
+            raise ValueError(f'video: expected "frames" or "whole", got {video!r}')
+        self.loaded, self.name, self.dtype, self.video = load(model, device, dtype), model, dtype, video
+        if self.loaded.model.text_model is None:
+            raise ValueError(f"model: {model} has no text tower, so texts cannot be compared with its embeddings")
+        if self.loaded.processor.tokenizer is None:
+            raise ValueError(f"model: {model} has a text tower but no tokenizer files")
+        if not self.loaded.model.config.vision_config.vision_use_head:
+            raise ValueError(f"model: {model} has no pooling head, so it makes no embeddings")
+
+    def embed(self, samples: Sequence[torch.Tensor | ColoredMesh]) -> torch.Tensor:
+        return torch.stack([self._embed_one(sample) for sample in samples])
+
+    def _embed_one(self, sample: torch.Tensor | ColoredMesh) -> torch.Tensor:
+        """(d,) float32."""
+        if isinstance(sample, ColoredMesh):
+            return self._pooled(voxels=[mesh_views(sample)])[0]
+        if len(sample) > 1 and self.video == "whole":
+            options = {"do_sample_frames": False, "input_data_format": "channels_first"}
+            return self._pooled(videos=[sample.numpy()], videos_kwargs=options)[0]
+        options = {"input_data_format": "channels_first"}
+        frames = self._pooled(images=[frame.numpy() for frame in sample], images_kwargs=options)
+        return frames[0] if len(frames) == 1 else F.normalize(frames, dim=-1).mean(0)
+
+    @torch.no_grad()
+    def _pooled(self, **inputs: Any) -> torch.Tensor:
+        packed = self.loaded.processor(**inputs).to(self.loaded.model.device)
+        features = self.loaded.model.get_image_features(packed.pixel_values, packed.coords, packed.cu_seqlens)
+        return features.pooler_output.float().cpu()
+
+    @torch.no_grad()
+    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        length = min(64, self.loaded.model.config.text_config.max_position_embeddings)
+        packed = self.loaded.processor(text=list(texts), text_kwargs={"max_length": length})
+        features = self.loaded.model.get_text_features(packed.input_ids.to(self.loaded.model.device))
+        return features.pooler_output.float().cpu()
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "class": type(self).__name__,
+            "model": self.loaded.name,
+            "dtype": self.dtype,
+            "video": self.video,
+        }

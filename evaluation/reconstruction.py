@@ -1,0 +1,154 @@
+"""What is measured of one sample's round trip, and how a whole set's numbers come from it (Tables 4, 6 and 8)."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from atoken.object_jobs_atoken import COMPARED_SIZE, compared_cameras, mesh_pictures
+
+from .chunks import Chunks
+from .interface import Encoded, EvaluationSet, MediaTokenizer, ObjectTokenizer
+from .metrics.distributions import FeatureStatistics, frechet_distance, inception_score, precision_recall
+from .metrics.feature_networks import I3dFeatures, InceptionFeatures, Lpips, RandomGram
+from .metrics.reconstruction import CodebookUse, bits_per_pixel, count_codes, psnr, ssim
+
+SPLITS, NEIGHBORS = 10, 3  # of inception score, and of precision and recall
+
+
+@dataclass
+class Measures:
+    """
+    The measures that were asked for, with their networks.
+
+    Raises:
+        FileNotFoundError: a network's weights are missing; nothing has been measured then.
+    """
+
+    names: tuple[str, ...]
+    weights: dict[str, str]
+    device: str = "cpu"
+
+    def __post_init__(self):
+        self.lpips = Lpips(self.weights.get("lpips")).to(self.device) if "lpips" in self.names else None
+        self.random_gram = RandomGram().to(self.device) if "random-gram" in self.names else None
+        inception = {"rfid", "inception-score", "precision-recall"} & set(self.names)
+        self.inception = InceptionFeatures(self.weights.get("rfid")).to(self.device) if inception else None
+        self.i3d = I3dFeatures(self.weights.get("rfvd")).to(self.device) if "rfvd" in self.names else None
+
+    def of_pair(
+        self, original: torch.Tensor, result: torch.Tensor, kind: str
+    ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+        """Numbers, and features (1, d) of both; (T, 3, H, W) uint8 each. Views of an object are averaged over."""
+        numbers, features = {}, {}
+        if "psnr" in self.names:
+            numbers["psnr"] = _mean_over_views(psnr, result, original) if kind == "object" else psnr(result, original)
+        if "ssim" in self.names:
+            numbers["ssim"] = ssim(result, original)
+        if self.lpips is not None:
+            # One frame at a time: memory is then that of one.
+            numbers["lpips"] = _mean_over_views(self.lpips, result.to(self.device), original.to(self.device))
+        if self.random_gram is not None and kind == "image":
+            numbers["random_gram"] = float(self.random_gram(result.to(self.device), original.to(self.device)))
+        for name, media in (("original", original), ("reconstruction", result)):
+            media = media.to(self.device)
+            if kind == "image" and self.inception is not None:
+                found, logits = self.inception(media)
+                features[name] = found.cpu()
+                if "inception-score" in self.names and name == "reconstruction":
+                    features["logits"] = logits.cpu()
+            if kind == "video" and self.i3d is not None:
+                features[name] = self.i3d(media[None]).cpu()
+        # JSON knows no infinity.
+        return {name: value if math.isfinite(value) else None for name, value in numbers.items()}, features
+
+
+def _mean_over_views(measure: Any, result: torch.Tensor, original: torch.Tensor) -> float:
+    values = [float(measure(a[None], b[None])) for a, b in zip(result, original, strict=True)]
+    return sum(values) / len(values)
+
+
+def round_trip(
+    tokenizer: MediaTokenizer | ObjectTokenizer, sample: Any, kind: str
+) -> tuple[torch.Tensor, torch.Tensor, Encoded]:
+    """Original and result, (T, 3, H, W) uint8 (for objects the views), and what was stored."""
+    if kind == "object":
+        cameras = compared_cameras()
+        original = torch.from_numpy(mesh_pictures(sample, cameras, COMPARED_SIZE)).permute(0, 3, 1, 2)
+        encoded = tokenizer.encode(sample)
+        return original, tokenizer.render(encoded, cameras, COMPARED_SIZE), encoded
+    encoded = tokenizer.encode(sample)
+    return sample, tokenizer.decode(encoded), encoded
+
+
+def measure_chunk(
+    tokenizer: MediaTokenizer | ObjectTokenizer, samples: EvaluationSet, indices: range, measures: Measures
+) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
+    """Records of samples, and their features and counts of codes, one row each."""
+    records, rows = [], {}
+    for index in indices:
+        sample = samples.samples[index]
+        numbers, features = {}, {}
+        if tokenizer.decodes:
+            original, result, encoded = round_trip(tokenizer, sample.load(), samples.kind)
+            numbers, features = measures.of_pair(original, result, samples.kind)
+        else:
+            original = sample.load()
+            encoded = tokenizer.encode(original)
+        record = {"name": sample.name, **numbers, "bits": encoded.bits, "latent_shape": list(encoded.latent_shape)}
+        if samples.kind != "object":
+            record["bits_per_pixel"] = bits_per_pixel(encoded.bits, tuple(original.shape))
+        records.append(record)
+        if encoded.codes is not None:
+            features["codes"] = count_codes(encoded.codes, tokenizer.codebook_sizes)[None]
+        for name, value in features.items():
+            rows.setdefault(name, []).append(value)
+    return records, {name: torch.cat(values) for name, values in rows.items()}
+
+
+def summarize(chunks: Chunks, codebook_sizes: tuple[int, ...] = (), measures: tuple[str, ...] = ()) -> dict[str, Any]:
+    """
+    A set's numbers: means over samples, distances of distributions, codebook use.
+
+    Args:
+        measures: those that were asked for; "inception-score" and "precision-recall" hold all features in memory.
+
+    Returns:
+        "count"; the mean of each per-sample number; "exact", how many samples came back without any error and are left
+        out of the mean of PSNR; "frechet" with "total", "mean" and "covariance"; "inception_score";
+        "precision_recall"; "codebook".
+    """
+    sums: dict[str, float] = {}
+    counts: dict[str, int] = {}
+    statistics: dict[str, FeatureStatistics] = {}
+    kept: dict[str, list[torch.Tensor]] = {}
+    codes: torch.Tensor | int = 0
+    total = exact = 0
+    for records, tensors in chunks:
+        for record in records:
+            total += 1
+            exact += "psnr" in record and record["psnr"] is None
+            for name, value in record.items():
+                if isinstance(value, int | float):
+                    sums[name], counts[name] = sums.get(name, 0.0) + value, counts.get(name, 0) + 1
+        if "codes" in tensors:
+            codes = codes + tensors.pop("codes").sum(0)
+        for name, value in tensors.items():
+            if name != "logits":
+                statistics.setdefault(name, FeatureStatistics(value.shape[1])).update(value)
+            if "precision-recall" in measures or name == "logits":
+                kept.setdefault(name, []).append(value)
+    summary: dict[str, Any] = {name: sums[name] / counts[name] for name in sums}
+    summary |= {"count": total, "exact": exact}
+    if statistics and total > 1 and {"rfid", "rfvd"} & set(measures):
+        distance = frechet_distance(statistics["original"].compute(), statistics["reconstruction"].compute())
+        summary["frechet"] = {"total": distance.total, "mean": distance.mean, "covariance": distance.covariance}
+    features = {name: torch.cat(values) for name, values in kept.items()}
+    if "logits" in features and total >= SPLITS:
+        summary["inception_score"] = inception_score(features["logits"], SPLITS)
+    if "precision-recall" in measures and "original" in features and total > NEIGHBORS:
+        summary["precision_recall"] = precision_recall(features["reconstruction"], features["original"], NEIGHBORS)
+    if torch.is_tensor(codes):
+        summary["codebook"] = CodebookUse.from_counts(codes, codebook_sizes)
+    return summary

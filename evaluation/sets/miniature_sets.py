@@ -1,0 +1,144 @@
+"""Sets of the miniature world for zero-shot classification and retrieval: held-out combinations only, no download."""
+
+import hashlib
+import json
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from atoken.miniature.captions import MEDIUM, MOTION_WORDS, full_caption, with_article
+from atoken.miniature.scenes import (
+    COLOURS,
+    MATERIALS,
+    MOTIONS,
+    VERSION,
+    Scene,
+    check_choice,
+    check_integer,
+    is_held_out,
+    random_scene,
+    shapes_of,
+)
+from atoken.miniature.world import check_options, draw
+from atoken.processing.mesh_reading_atoken import ColoredMesh
+
+from ..interface import KINDS, EvaluationSet, Sample
+
+ATTRIBUTES = ("shape", "colour", "material", "motion", "colour shape")
+
+
+def miniature_classification(
+    kind: str, attribute: str = "shape", count: int = 240, seed: int = 0, size: int = 64, frames: int = 8
+) -> EvaluationSet:
+    """
+    Zero-shot classification of scenes whose pair of colour and shape no training has seen.
+
+    Args:
+        kind: "image", "video" or "object".
+        attribute: "shape", "colour", "material", "motion" (videos only; the pair of motion and shape is held out, too)
+            or "colour shape", whose classes are the held-out pairs.
+        count: of samples; sample i is of class i modulo the number of classes.
+        seed: at least 0.
+        size: pixels of each side, at least 16.
+        frames: of a clip, at least 4.
+
+    Raises:
+        ValueError: an option that cannot be.
+    """
+    check_choice("kind", kind, KINDS)
+    check_choice("attribute", attribute, ATTRIBUTES)
+    if attribute == "motion" and kind != "video":
+        raise ValueError(f"attribute: got 'motion' for kind {kind!r}; expected kind 'video', others do not move.")
+    _check(count, seed, size, frames)
+    classes = _classes(kind, attribute)
+    names, medium = tuple(classes), MEDIUM[kind]
+    before = {"shape": "a ", "colour shape": ""}.get(attribute, "something ")
+    samples = []
+    for index in range(count):
+        label = index % len(names)
+        rng = np.random.default_rng((seed, index, KINDS.index(kind), ATTRIBUTES.index(attribute)))
+        scene = random_scene(kind, "held_out", rng, both_pairs=attribute == "motion", **classes[names[label]])
+        samples.append(_sample(index, scene, size, frames, label))
+    options = {"attribute": attribute, "count": count, "seed": seed, "size": size, "frames": frames}
+    return _set(
+        f"miniature-{kind}-{attribute.replace(' ', '-')}",
+        kind,
+        samples,
+        options,
+        class_names=names,
+        templates=(before + "{}", f"{medium} {before}" + "{}"),
+    )
+
+
+def miniature_retrieval(kind: str, count: int = 60, seed: int = 0, size: int = 64, frames: int = 8) -> EvaluationSet:
+    """
+    Samples with one caption each that says everything and that no other sample of the set has.
+
+    Args:
+        kind: "image", "video" or "object".
+        count: of samples; at most 540 images, 480 videos or 60 objects, as many different captions as there are.
+        seed: at least 0.
+        size: pixels of each side, at least 16.
+        frames: of a clip, at least 4.
+
+    Raises:
+        ValueError: an option that cannot be.
+    """
+    check_choice("kind", kind, KINDS)
+    _check(count, seed, size, frames)
+    wheres = {"image": 9, "video": len(MOTIONS), "object": 1}[kind]
+    most = len(_classes(kind, "colour shape")) * len(MATERIALS) * wheres
+    if count > most:
+        raise ValueError(f"count: got {count}; expected at most {most}, the different captions of kind {kind!r}.")
+    rng = np.random.default_rng((seed, KINDS.index(kind)))
+    scenes: dict[str, Scene] = {}
+    while len(scenes) < count:
+        scene = random_scene(kind, "held_out", rng)
+        scenes.setdefault(full_caption(scene), scene)
+    samples = [_sample(index, scene, size, frames) for index, scene in enumerate(scenes.values())]
+    options = {"count": count, "seed": seed, "size": size, "frames": frames}
+    return _set(f"miniature-{kind}-retrieval", kind, samples, options)
+
+
+def _check(count: int, seed: int, size: int, frames: int) -> None:
+    check_integer("count", count, 1)
+    check_integer("seed", seed, 0)
+    check_options(size, frames)
+
+
+def _classes(kind: str, attribute: str) -> dict[str, dict[str, str]]:
+    """Names of classes, as prompts word them, and the words that a scene of each has."""
+    if attribute == "colour shape":
+        pairs = [(colour, shape) for colour in COLOURS for shape in shapes_of(kind) if is_held_out(colour, shape)]
+        return {with_article(f"{colour} {shape}"): {"colour": colour, "shape": shape} for colour, shape in pairs}
+    if attribute == "motion":
+        return {MOTION_WORDS[word]: {"motion": word} for word in MOTIONS}
+    words = {"shape": shapes_of(kind), "colour": COLOURS, "material": MATERIALS}[attribute]
+    return {word: {attribute: word} for word in words}
+
+
+def _sample(index: int, scene: Scene, size: int, frames: int, label: int | None = None) -> Sample:
+    load = partial(_load, scene, size, frames)
+    return Sample(f"{index:05d}", load, (full_caption(scene),), label)
+
+
+def _load(scene: Scene, size: int, frames: int) -> torch.Tensor | ColoredMesh:
+    """(1, 3, size, size) of an image, (frames, 3, size, size) of a video, or a mesh."""
+    drawn = draw(scene, size, frames)
+    return drawn[None] if scene.kind == "image" else drawn
+
+
+def _set(name: str, kind: str, samples: list[Sample], options: dict[str, Any], **classes: Any) -> EvaluationSet:
+    if kind != "video":
+        options = {key: value for key, value in options.items() if key != "frames"}
+    if kind == "object":
+        options = {key: value for key, value in options.items() if key != "size"}
+    protocol = {"source": "drawn", "split": "held_out", "version": VERSION, **options}
+    facts = json.dumps({"name": name, "kind": kind, **protocol}, sort_keys=True)
+    checksum = hashlib.sha256(facts.encode()).hexdigest()
+    return EvaluationSet(name, kind, samples, protocol, checksum, **classes)
+
+
+__all__ = ["ATTRIBUTES", "miniature_classification", "miniature_retrieval"]
