@@ -1,66 +1,82 @@
-"""The names that a configuration may use, and where their classes and functions are; imported when asked for."""
+"""The names that a configuration may use, and the classes and functions behind them."""
 
-import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any
 
-# name -> module:attribute (an attribute may be a classmethod)
-TOKENIZERS = {
-    "atoken": "atoken_tokenizers:AtokenMedia",
-    "atoken-objects": "atoken_tokenizers:AtokenObjects",
-    "autoencoder-kl": "diffusers_tokenizers:KLTokenizer",
-    "wan": "diffusers_tokenizers:WanTokenizer",
-    "hunyuan-video": "diffusers_tokenizers:HunyuanVideoTokenizer",
-    "cosmos": "diffusers_tokenizers:CosmosTokenizer",
-    "qwen-image": "diffusers_tokenizers:QwenImageTokenizer",
-    "autoencoder-dc": "diffusers_tokenizers:DCTokenizer",
-    "vq-model": "diffusers_tokenizers:VQTokenizer",
-    "emu3": "transformers_tokenizers:Emu3Tokenizer",
-    "chameleon": "transformers_tokenizers:ChameleonTokenizer",
-    "flat-voxels": "object_baselines:FlatVoxels",
-    "image-codec": "image_codecs:ImageCodec",
-    "video-codec": "video_codecs:VideoCodec",
-    "pca": "pca_tokenizer:PcaTokenizer.load",
+from .models.atoken_features import AtokenFeatures
+from .models.atoken_tokenizers import AtokenEmbedder, AtokenMedia, AtokenObjects
+from .models.diffusers_tokenizers import (
+    CosmosTokenizer,
+    DCTokenizer,
+    HunyuanVideoTokenizer,
+    KLTokenizer,
+    QwenImageTokenizer,
+    VQTokenizer,
+    WanTokenizer,
+)
+from .models.image_codecs import ImageCodec
+from .models.object_baselines import FlatVoxels
+from .models.pca_tokenizer import PcaTokenizer
+from .models.transformers_embedders import ImageTextEmbedder, VideoTextEmbedder
+from .models.transformers_tokenizers import ChameleonTokenizer, Emu3Tokenizer
+from .models.video_codecs import VideoCodec
+from .sets.image_sets import coco, flickr30k, hub_images, image_folder, imagenet_v2, imagenet_val, labelled_folder
+from .sets.miniature_sets import miniature_classification, miniature_retrieval
+from .sets.object_sets import object_folder, toys4k
+from .sets.video_sets import davis, msrvtt_1ka, msvd, tokenbench, video_folder
+
+TOKENIZERS: dict[str, Callable[..., Any]] = {
+    "atoken": AtokenMedia,
+    "atoken-objects": AtokenObjects,
+    "autoencoder-kl": KLTokenizer,
+    "wan": WanTokenizer,
+    "hunyuan-video": HunyuanVideoTokenizer,
+    "cosmos": CosmosTokenizer,
+    "qwen-image": QwenImageTokenizer,
+    "autoencoder-dc": DCTokenizer,
+    "vq-model": VQTokenizer,
+    "emu3": Emu3Tokenizer,
+    "chameleon": ChameleonTokenizer,
+    "flat-voxels": FlatVoxels,
+    "image-codec": ImageCodec,
+    "video-codec": VideoCodec,
+    "pca": PcaTokenizer.load,
 }
-EMBEDDERS = {
-    "atoken": "atoken_tokenizers:AtokenEmbedder",
-    "atoken-features": "atoken_features:AtokenFeatures",
-    "image-text": "transformers_embedders:ImageTextEmbedder",
-    "video-text": "transformers_embedders:VideoTextEmbedder",
+EMBEDDERS: dict[str, Callable[..., Any]] = {
+    "atoken": AtokenEmbedder,
+    "atoken-features": AtokenFeatures,
+    "image-text": ImageTextEmbedder,
+    "video-text": VideoTextEmbedder,
 }
-SETS = {
-    "image-folder": "image_sets:image_folder",
-    "labelled-folder": "image_sets:labelled_folder",
-    "imagenet-v2": "image_sets:imagenet_v2",
-    "imagenet-val": "image_sets:imagenet_val",
-    "coco": "image_sets:coco",
-    "flickr30k": "image_sets:flickr30k",
-    "hub-images": "image_sets:hub_images",
-    "davis": "video_sets:davis",
-    "tokenbench": "video_sets:tokenbench",
-    "video-folder": "video_sets:video_folder",
-    "msrvtt-1ka": "video_sets:msrvtt_1ka",
-    "msvd": "video_sets:msvd",
-    "toys4k": "object_sets:toys4k",
-    "object-folder": "object_sets:object_folder",
-    "miniature-classification": "miniature_sets:miniature_classification",
-    "miniature-retrieval": "miniature_sets:miniature_retrieval",
+SETS: dict[str, Callable[..., Any]] = {
+    "image-folder": image_folder,
+    "labelled-folder": labelled_folder,
+    "imagenet-v2": imagenet_v2,
+    "imagenet-val": imagenet_val,
+    "coco": coco,
+    "flickr30k": flickr30k,
+    "hub-images": hub_images,
+    "davis": davis,
+    "tokenbench": tokenbench,
+    "video-folder": video_folder,
+    "msrvtt-1ka": msrvtt_1ka,
+    "msvd": msvd,
+    "toys4k": toys4k,
+    "object-folder": object_folder,
+    "miniature-classification": miniature_classification,
+    "miniature-retrieval": miniature_retrieval,
 }
 
 
-def find(table: dict[str, str], name: str, what: str) -> Callable[..., Any]:
+def find(table: dict[str, Callable[..., Any]], name: str, what: str) -> Callable[..., Any]:
     """
     Raises:
         ValueError: no such name.
     """
     if name not in table:
         raise ValueError(f"{what}: there is no {name!r}; there are {', '.join(sorted(table))}")
-    module, _, path = table[name].partition(":")
-    found = importlib.import_module(f".{module}", __package__)
-    for attribute in path.split("."):
-        found = getattr(found, attribute)
-    return found
+    return table[name]
 
 
 def check_options(function: Callable[..., Any], options: dict[str, Any], what: str) -> None:
