@@ -60,7 +60,8 @@ setup(
     packages=list(PACKAGES),
     package_dir=PACKAGES,
     package_data={
-        "atoken": ["presets/*.json", "assets/*"],
+        "atoken": ["presets/*.json"],
+        "atoken.pages": ["assets/*"],
         "atoken.evaluation": ["*.json"],
         "atoken.training": ["stages/*.yaml", "sources/*.yaml", "launch/*"],
         "atoken.training.data": ["*.json"],

@@ -504,7 +504,7 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Reconstruct photos, a clip and an object: a table, and a page to look at, index.html."""
-    from .comparison_page_atoken import GENERATOR, write_page
+    from atoken.pages.comparison import GENERATOR, write_page
 
     output, media = output.absolute(), media or EXAMPLE_MEDIA
     check_output_folder(output)

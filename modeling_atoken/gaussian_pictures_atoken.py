@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from PIL import ImageColor
 
+from atoken.pages.gaussians import write_gaussian_page
 from atoken.processing import cameras_atoken, media_reading_atoken
 
 from .batch_jobs_atoken import UsageError, folder_of, progress_bar
 from .gaussian_files_atoken import load_ply, load_splat
-from .gaussian_page_atoken import write_gaussian_page
 from .gaussians_atoken import Gaussians
 from .rendering_atoken import render
 

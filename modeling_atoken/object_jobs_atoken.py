@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from atoken.pages.gaussians import write_gaussian_page
 from atoken.processing import cameras_atoken, media_reading_atoken, mesh_reading_atoken, mesh_views_atoken, views_atoken
 
 from .batch_jobs_atoken import Job, folder_of
 from .gaussian_files_atoken import save_ply
-from .gaussian_page_atoken import write_gaussian_page
 from .gaussian_pictures_atoken import Look, frames_of, to_bytes
 from .gaussians_atoken import Gaussians
 from .latent_files_atoken import (

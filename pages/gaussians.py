@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .gaussian_files_atoken import save_splat
-from .gaussians_atoken import SH_C0, Gaussians
+from atoken.gaussian_files_atoken import save_splat
+from atoken.gaussians_atoken import SH_C0, Gaussians
 
 _ASSETS = Path(__file__).resolve().parent / "assets"
 # The field of view of the training renders.

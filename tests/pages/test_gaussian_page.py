@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from atoken import Gaussians
-from atoken.gaussian_page_atoken import write_gaussian_page
+from atoken.pages.gaussians import write_gaussian_page
 
-ASSETS = Path(__file__).resolve().parent.parent / "modeling_atoken" / "assets"
+ASSETS = Path(__file__).resolve().parents[2] / "pages" / "assets"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # WebGL 2 without a graphics card.
 SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
