@@ -62,7 +62,6 @@ setup(
     package_data={
         "atoken": ["presets/*.json"],
         "atoken.pages": ["assets/*"],
-        "atoken.evaluation": ["*.json"],
         "atoken.training": ["stages/*.yaml", "sources/*.yaml", "launch/*"],
         "atoken.training.data": ["*.json"],
         "atoken.evaluation": ["*.json"],

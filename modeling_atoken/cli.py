@@ -17,6 +17,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from atoken.tokenizing.streams import Tokenizer, find_media, load_tokenizer
+
 from .batch_jobs_atoken import (
     EXPECTED_ERRORS,
     Failure,
@@ -50,7 +52,6 @@ from .command_options_atoken import (
     OverwriteModel,
     Quantizer,
 )
-from .media_streams_atoken import Tokenizer, find_media, load_tokenizer
 from .render_command_atoken import render
 from .result_tables_atoken import (
     decoded_table,
@@ -201,7 +202,8 @@ def decode(
     as_json: AsJson = False,
 ) -> None:
     """Turn stored latents or codes back into PNG, MP4 and PLY files, with the model they were written by."""
-    from .latent_files_atoken import read_header
+    from atoken.tokenizing.latent_files import read_header
+
     from .media_jobs_atoken import decode_media
     from .object_jobs_atoken import decode_object
 
@@ -292,7 +294,7 @@ def embed(
     if results and output is not None:
         import torch
 
-        from .latent_files_atoken import write_embeddings
+        from atoken.tokenizing.latent_files import write_embeddings
 
         with folder_of(output):
             write_embeddings(output, torch.stack(vectors), texts, [result["file"] for result in results], text or [])
@@ -312,7 +314,7 @@ def info(
     if target is not None and model is not None:
         raise UsageError("give a model as argument or as --model, not both")
     if target is not None and Path(target).is_file():
-        from .latent_files_atoken import read_header
+        from atoken.tokenizing.latent_files import read_header
 
         try:
             header = read_header(target)
@@ -320,7 +322,7 @@ def info(
             raise ValueError(f"{target}: {error}") from error
         facts = {"file": target, **asdict(header), "tokens": header.tokens, "shape": list(header.shape)}
     else:
-        from .model_folders_atoken import describe_model
+        from atoken.tokenizing.loading import describe_model
 
         facts = describe_model(target or model or DEFAULT_MODEL)
     if as_json:
@@ -381,10 +383,10 @@ def convert(
     import torch
 
     from atoken.processing import AtokenProcessor
+    from atoken.tokenizing.loading import quieten_libraries
 
     from .conversion_atoken import convert_original_checkpoint
     from .gaussian_conversion_atoken import attach_gaussian_decoder, convert_original_gaussian_decoder
-    from .model_folders_atoken import quieten_libraries
 
     quieten_libraries()
     gaussians = None
@@ -449,8 +451,9 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a complete Hub repository: weights, processor, code for trust_remote_code, vae/ for diffusers, a card."""
+    from atoken.tokenizing.loading import find_model
+
     from .hub_export_atoken import OFFICIAL_LICENSE, push_repository, read_evaluation, write_repository
-    from .model_folders_atoken import find_model
 
     out = out.absolute()
     _check_model_output(out, overwrite)
@@ -553,7 +556,7 @@ def main() -> None:
 
 def _check_model_output(out: Path, overwrite: bool) -> None:
     """Raises ValueError if a folder of a model cannot be written to `out`."""
-    from .model_folders_atoken import is_model_folder
+    from atoken.tokenizing.loading import is_model_folder
 
     check_output_folder(out)
     replaced = out.is_dir() and any(out.iterdir())

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from atoken.processing import media_reading_atoken
+from atoken.tokenizing.latent_files import LatentHeader, bits_per_token, check_latents_fit, iter_latents, write_latents
+from atoken.tokenizing.round_trip import RoundTrip, Stopwatch
+from atoken.tokenizing.streams import MediaStream, Tokenizer, to_pixels, write_media
 
 from .batch_jobs_atoken import Job, folder_of
-from .latent_files_atoken import LatentHeader, bits_per_token, check_latents_fit, iter_latents, write_latents
-from .media_streams_atoken import MediaStream, Tokenizer, to_pixels, write_media
-from .round_trip_atoken import RoundTrip, Stopwatch
 
 
 def reconstruct_media(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float | None) -> dict[str, Any]:

@@ -10,20 +10,20 @@ import torch
 
 from atoken.pages.gaussians import write_gaussian_page
 from atoken.processing import cameras_atoken, media_reading_atoken, mesh_reading_atoken, mesh_views_atoken, views_atoken
-
-from .batch_jobs_atoken import Job, folder_of
-from .gaussian_files_atoken import save_ply
-from .gaussian_pictures_atoken import Look, frames_of, to_bytes
-from .gaussians_atoken import Gaussians
-from .latent_files_atoken import (
+from atoken.tokenizing.latent_files import (
     LatentHeader,
     bits_per_token,
     check_latents_fit,
     read_object_latents,
     write_object_latents,
 )
-from .media_streams_atoken import Tokenizer
-from .round_trip_atoken import Quality
+from atoken.tokenizing.round_trip import Quality
+from atoken.tokenizing.streams import Tokenizer
+
+from .batch_jobs_atoken import Job, folder_of
+from .gaussian_files_atoken import save_ply
+from .gaussian_pictures_atoken import Look, frames_of, to_bytes
+from .gaussians_atoken import Gaussians
 
 # Views in which a reconstruction is compared with the mesh; none of them is one of those the tokens come from.
 COMPARED_VIEWS, COMPARED_SIZE = 8, 256

@@ -54,8 +54,9 @@ def render(
         check_output_folder(path.parent)
         if path.exists() and not overwrite:
             raise ValueError(f"{option}: {path} exists; use --overwrite to replace it")
+    from atoken.tokenizing.streams import resolve_device
+
     from .gaussian_pictures_atoken import Look, load_gaussians, make_pictures, read_color
-    from .media_streams_atoken import resolve_device
 
     look = Look(size, read_color(background), supersampling, frames, fps, elevation)
     gaussians = load_gaussians(file).to(device=resolve_device(device))

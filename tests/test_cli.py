@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 
 from atoken import AtokenModel, cli
 from atoken.conversion_atoken import to_original_state_dict
-from atoken.latent_files_atoken import decoder_fingerprint
 from atoken.processing import AtokenProcessor
 from atoken.processing.media_reading_atoken import open_image, read_video
-from atoken.round_trip_atoken import Quality
+from atoken.tokenizing.latent_files import decoder_fingerprint
+from atoken.tokenizing.round_trip import Quality
 
 from .cli_samples import metadata_of, names, run, run_json, save_clip, save_model, save_photo
 from .processing.samples import photo, tiny_tokenizer
@@ -148,7 +148,7 @@ def test_moved_models_and_other_dtypes_still_fit(models, media, tmp_path):
 
 
 def test_embedded_checkpoints_go_by_name(models, media, tmp_path, monkeypatch):
-    monkeypatch.setattr("atoken.model_folders_atoken.CHECKPOINTS", models)
+    monkeypatch.setattr("atoken.tokenizing.loading.CHECKPOINTS", models)
     save_model(models / "atoken-tiny")
     run("encode", media / "a.png", "--output", tmp_path / "out")
     assert metadata_of(tmp_path / "out" / "a.safetensors")["model"] == "atoken-tiny"

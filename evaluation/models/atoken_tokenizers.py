@@ -8,12 +8,12 @@ import torch
 from torch.nn import functional as F
 
 from atoken.command_options_atoken import Device, Dtype
-from atoken.latent_files_atoken import bits_per_token
-from atoken.media_streams_atoken import MediaStream, Tokenizer, load_tokenizer
 from atoken.object_jobs_atoken import decode_to_gaussians, encode_mesh, gaussian_pictures, stored
 from atoken.processing.cameras_atoken import Cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.processing.views_atoken import mesh_views
+from atoken.tokenizing.latent_files import bits_per_token
+from atoken.tokenizing.streams import MediaStream, Tokenizer, load_tokenizer
 
 from ..interface import Embedder, Encoded, MediaTokenizer, ObjectTokenizer
 

@@ -10,9 +10,10 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError, safe_open
 
-from .configuration_atoken import AtokenConfig
-from .latent_files_atoken import bits_per_token, decoder_fingerprint
-from .modeling_atoken import AtokenModel
+from atoken.configuration_atoken import AtokenConfig
+from atoken.modeling_atoken import AtokenModel
+
+from .latent_files import bits_per_token, decoder_fingerprint
 
 # The embedded checkpoints of a source tree; `--model` also takes the name of one of them.
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"

@@ -14,8 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from .configuration_atoken import AtokenConfig, AtokenDecoderConfig
-from .modeling_atoken import AtokenModel
+from atoken.configuration_atoken import AtokenConfig, AtokenDecoderConfig
+from atoken.modeling_atoken import AtokenModel
 
 FORMAT, VERSION = "atoken-latents", "1"
 # The names safetensors gives to the types that a file may have.

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from .latent_files_atoken import bits_per_token
-from .modeling_atoken import AtokenModel
+from atoken.modeling_atoken import AtokenModel
+
+from .latent_files import bits_per_token
 
 # Side of the Gaussian window that SSIM compares.
 _SSIM_WINDOW = 11

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from atoken.batch_jobs_atoken import Failure, Job, UsageError, find_files, folder_of
+from atoken.command_options_atoken import DEFAULT_MODEL, Device, Dtype
+from atoken.modeling_atoken import AtokenModel
 from atoken.processing import (
     AtokenProcessor,
     image_processing_atoken,
@@ -20,10 +23,7 @@ from atoken.processing import (
     pil_decoding_atoken,
 )
 
-from .batch_jobs_atoken import Failure, Job, UsageError, find_files, folder_of
-from .command_options_atoken import DEFAULT_MODEL, Device, Dtype
-from .model_folders_atoken import find_model, load_model
-from .modeling_atoken import AtokenModel
+from .loading import find_model, load_model
 
 IMAGE_SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
