@@ -90,5 +90,5 @@ setup(
         "quantization": QUANTIZATION,
         "dev": DEV + DIFFUSERS + VIDEO + THREE_D + EVALUATION + EXPORT + QUANTIZATION,
     },
-    entry_points={"console_scripts": ["atoken = atoken.cli:main"]},
+    entry_points={"console_scripts": ["atoken = atoken_app.main:main"]},
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from atoken.object_jobs_atoken import COMPARED_SIZE, compared_cameras, mesh_pictures
+from atoken_app.object_jobs import COMPARED_SIZE, compared_cameras, mesh_pictures
 
 from .chunks import Chunks
 from .interface import Encoded, EvaluationSet, MediaTokenizer, ObjectTokenizer

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atoken.result_tables_atoken import number_text, size_text
+from atoken_app.tables import number_text, size_text
 
 # A page with this line may be replaced by the next one.
 GENERATOR = '<meta name="generator" content="atoken demo">'

@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from atoken import AtokenModel
-from atoken.cli import app
 from atoken.processing import AtokenProcessor
 from atoken.processing.media_reading_atoken import write_image, write_video
+from atoken_app.main import app
 
 from .modeling.helpers import make_model
 from .processing.samples import photo, smooth_clip

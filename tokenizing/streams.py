@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from atoken.batch_jobs_atoken import Failure, Job, UsageError, find_files, folder_of
-from atoken.command_options_atoken import DEFAULT_MODEL, Device, Dtype
 from atoken.modeling_atoken import AtokenModel
 from atoken.processing import (
     AtokenProcessor,
@@ -22,6 +20,8 @@ from atoken.processing import (
     packing_atoken,
     pil_decoding_atoken,
 )
+from atoken_app.jobs import Failure, Job, UsageError, find_files, folder_of
+from atoken_app.options import DEFAULT_MODEL, Device, Dtype
 
 from .loading import find_model, load_model
 

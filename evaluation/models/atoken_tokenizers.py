@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from atoken.command_options_atoken import Device, Dtype
-from atoken.object_jobs_atoken import decode_to_gaussians, encode_mesh, gaussian_pictures, stored
 from atoken.processing.cameras_atoken import Cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.processing.views_atoken import mesh_views
 from atoken.tokenizing.latent_files import bits_per_token
 from atoken.tokenizing.streams import MediaStream, Tokenizer, load_tokenizer
+from atoken_app.object_jobs import decode_to_gaussians, encode_mesh, gaussian_pictures, stored
+from atoken_app.options import Device, Dtype
 
 from ..interface import Embedder, Encoded, MediaTokenizer, ObjectTokenizer
 

@@ -90,7 +90,7 @@ def test_every_number_has_its_protocol(whole):
 
 def test_killed_and_resumed_gives_the_same_json(folder, whole):
     output = folder / "killed"
-    command = [sys.executable, "-c", "from atoken.cli import main; main()"]
+    command = [sys.executable, "-c", "from atoken_app.main import main; main()"]
     command += ["evaluate", str(_config(folder)), "--output", str(output)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     chunks = output / "chunks"

@@ -7,9 +7,9 @@ import torch
 from atoken import AtokenModel
 from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder, AtokenMedia, AtokenObjects
 from atoken.evaluation.models.object_baselines import FlatVoxels
-from atoken.object_jobs_atoken import compared_cameras
 from atoken.processing import AtokenProcessor
 from atoken.processing.mesh_reading_atoken import read_mesh
+from atoken_app.object_jobs import compared_cameras
 
 from ...cli_samples import save_model
 from ...processing.samples import photo

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from PIL import ImageColor
 
+from atoken.gaussian_files_atoken import load_ply, load_splat
+from atoken.gaussians_atoken import Gaussians
 from atoken.pages.gaussians import write_gaussian_page
 from atoken.processing import cameras_atoken, media_reading_atoken
+from atoken.rendering_atoken import render
 
-from .batch_jobs_atoken import UsageError, folder_of, progress_bar
-from .gaussian_files_atoken import load_ply, load_splat
-from .gaussians_atoken import Gaussians
-from .rendering_atoken import render
+from .jobs import UsageError, folder_of, progress_bar
 
 LOADERS: dict[str, Callable[[Path], Gaussians]] = {".ply": load_ply, ".splat": load_splat}
 VIEWS, COLUMNS = 8, 4

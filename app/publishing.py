@@ -1,5 +1,6 @@
 """A complete Hub repository of a model: weights, processor, remote code, `vae/` for diffusers, a card."""
 
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -10,12 +11,11 @@ from typing import Any
 from huggingface_hub import EvalResult, HfApi, ModelCardData
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+from atoken.autoencoder_atoken import AutoencoderAtoken
+from atoken.configuration_atoken import AtokenConfig, AtokenVisionConfig
+from atoken.conversion_atoken import OFFICIAL_LICENSE
+from atoken.modeling_atoken import AtokenModel, AtokenVisionModel
 from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
-
-from .autoencoder_atoken import AutoencoderAtoken
-from .configuration_atoken import AtokenConfig, AtokenVisionConfig
-from .conversion_atoken import OFFICIAL_LICENSE
-from .modeling_atoken import AtokenModel, AtokenVisionModel
 
 NOTICE = "LICENSE_NOTICE.md"
 
@@ -89,19 +89,18 @@ def write_repository(
         model.save_pretrained(folder, max_shard_size=max_shard_size)
         processor.save_pretrained(folder)
         AutoencoderAtoken.from_atoken_model(model).save_pretrained(vae, max_shard_size=max_shard_size)
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        if source.name in _autoencoder_files():
-            (vae / source.name).write_bytes(source.read_bytes())
+    for source in _autoencoder_files():
+        (vae / source.name).write_bytes(source.read_bytes())
     (folder / "README.md").write_text(model_card(model, name, licence, evaluation), encoding="utf-8")
     if licence == OFFICIAL_LICENSE:
         (folder / NOTICE).write_text(_NOTICE_TEXT, encoding="utf-8")
 
 
-def _autoencoder_files() -> set[str]:
+def _autoencoder_files() -> list[Path]:
     """The autoencoder's file and the siblings it names, which diffusers copies from a local folder."""
-    source = Path(__file__).with_name("autoencoder_atoken.py")
+    source = Path(inspect.getfile(AutoencoderAtoken))
     siblings = re.findall(r"^from \.(\w+) import", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {source.name, *(f"{sibling}.py" for sibling in siblings)}
+    return [source, *(source.with_name(f"{sibling}.py") for sibling in sorted(set(siblings)))]
 
 
 def model_card(model: AtokenModel, name: str, licence: str, evaluation: dict[str, Any] | None) -> str:

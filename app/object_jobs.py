@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from atoken.gaussian_files_atoken import save_ply
+from atoken.gaussians_atoken import Gaussians
 from atoken.pages.gaussians import write_gaussian_page
 from atoken.processing import cameras_atoken, media_reading_atoken, mesh_reading_atoken, mesh_views_atoken, views_atoken
 from atoken.tokenizing.latent_files import (
@@ -20,10 +22,8 @@ from atoken.tokenizing.latent_files import (
 from atoken.tokenizing.round_trip import Quality
 from atoken.tokenizing.streams import Tokenizer
 
-from .batch_jobs_atoken import Job, folder_of
-from .gaussian_files_atoken import save_ply
-from .gaussian_pictures_atoken import Look, frames_of, to_bytes
-from .gaussians_atoken import Gaussians
+from .gaussian_pictures import Look, frames_of, to_bytes
+from .jobs import Job, folder_of
 
 # Views in which a reconstruction is compared with the mesh; none of them is one of those the tokens come from.
 COMPARED_VIEWS, COMPARED_SIZE = 8, 256

@@ -14,8 +14,8 @@ from huggingface_hub import HfApi, ModelCard
 from atoken import AtokenConfig, AtokenModel, AtokenProcessor, AutoencoderAtoken, Gaussians
 from atoken.conversion_atoken import OFFICIAL_LICENSE
 
-from .cli_samples import run, run_json
-from .modeling.helpers import pack, randomise, tiny_config, voxel_tokens
+from ..cli_samples import run, run_json
+from ..modeling.helpers import pack, randomise, tiny_config, voxel_tokens
 
 SCORES = {
     "protocol": "whole photos, 8 bit",

@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +18,8 @@ from rich.table import Table
 
 from atoken.tokenizing.streams import Tokenizer, find_media, load_tokenizer
 
-from .batch_jobs_atoken import (
+from .evaluate_command import evaluate
+from .jobs import (
     EXPECTED_ERRORS,
     Failure,
     Job,
@@ -34,7 +34,7 @@ from .batch_jobs_atoken import (
     run_jobs,
     say,
 )
-from .command_options_atoken import (
+from .options import (
     DEFAULT_MODEL,
     DISCRETE_MODEL,
     AsJson,
@@ -52,8 +52,8 @@ from .command_options_atoken import (
     OverwriteModel,
     Quantizer,
 )
-from .render_command_atoken import render
-from .result_tables_atoken import (
+from .render_command import render
+from .tables import (
     decoded_table,
     fact_groups,
     print_json,
@@ -102,8 +102,7 @@ def _command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 _command(render)
-# Modules of this folder import siblings only; the harness has its command with it.
-_command(import_module(".training.evaluation.command", __package__).evaluate)
+_command(evaluate)
 
 
 @_command
@@ -132,8 +131,8 @@ def reconstruct(
     results, loaded = [], None
     if jobs:
         loaded = load_tokenizer(model, device, dtype)
-        from .media_jobs_atoken import reconstruct_media
-        from .object_jobs_atoken import reconstruct_object
+        from .media_jobs import reconstruct_media
+        from .object_jobs import reconstruct_object
 
         def work(job: Job) -> dict[str, Any]:
             if job.kind == "object":
@@ -174,8 +173,8 @@ def encode(
         if codes and not loaded.discrete:
             raise UsageError(f"--codes needs a discrete model, but {loaded.name} has no quantizer; use --latents")
         content = "codes" if codes or (codes is None and loaded.discrete) else "latents"
-        from .media_jobs_atoken import encode_media
-        from .object_jobs_atoken import encode_object
+        from .media_jobs import encode_media
+        from .object_jobs import encode_object
 
         def work(job: Job) -> dict[str, Any]:
             encode_job = encode_object if job.kind == "object" else encode_media
@@ -204,8 +203,8 @@ def decode(
     """Turn stored latents or codes back into PNG, MP4 and PLY files, with the model they were written by."""
     from atoken.tokenizing.latent_files import read_header
 
-    from .media_jobs_atoken import decode_media
-    from .object_jobs_atoken import decode_object
+    from .media_jobs import decode_media
+    from .object_jobs import decode_object
 
     jobs, failures = find_files(inputs, frozenset({LATENTS_SUFFIX}))
     total = len(jobs) + len(failures)
@@ -275,7 +274,7 @@ def embed(
     results, loaded, vectors, texts = [], None, [], None
     if jobs:
         loaded = load_tokenizer(model, device, dtype)
-        from .media_jobs_atoken import embed_media, embed_texts
+        from .media_jobs import embed_media, embed_texts
 
         texts = embed_texts(loaded, text) if text else None
         if loaded.model.vision_model.head is None:
@@ -382,11 +381,10 @@ def convert(
     _check_model_output(out, overwrite)
     import torch
 
+    from atoken.conversion_atoken import convert_original_checkpoint
+    from atoken.gaussian_conversion_atoken import attach_gaussian_decoder, convert_original_gaussian_decoder
     from atoken.processing import AtokenProcessor
     from atoken.tokenizing.loading import quieten_libraries
-
-    from .conversion_atoken import convert_original_checkpoint
-    from .gaussian_conversion_atoken import attach_gaussian_decoder, convert_original_gaussian_decoder
 
     quieten_libraries()
     gaussians = None
@@ -453,7 +451,7 @@ def export(
     """Write a complete Hub repository: weights, processor, code for trust_remote_code, vae/ for diffusers, a card."""
     from atoken.tokenizing.loading import find_model
 
-    from .hub_export_atoken import OFFICIAL_LICENSE, push_repository, read_evaluation, write_repository
+    from .publishing import OFFICIAL_LICENSE, push_repository, read_evaluation, write_repository
 
     out = out.absolute()
     _check_model_output(out, overwrite)
@@ -522,8 +520,8 @@ def demo(
     total = len(jobs) + len(failures)
     results: list[dict[str, Any]] = []
     if jobs:
-        from .media_jobs_atoken import demo_row
-        from .object_jobs_atoken import demo_object_row
+        from .media_jobs import demo_row
+        from .object_jobs import demo_object_row
 
         loaded = [load_tokenizer(name, device, dtype) for name in models or [DEFAULT_MODEL, DISCRETE_MODEL]]
 

@@ -13,7 +13,7 @@ from atoken.tokenizing.latent_files import LatentHeader, bits_per_token, check_l
 from atoken.tokenizing.round_trip import RoundTrip, Stopwatch
 from atoken.tokenizing.streams import MediaStream, Tokenizer, to_pixels, write_media
 
-from .batch_jobs_atoken import Job, folder_of
+from .jobs import Job, folder_of
 
 
 def reconstruct_media(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float | None) -> dict[str, Any]:

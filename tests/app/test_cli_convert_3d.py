@@ -11,8 +11,8 @@ from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel
 from atoken.conversion_atoken import to_original_state_dict
 from atoken.gaussian_conversion_atoken import to_original_gaussian_state_dict
 
-from .cli_samples import names, run
-from .modeling.helpers import assert_close, make_model, pack, randomise, voxel_tokens
+from ..cli_samples import names, run
+from ..modeling.helpers import assert_close, make_model, pack, randomise, voxel_tokens
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 FIELDS = {

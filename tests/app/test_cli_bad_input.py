@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from atoken import AtokenModel
 from atoken.conversion_atoken import to_original_state_dict
 
-from .cli_samples import names, rewrite, run, run_json, save_clip, save_model, save_photo
+from ..cli_samples import names, rewrite, run, run_json, save_clip, save_model, save_photo
 
 
 @pytest.fixture(scope="session")

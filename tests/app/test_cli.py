@@ -10,15 +10,16 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from atoken import AtokenModel, cli
+from atoken import AtokenModel
 from atoken.conversion_atoken import to_original_state_dict
 from atoken.processing import AtokenProcessor
 from atoken.processing.media_reading_atoken import open_image, read_video
 from atoken.tokenizing.latent_files import decoder_fingerprint
 from atoken.tokenizing.round_trip import Quality
+from atoken_app import main as cli
 
-from .cli_samples import metadata_of, names, run, run_json, save_clip, save_model, save_photo
-from .processing.samples import photo, tiny_tokenizer
+from ..cli_samples import metadata_of, names, run, run_json, save_clip, save_model, save_photo
+from ..processing.samples import photo, tiny_tokenizer
 
 MEDIA = ["a.png", "clip.mp4", "deep/b.jpg"]
 
@@ -304,7 +305,7 @@ def test_identical_pixels_and_tiny_ones():
 
 
 def test_module_and_help():
-    result = subprocess.run([sys.executable, "-m", "atoken.cli", "--help"], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-m", "atoken_app.main", "--help"], capture_output=True, text=True)
     assert result.returncode == 0 and "reconstruct" in result.stdout
     for command in ("reconstruct", "encode", "decode", "embed", "info", "convert", "demo"):
         assert "--json" in run(command, "--help").stdout

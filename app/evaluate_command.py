@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from atoken.batch_jobs_atoken import UsageError, check_output_folder, say
-from atoken.command_options_atoken import AsJson
+from .jobs import UsageError, check_output_folder, say
+from .options import AsJson
 
 
 def evaluate(

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from .batch_jobs_atoken import Failure, list_failures, say
+from .jobs import Failure, list_failures, say
 
 
 def standard_output() -> Console:

@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from .batch_jobs_atoken import UsageError, check_output_folder, say
-from .command_options_atoken import AsJson, Device, DeviceName, Overwrite
-from .result_tables_atoken import print_json
+from .jobs import UsageError, check_output_folder, say
+from .options import AsJson, Device, DeviceName, Overwrite
+from .tables import print_json
 
 SUFFIXES = {
     "--turntable": (".mp4", ".mkv", ".mov", ".webm"),
@@ -56,7 +56,7 @@ def render(
             raise ValueError(f"{option}: {path} exists; use --overwrite to replace it")
     from atoken.tokenizing.streams import resolve_device
 
-    from .gaussian_pictures_atoken import Look, load_gaussians, make_pictures, read_color
+    from .gaussian_pictures import Look, load_gaussians, make_pictures, read_color
 
     look = Look(size, read_color(background), supersampling, frames, fps, elevation)
     gaussians = load_gaussians(file).to(device=resolve_device(device))

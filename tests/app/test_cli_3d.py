@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel
-from atoken.cli import app
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.gaussian_files_atoken import load_ply
 from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
 from atoken.processing.media_reading_atoken import read_video
+from atoken_app.main import app
 
-from .modeling.helpers import make_model
+from ..modeling.helpers import make_model
 
 trimesh = pytest.importorskip("trimesh", reason="meshes are read by trimesh")
 pytest.importorskip("embreex", reason="meshes are rendered by embreex")
