@@ -62,9 +62,9 @@ setup(
     package_data={
         "atoken": ["presets/*.json"],
         "atoken.pages": ["assets/*"],
-        "atoken.training": ["stages/*.yaml", "sources/*.yaml", "launch/*"],
+        "atoken.training": ["launch/*", "stages/*.yaml", "sources/*.yaml"],
+        "atoken.training.tokenizer": ["stages/*.yaml"],
         "atoken.training.data": ["*.json"],
-        "atoken.evaluation": ["*.json"],
     },
     install_requires=[
         "torch>=2.6",

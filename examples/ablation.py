@@ -3,7 +3,7 @@
     python -m atoken.training.tiny_curriculum DATA RUN --last 0 --no-evaluate
     python examples/ablation.py DATA RUN OUT
 
-Every arm is a run of `atoken.training.train` from one PCA start with one teacher, one seed and equally many steps, and
+Every arm is a run of `atoken.training.tokenizer.train` from one PCA start with one teacher, one seed and equally many steps, and
 is measured by the evaluation harness: OUT/ablation.md has the table, OUT/ablation.png the plot. Goes on where it was
 stopped.
 """
@@ -19,9 +19,9 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from atoken.training.protection import FILE as PROTECTED
+from atoken.training.frozen_rows import FILE as PROTECTED
 from atoken.training.tiny_curriculum import HERE, localized, run_stage, with_gaussians
-from atoken.training.validation import validate
+from atoken.training.tokenizer.validation import validate
 
 DEEPER = 8  # blocks of the bigger sibling's encoder and decoder; atoken-tiny has 4
 # The paper's weights times 100, as the tiny stages have them.

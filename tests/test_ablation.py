@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from atoken.evaluation.metrics.feature_networks import RandomGram
-from atoken.training.curriculum import Stage
-from atoken.training.networks import ImageLosses
-from atoken.training.protection import FILE, ProtectedRows
+from atoken.training.frozen_rows import FILE, ProtectedRows
+from atoken.training.tokenizer.curriculum import Stage
+from atoken.training.tokenizer.networks import ImageLosses
 
 from .training.stage_samples import make_start
 

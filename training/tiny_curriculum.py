@@ -3,7 +3,7 @@
     python -m atoken.training.tiny_curriculum DATA OUT
 
 DATA is what collect_media, collect_meshes, prepare_objects and prepare_miniature have written. Every stage is a run of
-`atoken.training.train`, which goes on where it was stopped, so this can be stopped and started again at any time.
+`atoken.training.tokenizer.train`, which goes on where it was stopped, so this can be stopped and started again at any time.
 OUT/record.json and record.md have the evaluation harness's numbers stage by stage, and OUT/stage-N/released what
 becomes a checkpoint: of stage 3 atoken-tiny, of stage 4 atoken-tiny-d.
 """
@@ -24,15 +24,15 @@ from atoken import AtokenModel
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.processing import AtokenProcessor
 
-from .curriculum import Stage, grow_latents
 from .data.batches import TrainingBatch
 from .data.tasks import open_tasks, read_data
+from .frozen_rows import FILE as PROTECTED
+from .frozen_rows import ProtectedRows
 from .fsq_allocation import measure, plan
 from .fsq_blocks import add_blocks, moved_name
-from .protection import FILE as PROTECTED
-from .protection import ProtectedRows
 from .tiny_release import record_of, release, tables_of
-from .validation import validate
+from .tokenizer.curriculum import Stage, grow_latents
+from .tokenizer.validation import validate
 
 HERE = Path(__file__).parent
 STAGES = (0, 1, 2, 3, 4)
@@ -56,7 +56,7 @@ def run_stage(
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
         environment["ACCELERATE_USE_CPU"] = "true"
-    command += ["-m", "atoken.training.train", str(stage_file)]
+    command += ["-m", "atoken.training.tokenizer.train", str(stage_file)]
     command += ["--data", str(data_file), "--init-from", str(start), "--output", str(out)]
     if teacher is not None:
         command += ["--teacher", str(teacher)]

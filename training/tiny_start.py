@@ -21,10 +21,10 @@ from atoken.evaluation.models.crops import clip_batch, load_clips, load_photos, 
 from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
 from atoken.tokens_atoken import patchify
 
-from .losses import SIGMOID_BIAS, SIGMOID_SCALE
+from .frozen_rows import ProtectedRows
 from .pca_start import HAND_WRITTEN, NULL, SWITCHES, EncoderChannels, Pca, protected_rows, start_from_pca
-from .protection import ProtectedRows
 from .tiny_text import build_tokenizer, train_text_model
+from .tokenizer.losses import SIGMOID_BIAS, SIGMOID_SCALE
 
 WIDE, NARROW = 48, 32
 SPARE = 24  # channels of both towers for the folded codes of stage 4

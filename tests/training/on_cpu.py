@@ -27,6 +27,6 @@ PartialState.set_device = set_device
 os.environ["DS_ACCELERATOR"] = "cpu"
 
 if __name__ == "__main__":
-    from atoken.training.train import main
+    from atoken.training.tokenizer.train import main
 
     typer.run(main)

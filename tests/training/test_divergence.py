@@ -5,12 +5,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
-from atoken.training.curriculum import Stage
 from atoken.training.data.tasks import open_tasks, read_data
-from atoken.training.networks import load_start
-from atoken.training.objective import Objective
-from atoken.training.protection import ProtectedRows
-from atoken.training.train import Diverged, Trainer
+from atoken.training.frozen_rows import ProtectedRows
+from atoken.training.tokenizer.curriculum import Stage
+from atoken.training.tokenizer.networks import load_start
+from atoken.training.tokenizer.objective import Objective
+from atoken.training.tokenizer.train import Diverged, Trainer
 
 from .stage_samples import make_start, write_data, write_stage
 

@@ -12,13 +12,11 @@ from atoken import AtokenConfig, AtokenModel
 from atoken.evaluation.configuration import EvaluationConfig
 from atoken.miniature.world import MiniatureWorld
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
-from atoken.training.cost import per_step
-from atoken.training.curriculum import Stage
 from atoken.training.data.batches import TrainingBatch
 from atoken.training.data.pans import FRAMES, glide
 from atoken.training.data.prepare_miniature import prepare
 from atoken.training.data.tasks import read_data
-from atoken.training.protection import FILE, ProtectedRows
+from atoken.training.frozen_rows import FILE, ProtectedRows
 from atoken.training.tiny_curriculum import (
     EVALUATION,
     HERE,
@@ -29,7 +27,9 @@ from atoken.training.tiny_curriculum import (
     with_gaussians,
 )
 from atoken.training.tiny_release import record_of, release, tables_of
-from atoken.training.validation import write_configuration
+from atoken.training.tokenizer.cost import per_step
+from atoken.training.tokenizer.curriculum import Stage
+from atoken.training.tokenizer.validation import write_configuration
 
 from .stage_samples import LATENTS, STAGE, make_start
 
@@ -182,7 +182,7 @@ def test_a_stage_runs_in_processes_of_its_own(tmp_path, monkeypatch, processes):
     run_stage(
         Path("stage.yaml"), Path("a"), Path("data.yaml"), Path("out"), Path("teacher"), ["--seed", "3"], processes
     )
-    after = seen["command"][seen["command"].index("atoken.training.train") :]
+    after = seen["command"][seen["command"].index("atoken.training.tokenizer.train") :]
     assert after[1:] == "stage.yaml --data data.yaml --init-from a --output out --teacher teacher --seed 3".split()
     assert ("--nproc_per_node" in seen["command"]) == (processes > 1) and seen["check"]
     assert (seen["env"].get("ACCELERATE_USE_CPU") == "true") == (processes > 1)

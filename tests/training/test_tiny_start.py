@@ -7,9 +7,8 @@ from atoken import AtokenConfig, AtokenModel
 from atoken.miniature.captions import captions
 from atoken.miniature.scenes import Scene
 from atoken.processing.text_processing_atoken import tokenize_text
-from atoken.training.curriculum import grow_latents
+from atoken.training.frozen_rows import ProtectedRows
 from atoken.training.pca_start import NULL, SWITCHES, Pca, protected_rows, start_from_pca
-from atoken.training.protection import ProtectedRows
 from atoken.training.tiny_start import (
     SPARE,
     decoder_channels,
@@ -20,6 +19,7 @@ from atoken.training.tiny_start import (
     towers_with,
 )
 from atoken.training.tiny_text import LENGTH, SceneTower, build_text_model, build_tokenizer, is_true
+from atoken.training.tokenizer.curriculum import grow_latents
 
 
 def test_the_tokenizer_knows_every_word():

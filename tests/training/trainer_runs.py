@@ -34,7 +34,7 @@ SHARDED = {
 
 
 def command(files: dict[str, Path], output: Path, *options: str, processes: int = 1, sharded: str = "") -> list[str]:
-    program = ["-m", "atoken.training.train"]
+    program = ["-m", "atoken.training.tokenizer.train"]
     if sharded:
         program = [str(Path(__file__).parent / "on_cpu.py")]
     torchrun = ["-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--rdzv_backend", "c10d"]

@@ -1,6 +1,6 @@
 #!/bin/bash
 # One stage on several machines of a SLURM cluster:
-#     sbatch --nodes 32 training/launch/slurm.sh training/stages/so400m-1.yaml --data DATA.yaml --init-from SIGLIP2 \
+#     sbatch --nodes 32 training/launch/slurm.sh training/tokenizer/stages/so400m-1.yaml --data DATA.yaml --init-from SIGLIP2 \
 #         --teacher SIGLIP2 --output runs/1
 # The job asks to be requeued before its time is over, and then goes on from its newest whole checkpoint.
 #SBATCH --job-name=atoken
@@ -21,5 +21,5 @@ trap 'scontrol requeue "$SLURM_JOB_ID"' USR1
 srun bash -c 'accelerate launch --config_file "$0" --num_machines "$SLURM_NNODES" \
     --num_processes "$((SLURM_NNODES * SLURM_GPUS_ON_NODE))" --machine_rank "$SLURM_NODEID" \
     --main_process_ip "$1" --main_process_port 29500 --rdzv_backend static \
-    -m atoken.training.train "${@:2}" --resume auto' "$config" "$main" "$@" &
+    -m atoken.training.tokenizer.train "${@:2}" --resume auto' "$config" "$main" "$@" &
 wait

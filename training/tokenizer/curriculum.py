@@ -11,8 +11,8 @@ import yaml
 from atoken import AtokenModel, AtokenQuantizerConfig
 from atoken.quantization_atoken import AtokenQuantizer
 
-from .data.samples import Limits
-from .optimization import OptimizerSettings
+from ..data.samples import Limits
+from ..optimization import OptimizerSettings
 
 # Reconstruction and understanding of images, videos and 3D objects. Understanding of images is not in the round: it is
 # distilled in every step.

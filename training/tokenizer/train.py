@@ -1,6 +1,6 @@
 """Trains one stage of the curriculum, on one laptop or many machines; only files and launcher differ.
 
-    accelerate launch -m atoken.training.train training/stages/so400m-1.yaml --data DATA.yaml \\
+    accelerate launch -m atoken.training.tokenizer.train training/tokenizer/stages/so400m-1.yaml --data DATA.yaml \\
         --init-from SIGLIP2 --teacher SIGLIP2 --output runs/1
 
 with google/siglip2-so400m-patch16-naflex as SIGLIP2.
@@ -28,16 +28,16 @@ from tqdm import tqdm
 from atoken import AtokenModel
 from atoken.processing import AtokenProcessor
 
-from . import checkpoints
+from .. import checkpoints
+from ..data.batches import Batches, TrainingBatch
+from ..data.tasks import open_tasks, read_data
+from ..frozen_rows import ProtectedRows
+from ..optimization import AveragedWeights, build_optimizer, set_rates
+from ..parallelism import build_accelerator
+from ..throughput import device_peak, training_flops
 from .curriculum import Stage, TaskRound, fit_to_quantizer, prepare_model
-from .data.batches import Batches, TrainingBatch
-from .data.tasks import open_tasks, read_data
 from .networks import CLIP, ImageLosses, load_start, load_teacher
 from .objective import Objective, model_state, trained_parameters
-from .optimization import AveragedWeights, build_optimizer, set_rates
-from .parallelism import build_accelerator
-from .protection import ProtectedRows
-from .throughput import device_peak, training_flops
 from .validation import validate
 
 DISTILLED = "image_understanding"

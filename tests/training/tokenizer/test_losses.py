@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 import transformers
 
-from atoken.training.losses import (
+from atoken.training.tokenizer.losses import (
     SIGMOID_BIAS,
     SIGMOID_SCALE,
     ClipLoss,

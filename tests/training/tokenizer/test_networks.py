@@ -13,11 +13,11 @@ from transformers import (
 )
 
 from atoken import AtokenModel
-from atoken.training.curriculum import PAPER_LOSSES
-from atoken.training.networks import ImageLosses, load_start, load_teacher
 from atoken.training.tiny_text import build_tokenizer
+from atoken.training.tokenizer.curriculum import PAPER_LOSSES
+from atoken.training.tokenizer.networks import ImageLosses, load_start, load_teacher
 
-from .stage_samples import WIDTH, make_start
+from ..stage_samples import WIDTH, make_start
 
 PAPER = PAPER_LOSSES["image"]
 

@@ -13,11 +13,11 @@ from atoken.processing import AtokenProcessor
 from atoken.processing.text_processing_atoken import tokenize_text
 from atoken.training.data.batches import collate
 from atoken.training.data.samples import Limits, make_sample
-from atoken.training.losses import ClipLoss, VggLosses, distillation_loss, sigmoid_loss
-from atoken.training.objective import Objective, model_state
 from atoken.training.tiny_text import LENGTH
+from atoken.training.tokenizer.losses import ClipLoss, VggLosses, distillation_loss, sigmoid_loss
+from atoken.training.tokenizer.objective import Objective, model_state
 
-from .stage_samples import make_start, write_objects, write_photos
+from ..stage_samples import make_start, write_objects, write_photos
 
 LIMITS = Limits(image_resolution=(48, 64), video_resolution=(32, 32), frames=(8,), understanding_tokens=9)
 TEXTS = ["a plain red ball", "a striped blue cube", "something green"]

@@ -1,6 +1,6 @@
 """What a stage costs: tokens and operations of its schedule, and GPU hours at a measured speed.
 
-    python -m atoken.training.cost training/stages/so400m-*.yaml --processes 256 --tokens-per-second 20000
+    python -m atoken.training.tokenizer.cost training/tokenizer/stages/so400m-*.yaml --processes 256 --tokens-per-second 20000
 
 Tokens are the means over resolutions, frames and turns that the stage file gives. `--tokens-per-second` is one GPU's,
 from the log of a run of that stage; without one, hours follow from `--mfu`, an assumption until it is measured.
@@ -16,10 +16,10 @@ import typer
 
 from atoken import AtokenConfig, AtokenModel
 
+from ..data.batches import TrainingBatch
+from ..data.samples import patches_that_fit
+from ..throughput import PEAKS, training_flops
 from .curriculum import Stage
-from .data.batches import TrainingBatch
-from .data.samples import patches_that_fit
-from .throughput import PEAKS, training_flops
 
 DRAWS = 2000
 # What the data decide: objects' voxels, and seconds of captioned videos.

@@ -14,7 +14,7 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 from atoken import AtokenModel, AtokenVisionModel, render
 from atoken.tokens_atoken import unpatchify
 
-from .data.batches import TrainingBatch
+from ..data.batches import TrainingBatch
 from .losses import (
     ClipLoss,
     VggLosses,

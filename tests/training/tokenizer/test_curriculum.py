@@ -7,18 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from atoken.training.curriculum import (
-    FSQ_DEVIATION,
-    TASKS,
-    Stage,
-    TaskRound,
-    fit_to_quantizer,
-    grow_latents,
-)
+from atoken.training.tokenizer.curriculum import FSQ_DEVIATION, TASKS, Stage, TaskRound, fit_to_quantizer, grow_latents
 
-from ..modeling.helpers import make_model
+from ...modeling.helpers import make_model
 
-STAGES = Path(__file__).parents[2] / "training" / "stages"
+STAGES = Path(__file__).parents[3] / "training" / "tokenizer" / "stages"
 # Table 2: latents, steps, quantized, largest image and video, and ratios in the order of TASKS.
 TABLE = {
     1: (32, 200_000, False, 512, None, (100.0, 0, 0, 0, 0)),
