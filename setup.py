@@ -62,9 +62,9 @@ setup(
     package_data={
         "atoken": ["presets/*.json"],
         "atoken.pages": ["assets/*"],
-        "atoken.training": ["launch/*", "stages/*.yaml", "sources/*.yaml"],
+        "atoken.training": ["launch/*"],
         "atoken.training.tokenizer": ["stages/*.yaml"],
-        "atoken.training.data": ["*.json"],
+        "atoken.training.recipes.tiny": ["*.json", "stages/*.yaml", "sources/*.yaml"],
     },
     install_requires=[
         "torch>=2.6",

@@ -29,18 +29,14 @@ TRAINING_SUBJECTS = ("tokenizer", "generators", "mllm")
 EXCEPTIONS: set[str] = {
     "evaluation/models/atoken_tokenizers.py -> app/object_jobs.py: not below it",
     "evaluation/models/atoken_tokenizers.py -> app/options.py: not below it",
-    "evaluation/models/object_baselines.py -> training/objects.py: not below it",
-    "evaluation/models/pca_tokenizer.py -> training/pca_start.py: not below it",
+    "evaluation/models/object_baselines.py -> training/recipes/tiny/prepared_objects.py: not below it",
+    "evaluation/models/pca_tokenizer.py -> training/recipes/tiny/pca_start.py: not below it",
     "evaluation/page.py -> evaluation/runner.py -> evaluation/page.py",
     "evaluation/reconstruction.py -> app/object_jobs.py: not below it",
     "evaluation/runner.py imports rich",
     "pages/comparison.py -> app/tables.py: not below it",
     "tokenizing/streams.py -> app/jobs.py: not below it",
     "tokenizing/streams.py -> app/options.py: not below it",
-    "training/tiny_curriculum.py -> training/tokenizer/curriculum.py: back or sideways",
-    "training/tiny_curriculum.py -> training/tokenizer/validation.py: back or sideways",
-    "training/tiny_start.py -> training/tokenizer/losses.py: back or sideways",
-    "training/tiny_text.py -> training/tokenizer/losses.py: back or sideways",
 }
 
 

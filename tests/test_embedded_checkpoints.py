@@ -11,7 +11,7 @@ import torch
 from atoken import AtokenModel
 from atoken.evaluation.sets.miniature_sets import miniature_classification
 from atoken.processing import AtokenProcessor
-from atoken.training.tiny_release import tables_of
+from atoken.training.recipes.tiny.release import tables_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CHECKPOINTS = {"atoken-tiny": None, "atoken-tiny-d": 8}  # codes of a token

@@ -8,7 +8,7 @@ from atoken.processing.cameras_atoken import Cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.processing.views_atoken import mesh_views
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
-from atoken.training.objects import draw_cubes
+from atoken.training.recipes.tiny.prepared_objects import draw_cubes
 
 from ..interface import Encoded, ObjectTokenizer
 

@@ -2,7 +2,7 @@
 
     python -m atoken.evaluation.models.pca_tokenizer DATA OUT.safetensors
 
-fits it to DATA/photos/train and DATA/clips/train (see `training/data/collect_media.py`).
+fits it to DATA/photos/train and DATA/clips/train (see `training/recipes/tiny/collect_media.py`).
 """
 
 import hashlib
@@ -16,7 +16,7 @@ import typer
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from atoken.training.pca_start import Pca
+from atoken.training.recipes.tiny.pca_start import Pca
 
 from ..interface import Encoded, MediaTokenizer
 from .crops import clip_batch, load_clips, load_squares

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from atoken import AtokenConfig, AtokenModel
 from atoken.processing import AtokenProcessor
 from atoken.processing.cameras_atoken import hammersley_cameras
-from atoken.training.tiny_text import LENGTH, build_tokenizer
+from atoken.training.recipes.tiny.text_tower import LENGTH, build_tokenizer
 from atoken.training.tokenizer.losses import SIGMOID_BIAS, SIGMOID_SCALE
 
 WIDTH, LATENTS = 48, 12

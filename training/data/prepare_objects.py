@@ -2,7 +2,7 @@
 
     python -m atoken.training.data.prepare_objects MESHES OUT --checkpoint checkpoints/atoken-tiny
 
-MESHES is what `python -m atoken.training.data.collect_meshes` writes. OUT/{train,heldout}/NAME.safetensors hold
+MESHES is what `python -m atoken.training.recipes.tiny.collect_meshes` writes. OUT/{train,heldout}/NAME.safetensors hold
 `coords` (N, 3) uint8, `features` (N, 768) fp16, `rgb` (N, 768) uint8, the patches that were encoded, `images`
 (K, 3, S, S) uint8 on black, `world_to_camera` (K, 4, 4) and `intrinsics` (K, 3, 3). Held-out objects come first, the
 others in random order, so that a training can begin before all are done. What exists is left alone.

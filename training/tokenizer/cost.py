@@ -1,6 +1,7 @@
 """What a stage costs: tokens and operations of its schedule, and GPU hours at a measured speed.
 
-    python -m atoken.training.tokenizer.cost training/tokenizer/stages/so400m-*.yaml --processes 256 --tokens-per-second 20000
+    python -m atoken.training.tokenizer.cost training/tokenizer/stages/so400m-*.yaml --processes 256 \\
+        --tokens-per-second 20000
 
 Tokens are the means over resolutions, frames and turns that the stage file gives. `--tokens-per-second` is one GPU's,
 from the log of a run of that stage; without one, hours follow from `--mfu`, an assumption until it is measured.

@@ -11,7 +11,8 @@ from atoken.training.tokenizer.curriculum import FSQ_DEVIATION, TASKS, Stage, Ta
 
 from ...modeling.helpers import make_model
 
-STAGES = Path(__file__).parents[3] / "training" / "tokenizer" / "stages"
+TRAINING = Path(__file__).parents[3] / "training"
+STAGES = TRAINING / "tokenizer" / "stages"
 # Table 2: latents, steps, quantized, largest image and video, and ratios in the order of TASKS.
 TABLE = {
     1: (32, 200_000, False, 512, None, (100.0, 0, 0, 0, 0)),
@@ -124,7 +125,7 @@ def test_bad_files_are_named(tmp_path):
         Stage.read(path)
 
 
-@pytest.mark.parametrize("path", sorted(STAGES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(TRAINING.rglob("stages/*.yaml")), ids=lambda path: path.stem)
 def test_stage_files_can_be_read(path):
     stage = Stage.read(path)
     assert stage.limits.max_tokens == stage.max_tokens

@@ -13,7 +13,7 @@ from transformers import (
 )
 
 from atoken import AtokenModel
-from atoken.training.tiny_text import build_tokenizer
+from atoken.training.recipes.tiny.text_tower import build_tokenizer
 from atoken.training.tokenizer.curriculum import PAPER_LOSSES
 from atoken.training.tokenizer.networks import ImageLosses, load_start, load_teacher
 

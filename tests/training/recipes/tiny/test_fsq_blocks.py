@@ -6,9 +6,9 @@ import torch
 from atoken import AtokenConfig, AtokenModel
 from atoken.training.data.batches import TrainingBatch
 from atoken.training.frozen_rows import ProtectedRows
-from atoken.training.fsq_allocation import Coding, cells_of, measure, plan
-from atoken.training.fsq_blocks import add_blocks, moved_name
-from atoken.training.pca_start import Pca, protected_rows, start_from_pca
+from atoken.training.recipes.tiny.fsq_allocation import Coding, cells_of, measure, plan
+from atoken.training.recipes.tiny.fsq_blocks import add_blocks, moved_name
+from atoken.training.recipes.tiny.pca_start import Pca, protected_rows, start_from_pca
 
 SPARE = 24
 

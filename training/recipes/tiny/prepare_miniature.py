@@ -1,6 +1,6 @@
 """Objects of the miniature world as voxel tokens with captions, for training: drawing them anew takes too long.
 
-    python -m atoken.training.data.prepare_miniature OUT --count 600
+    python -m atoken.training.recipes.tiny.prepare_miniature OUT --count 600
 
 OUT/NAME.safetensors hold `coords` (N, 3) uint8 and `rgb` (N, 768) uint8, as `prepare_objects` writes them, and the
 caption as metadata. What exists is left alone.

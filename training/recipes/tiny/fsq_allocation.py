@@ -10,7 +10,7 @@ import torch
 
 from atoken import AtokenModel
 
-from .data.batches import TrainingBatch
+from ...data.batches import TrainingBatch
 
 LEVELS = 4
 MOST_CHANNELS = 3

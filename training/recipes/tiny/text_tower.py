@@ -17,7 +17,7 @@ from atoken.miniature.captions import captions, random_caption
 from atoken.miniature.scenes import COLOURS, KINDS, MATERIALS, MOTIONS, POSITIONS, Scene, random_scene, shapes_of
 from atoken.processing.text_processing_atoken import canonicalize_text, tokenize_text
 
-from .tokenizer.losses import SIGMOID_BIAS, SIGMOID_SCALE
+from ...tokenizer.losses import SIGMOID_BIAS, SIGMOID_SCALE
 
 LENGTH = 16  # of a sentence in tokens
 _SPECIAL = ("<pad>", "<eos>", "<unk>")

@@ -13,7 +13,7 @@ import torch
 from atoken import AtokenModel
 from atoken.processing import AtokenProcessor
 
-from .data.batches import TrainingBatch
+from ...data.batches import TrainingBatch
 
 # What the record keeps of the harness's numbers, by the ends of their names, and its names for sets of reconstruction.
 MEASURES = ("psnr", "ssim", "top1", "chance", "_r1", "chance_at_1", "count", "usage", "perplexity", "bits_per_pixel")
@@ -39,10 +39,11 @@ TABLES = {
 }
 CHANCE = ("chance", "chance_at_1")
 PROTOCOL = (
-    "evaluation harness, training/sources/tiny-evaluation.yaml, on media held out of training. Photos: short side "
-    "resized (bicubic, antialias), centre crop; clips: 16 frames every 60, short side 256, one MSE per clip; objects: "
-    "rendered views on black; 8-bit values, PSNR and SSIM per item, averaged. Zero-shot: combinations of colour and "
-    "shape, or of motion and shape, that training never shows. Weights rounded to bf16, run in fp32"
+    "evaluation harness, training/recipes/tiny/sources/tiny-evaluation.yaml, on media held out of training. Photos:"
+    " short side resized (bicubic, antialias), centre crop; clips: 16 frames every 60, short side 256, one MSE per "
+    "clip; objects: rendered views on black; 8-bit values, PSNR and SSIM per item, averaged. Zero-shot: "
+    "combinations of colour and shape, or of motion and shape, that training never shows. Weights rounded to bf16, "
+    "run in fp32"
 )
 
 
@@ -89,8 +90,10 @@ def record_of(numbers: dict[str, dict[str, float]], run: Path, stage: int, place
     }
     stages = range(1, stage + 1)
     return {
-        "command": " ".join(["python -m atoken.training.tiny_curriculum", *(places.get(a, a) for a in sys.argv[1:])]),
-        "data": "training/sources/tiny.yaml; media.json and meshes.json list the files of split 'train'",
+        "command": " ".join(
+            ["python -m atoken.training.recipes.tiny.curriculum", *(places.get(a, a) for a in sys.argv[1:])]
+        ),
+        "data": "training/recipes/tiny/sources/tiny.yaml; media.json and meshes.json list the files of split 'train'",
         "steps": {str(number): _log(run, number)[-1]["step"] for number in stages},
         "torch": torch.__version__,
         "protocol": PROTOCOL,

@@ -1,31 +1,20 @@
 """The ablation's stage files, table and plot; the runs themselves are the trainer's."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
 from atoken.evaluation.metrics.feature_networks import RandomGram
 from atoken.training.frozen_rows import FILE, ProtectedRows
+from atoken.training.recipes.tiny import ablation
 from atoken.training.tokenizer.curriculum import Stage
 from atoken.training.tokenizer.networks import ImageLosses
 
-from .training.stage_samples import make_start
-
-FILE_OF_EXAMPLE = Path(__file__).resolve().parent.parent / "examples/ablation.py"
+from ...stage_samples import make_start
 
 
-@pytest.fixture(scope="module")
-def ablation():
-    spec = importlib.util.spec_from_file_location("ablation", FILE_OF_EXAMPLE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_arms_differ_in_what_they_are_named_for(ablation, tmp_path):
+def test_arms_differ_in_what_they_are_named_for(tmp_path):
     for arms in ablation.COMPARISONS.values():
         stages = {arm.name: Stage.read(ablation.write_stage(arm, 7, tmp_path / "stage.yaml")) for arm in arms}
         assert all((stage.steps, stage.latent_channels) == (7, 48) for stage in stages.values())
@@ -46,7 +35,7 @@ def test_arms_differ_in_what_they_are_named_for(ablation, tmp_path):
     assert tasks == {(layers, stage): count for layers in (4, 8) for stage, count in ((1, 1), (2, 3), (3, 5))}
 
 
-def test_table_and_plot_come_from_what_was_measured(ablation, tmp_path, monkeypatch):
+def test_table_and_plot_come_from_what_was_measured(tmp_path, monkeypatch):
     run = tmp_path / "run"
     start = make_start(run / "start/wide", gaussians=True)
     trained = []

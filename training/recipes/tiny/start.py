@@ -1,6 +1,6 @@
 """Where the tiny curriculum starts, in the place of SigLIP 2: PCA for pixels, a text tower for words.
 
-    python -m atoken.training.tiny_start DATA OUT
+    python -m atoken.training.recipes.tiny.start DATA OUT
 
 OUT/wide has 48 latents, OUT/start the first 32 of them for stage 1, both with the text tower and its tokenizer.
 OUT/start also protects all that latents depend on, so that its vision tower can be trained to be the teacher (stage 0)
@@ -21,10 +21,10 @@ from atoken.evaluation.models.crops import clip_batch, load_clips, load_photos, 
 from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
 from atoken.tokens_atoken import patchify
 
-from .frozen_rows import ProtectedRows
+from ...frozen_rows import ProtectedRows
+from ...tokenizer.losses import SIGMOID_BIAS, SIGMOID_SCALE
 from .pca_start import HAND_WRITTEN, NULL, SWITCHES, EncoderChannels, Pca, protected_rows, start_from_pca
-from .tiny_text import build_tokenizer, train_text_model
-from .tokenizer.losses import SIGMOID_BIAS, SIGMOID_SCALE
+from .text_tower import build_tokenizer, train_text_model
 
 WIDE, NARROW = 48, 32
 SPARE = 24  # channels of both towers for the folded codes of stage 4

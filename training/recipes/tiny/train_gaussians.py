@@ -1,6 +1,6 @@
 """Trains a small 3D Gaussian decoder on top of a trained tokenizer, whose own weights stay as they are.
 
-    python -m atoken.training.train_gaussians OBJECTS CHECKPOINT OUT --minutes 60
+    python -m atoken.training.recipes.tiny.train_gaussians OBJECTS CHECKPOINT OUT --minutes 60
 
 OBJECTS is what `python -m atoken.training.data.prepare_objects` writes with the same CHECKPOINT. The loss is the
 released decoder's on black, L1 + 0.2 (1 - MS-SSIM), without its LPIPS term, whose weights need the network. OUT
@@ -27,8 +27,8 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel, Gaussians, render
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 
-from .muon import Muon
-from .objects import PreparedObject, flat_voxels, measure_views
+from ...muon import Muon
+from .prepared_objects import PreparedObject, flat_voxels, measure_views
 from .stepping import average, remember_peaks, set_rates
 
 SSIM_WEIGHT = 0.2
@@ -157,10 +157,12 @@ def main(
     stored = AtokenModel.from_pretrained(out, dtype=torch.float32).gaussian_decoder
     places = {str(objects): "OBJECTS", str(checkpoint): "CHECKPOINT", str(out): "OUT", str(start): "START"}
     record = {
-        "command": " ".join(["python -m atoken.training.train_gaussians", *(places.get(a, a) for a in sys.argv[1:])]),
+        "command": " ".join(
+            ["python -m atoken.training.recipes.tiny.train_gaussians", *(places.get(a, a) for a in sys.argv[1:])]
+        ),
         "data": {
             "objects": len(train),
-            "source": "training/data/meshes.json, split 'train'; held-out scores are on split 'heldout'",
+            "source": "training/recipes/tiny/meshes.json, split 'train'; held-out scores are on split 'heldout'",
         },
         "loss": "L1 + 0.2 (1 - MS-SSIM) on black, 2 views of an object a step; no LPIPS",
         "seed": seed,

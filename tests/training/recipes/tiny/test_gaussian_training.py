@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 
 from atoken import render
 from atoken.processing.cameras_atoken import hammersley_cameras
-from atoken.training.objects import PreparedObject, flat_voxels, measure_views
-from atoken.training.train_gaussians import build_decoder, build_optimizers, decode, loss_of
+from atoken.training.recipes.tiny.prepared_objects import PreparedObject, flat_voxels, measure_views
+from atoken.training.recipes.tiny.train_gaussians import build_decoder, build_optimizers, decode, loss_of
 
 
 @pytest.fixture

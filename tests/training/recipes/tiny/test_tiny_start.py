@@ -8,8 +8,8 @@ from atoken.miniature.captions import captions
 from atoken.miniature.scenes import Scene
 from atoken.processing.text_processing_atoken import tokenize_text
 from atoken.training.frozen_rows import ProtectedRows
-from atoken.training.pca_start import NULL, SWITCHES, Pca, protected_rows, start_from_pca
-from atoken.training.tiny_start import (
+from atoken.training.recipes.tiny.pca_start import NULL, SWITCHES, Pca, protected_rows, start_from_pca
+from atoken.training.recipes.tiny.start import (
     SPARE,
     decoder_channels,
     first_latents,
@@ -18,7 +18,7 @@ from atoken.training.tiny_start import (
     rows_to_grow_into,
     towers_with,
 )
-from atoken.training.tiny_text import LENGTH, SceneTower, build_text_model, build_tokenizer, is_true
+from atoken.training.recipes.tiny.text_tower import LENGTH, SceneTower, build_text_model, build_tokenizer, is_true
 from atoken.training.tokenizer.curriculum import grow_latents
 
 

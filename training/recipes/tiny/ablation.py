@@ -1,11 +1,11 @@
 """What the paper argues with, at a laptop's size: the parts of the image loss, the media, and the size of the model.
 
-    python -m atoken.training.tiny_curriculum DATA RUN --last 0 --no-evaluate
-    python examples/ablation.py DATA RUN OUT
+    python -m atoken.training.recipes.tiny.curriculum DATA RUN --last 0 --no-evaluate
+    python -m atoken.training.recipes.tiny.ablation DATA RUN OUT
 
-Every arm is a run of `atoken.training.tokenizer.train` from one PCA start with one teacher, one seed and equally many steps, and
-is measured by the evaluation harness: OUT/ablation.md has the table, OUT/ablation.png the plot. Goes on where it was
-stopped.
+Every arm is a run of `atoken.training.tokenizer.train` from one PCA start with one teacher, one seed and equally many
+steps, and is measured by the evaluation harness: OUT/ablation.md has the table, OUT/ablation.png the plot. Goes on
+where it was stopped.
 """
 
 import json
@@ -19,9 +19,9 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from atoken.training.frozen_rows import FILE as PROTECTED
-from atoken.training.tiny_curriculum import HERE, localized, run_stage, with_gaussians
-from atoken.training.tokenizer.validation import validate
+from ...frozen_rows import FILE as PROTECTED
+from ...tokenizer.validation import validate
+from .curriculum import HERE, localized, run_stage, with_gaussians
 
 DEEPER = 8  # blocks of the bigger sibling's encoder and decoder; atoken-tiny has 4
 # The paper's weights times 100, as the tiny stages have them.
@@ -113,7 +113,7 @@ def start_of(layers: int, data: Path, run: Path, out: Path) -> Path:
     folder = run / "start" if layers == 4 else out / f"start-{layers}"
     if not (folder / PROTECTED).is_file():
         options = [str(data), str(folder), "--layers", str(layers)]
-        subprocess.run([sys.executable, "-m", "atoken.training.tiny_start", *options], check=True)
+        subprocess.run([sys.executable, "-m", "atoken.training.recipes.tiny.start", *options], check=True)
     shutil.copy(folder / PROTECTED, folder / "wide" / PROTECTED)
     return folder / "wide"
 

@@ -1,10 +1,10 @@
 """atoken-tiny through the whole curriculum on a laptop: start, teacher, four stages, and what each stage can do.
 
-    python -m atoken.training.tiny_curriculum DATA OUT
+    python -m atoken.training.recipes.tiny.curriculum DATA OUT
 
 DATA is what collect_media, collect_meshes, prepare_objects and prepare_miniature have written. Every stage is a run of
-`atoken.training.tokenizer.train`, which goes on where it was stopped, so this can be stopped and started again at any time.
-OUT/record.json and record.md have the evaluation harness's numbers stage by stage, and OUT/stage-N/released what
+`atoken.training.tokenizer.train`, which goes on where it was stopped, so this can be stopped and started again at any
+time. OUT/record.json and record.md have the evaluation harness's numbers stage by stage, and OUT/stage-N/released what
 becomes a checkpoint: of stage 3 atoken-tiny, of stage 4 atoken-tiny-d.
 """
 
@@ -24,15 +24,15 @@ from atoken import AtokenModel
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.processing import AtokenProcessor
 
-from .data.batches import TrainingBatch
-from .data.tasks import open_tasks, read_data
-from .frozen_rows import FILE as PROTECTED
-from .frozen_rows import ProtectedRows
+from ...data.batches import TrainingBatch
+from ...data.tasks import open_tasks, read_data
+from ...frozen_rows import FILE as PROTECTED
+from ...frozen_rows import ProtectedRows
+from ...tokenizer.curriculum import Stage, grow_latents
+from ...tokenizer.validation import validate
 from .fsq_allocation import measure, plan
 from .fsq_blocks import add_blocks, moved_name
-from .tiny_release import record_of, release, tables_of
-from .tokenizer.curriculum import Stage, grow_latents
-from .tokenizer.validation import validate
+from .release import record_of, release, tables_of
 
 HERE = Path(__file__).parent
 STAGES = (0, 1, 2, 3, 4)
@@ -175,7 +175,7 @@ def main(
     template = localized(EVALUATION, data, out / "evaluation.yaml")
     base = out / "start"
     if not (base / PROTECTED).is_file():
-        start = [sys.executable, "-m", "atoken.training.tiny_start", str(data), str(base), "--seed", str(seed)]
+        start = [sys.executable, "-m", "atoken.training.recipes.tiny.start", str(data), str(base), "--seed", str(seed)]
         subprocess.run(start, check=True)
     record_file = out / "record.json"
     for stage in STAGES[: last + 1]:

@@ -5,7 +5,7 @@ import torch
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.layers_atoken import apply_rotary, rotary_table
-from atoken.training.neighbour_heads import DIAGONAL, NEAREST, look_at_neighbours
+from atoken.training.recipes.tiny.neighbour_heads import DIAGONAL, NEAREST, look_at_neighbours
 
 
 @pytest.mark.parametrize("part", ["vision_model", "decoder"])

@@ -14,10 +14,9 @@ from atoken.miniature.world import MiniatureWorld
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
 from atoken.training.data.batches import TrainingBatch
 from atoken.training.data.pans import FRAMES, glide
-from atoken.training.data.prepare_miniature import prepare
 from atoken.training.data.tasks import read_data
 from atoken.training.frozen_rows import FILE, ProtectedRows
-from atoken.training.tiny_curriculum import (
+from atoken.training.recipes.tiny.curriculum import (
     EVALUATION,
     HERE,
     evaluation_for,
@@ -26,12 +25,13 @@ from atoken.training.tiny_curriculum import (
     widen,
     with_gaussians,
 )
-from atoken.training.tiny_release import record_of, release, tables_of
+from atoken.training.recipes.tiny.prepare_miniature import prepare
+from atoken.training.recipes.tiny.release import record_of, release, tables_of
 from atoken.training.tokenizer.cost import per_step
 from atoken.training.tokenizer.curriculum import Stage
 from atoken.training.tokenizer.validation import write_configuration
 
-from .stage_samples import LATENTS, STAGE, make_start
+from ...stage_samples import LATENTS, STAGE, make_start
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import torch
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.tokens_atoken import patchify, unpatchify
-from atoken.training.pca_start import NULL, Pca, protected_rows, start_from_pca
+from atoken.training.recipes.tiny.pca_start import NULL, Pca, protected_rows, start_from_pca
 
 PATCH = (4, 16, 16)
 

@@ -4,7 +4,7 @@ They come out of Debian's `sweethome3d-furniture`, whose catalogues are zip file
 `meshes.json` beside this script lists every object that is used, with its author, its catalogue's licence and its
 split. Objects that are variants of one model are on the same side.
 
-    python -m atoken.training.data.collect_meshes OUT    # OUT/{train,heldout}/NAME/*.obj ..., OUT/manifest.json
+    python -m atoken.training.recipes.tiny.collect_meshes OUT    # OUT/{train,heldout}/NAME/*.obj ..., OUT/manifest.json
 
 Needs `apt-get` and `dpkg-deb` (Debian 12; run `apt-get update` first). Objects that are there already are left alone.
 """
