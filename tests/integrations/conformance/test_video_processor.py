@@ -5,7 +5,7 @@ import unittest
 from atoken.processing import AtokenVideoProcessor
 from atoken.tokens_atoken import unpatchify
 
-from ..modeling.helpers import PATCH
+from ...modeling.helpers import PATCH
 from .harness import Conformance, common
 
 video_processing = common("test_video_processing_common")

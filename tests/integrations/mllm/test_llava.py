@@ -229,5 +229,5 @@ def test_trained_tower_is_put_in():
 
 
 def test_example(capsys):
-    runpy.run_path(str(Path(__file__).parents[2] / "examples/llava_tower.py"))
+    runpy.run_path(str(Path(__file__).parents[3] / "examples/llava_tower.py"))
     assert "sizes of the pictures: [[96, 128], [96, 128]]" in capsys.readouterr().out

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ..modeling.helpers import LATENTS, assert_close, make_model, media
+from ...modeling.helpers import LATENTS, assert_close, make_model, media
 
 KINDS = {"continuous": {}, "discrete": {"discrete": True}}
 SIZES = {"image": (3, 32, 48), "clip of one tile and a rest": (20, 3, 32, 48)}

@@ -7,7 +7,7 @@ from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 from atoken import AtokenConfig, AtokenVisionConfig
 
-from ..modeling.helpers import TEXT, WIDTH, as_tokens, media, pack, tiny_config
+from ...modeling.helpers import TEXT, WIDTH, as_tokens, media, pack, tiny_config
 
 BATCH = 7
 

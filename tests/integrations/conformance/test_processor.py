@@ -4,7 +4,7 @@ import unittest
 
 from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
 
-from ..processing.samples import tiny_tokenizer
+from ...processing.samples import tiny_tokenizer
 from .harness import Conformance, common
 
 processing = common("test_processing_common")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ..modeling.helpers import as_tokens, assert_close, make_model, media, pack
+from ...modeling.helpers import as_tokens, assert_close, make_model, media, pack
 
 KINDS = {"continuous": {}, "discrete": {"discrete": True}}
 

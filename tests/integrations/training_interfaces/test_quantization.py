@@ -10,13 +10,13 @@ from transformers import TorchAoConfig
 from atoken import AtokenModel, AtokenVisionModel
 from atoken.processing import AtokenProcessor
 
-from ..modeling.helpers import as_tokens, make_model, media, pack
+from ...modeling.helpers import as_tokens, make_model, media, pack
 
 pytest.importorskip("torchao")
 from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig  # noqa: E402
 from torchao.quantization.granularity import PerGroup  # noqa: E402
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PHOTOS = sorted((ROOT / "examples/media").glob("*.jpg"))
 MLPS = [".*mlp"]
 ALL_BUT_ATTENTION = [".*mlp", ".*input_layer", "latent_proj", ".*out_layer"]

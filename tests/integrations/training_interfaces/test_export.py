@@ -8,7 +8,7 @@ import torch
 from atoken import AtokenModel
 from atoken.exporting_atoken import export_onnx, export_program
 
-from ..modeling.helpers import LATENTS, assert_close, make_model, media
+from ...modeling.helpers import LATENTS, assert_close, make_model, media
 
 # A clip of a whole tile and a rest, of which the last frames are filled up.
 CLIP, GRID = (18, 3, 32, 48), (5, 2, 3, LATENTS)

@@ -223,6 +223,6 @@ def test_bfloat16():
 
 
 def test_example(capsys):
-    names = runpy.run_path(str(Path(__file__).parents[2] / "examples/swap_vae_in_wan.py"))
+    names = runpy.run_path(str(Path(__file__).parents[3] / "examples/swap_vae_in_wan.py"))
     assert "17 frames asked for: (1, 17, 3, 64, 96)" in capsys.readouterr().out
     assert_same(names["actual"], names["expected"])

@@ -11,7 +11,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-CACHE = Path(__file__).parents[2] / ".conformance"
+CACHE = Path(__file__).parents[3] / ".conformance"
 
 
 def unpacked_tests() -> Path:

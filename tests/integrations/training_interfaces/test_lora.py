@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from ..modeling.helpers import as_tokens, assert_close, make_model, media, pack
+from ...modeling.helpers import as_tokens, assert_close, make_model, media, pack
 from .test_checkpointing import enable
 
 peft = pytest.importorskip("peft")
