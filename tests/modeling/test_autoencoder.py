@@ -22,7 +22,7 @@ diffusers = pytest.importorskip("diffusers")
 
 from atoken.autoencoder_atoken import AutoencoderAtoken, QuantizedDistribution  # noqa: E402
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 PACKAGE = Path(atoken.__file__).parent
 TOWER = {
     "hidden_size": 32,
@@ -72,8 +72,6 @@ def discrete_vae(discrete_model) -> AutoencoderAtoken:
 
 @pytest.fixture(scope="module")
 def golden():
-    if not (GOLDEN / "continuous.weights.safetensors").is_file():
-        pytest.skip(f"no golden files in {GOLDEN}")
     model = convert_original_checkpoint(GOLDEN / "continuous.weights.safetensors", encoder_num_heads=2)
     vae = AutoencoderAtoken.from_atoken_model(model.requires_grad_(False))
     return vae, load_file(GOLDEN / "continuous.tensors.safetensors")

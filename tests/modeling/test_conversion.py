@@ -18,7 +18,7 @@ from atoken.conversion_atoken import (
 
 from .helpers import TEXT, WIDTH, assert_close, make_model, media, randomise
 
-# The table of official-checkpoints.md, for two blocks.
+# How the official code names and lays out tensors, for two blocks.
 ENCODER_BLOCK = ["norm1", "norm2", "attn.to_qkv", "attn.to_out", "mlp.mlp.0", "mlp.mlp.2"]
 HEAD = ["attention.to_q", "attention.to_kv", "attention.to_out", "layernorm", "mlp.mlp.0", "mlp.mlp.2"]
 BIASED = (

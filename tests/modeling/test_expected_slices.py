@@ -1,5 +1,5 @@
 """
-The numbers without `../shared`: a model whose weights follow a formula, against an independent float64 computation and
+The numbers of a model whose weights follow a formula, against an independent float64 computation and
 against slices of it typed in below.
 """
 

@@ -1,4 +1,4 @@
-"""Every number that the official inference code gave for small random weights (`../shared/golden`)."""
+"""Every number that the official inference code gave for small random weights (`tests/golden`)."""
 
 import pytest
 import torch

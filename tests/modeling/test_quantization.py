@@ -16,7 +16,7 @@ def quantizer(**options) -> AtokenQuantizer:
 
 
 def bounded(z: torch.Tensor, levels: int) -> torch.Tensor:
-    """The formula of official-checkpoints.md up to the rounding, in fp64."""
+    """FSQ's formula up to the rounding, in float64."""
     half = (levels - 1) * (1 + 1e-3) / 2
     offset = 0.5 if levels % 2 == 0 else 0.0
     return torch.tanh(z.double() + math.atanh(offset / half)) * half - offset

@@ -11,10 +11,9 @@ from atoken.processing.mesh_reading_atoken import read_mesh
 from atoken.processing.mesh_views_atoken import render_mesh
 from atoken.processing.voxel_processing_atoken import occupied_voxels, unproject
 
-GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "views.tensors.safetensors"
+GOLDEN = Path(__file__).parents[1] / "golden" / "views.tensors.safetensors"
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason="the golden files are not here")
 def test_golden_views():
     golden = load_file(GOLDEN)
     names = ("images", "depths", "world_to_camera", "intrinsics")
