@@ -13,8 +13,9 @@ from atoken.gaussians_atoken import Gaussians
 from atoken.pages.gaussians import write_gaussian_page
 from atoken.processing import cameras_atoken, media_reading_atoken
 from atoken.rendering_atoken import render
+from atoken.tokenizing.files import folder_of
 
-from .jobs import UsageError, folder_of, progress_bar
+from .jobs import UsageError, progress_bar
 
 LOADERS: dict[str, Callable[[Path], Gaussians]] = {".ply": load_ply, ".splat": load_splat}
 VIEWS, COLUMNS = 8, 4

@@ -2,11 +2,9 @@
 
 import glob
 import os
-import shutil
 import sys
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,20 +158,6 @@ def check_output_folder(output: Path) -> None:
 
 
 @contextmanager
-def folder_of(target: Path) -> Iterator[None]:
-    """Creates the folder of `target`, and removes what it created if the work inside fails."""
-    created = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        for folder in created:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
-
-
-@contextmanager
 def progress_bar() -> Iterator[Progress]:
     """A bar on standard error, only where somebody can see it."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -214,31 +198,3 @@ def list_failures(failures: list[Failure], total: int) -> None:
         # Most messages of readers name the file already.
         known = os.fspath(failure.file) in failure.error
         say(f"  {failure.error}" if known else f"  {failure.file}: {failure.error}")
-
-
-class NewFolder:
-    """A folder beside `path` to write into; it becomes `path` at the end, or nothing stays of it if anything fails."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-
-    def __enter__(self) -> Path:
-        self.temporary.mkdir(parents=True)
-        return self.temporary
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if kind is not None:
-            shutil.rmtree(self.temporary, ignore_errors=True)
-            return
-        old = self.temporary.with_name(f"{self.temporary.name}.old")
-        if self.path.exists():
-            self.path.rename(old)
-        try:
-            self.temporary.rename(self.path)
-        except OSError:
-            if old.exists():
-                old.rename(self.path)
-            shutil.rmtree(self.temporary, ignore_errors=True)
-            raise
-        shutil.rmtree(old, ignore_errors=True)

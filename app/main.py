@@ -23,12 +23,10 @@ from .jobs import (
     EXPECTED_ERRORS,
     Failure,
     Job,
-    NewFolder,
     UsageError,
     assign_outputs,
     check_output_folder,
     find_files,
-    folder_of,
     list_failures,
     one_line,
     run_jobs,
@@ -293,6 +291,7 @@ def embed(
     if results and output is not None:
         import torch
 
+        from atoken.tokenizing.files import folder_of
         from atoken.tokenizing.latent_files import write_embeddings
 
         with folder_of(output):
@@ -384,6 +383,7 @@ def convert(
     from atoken.conversion_atoken import convert_original_checkpoint
     from atoken.gaussian_conversion_atoken import attach_gaussian_decoder, convert_original_gaussian_decoder
     from atoken.processing import AtokenProcessor
+    from atoken.tokenizing.files import NewFolder, folder_of
     from atoken.tokenizing.loading import quieten_libraries
 
     quieten_libraries()
@@ -449,6 +449,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a complete Hub repository: weights, processor, code for trust_remote_code, vae/ for diffusers, a card."""
+    from atoken.tokenizing.files import NewFolder, folder_of
     from atoken.tokenizing.loading import find_model
 
     from .publishing import OFFICIAL_LICENSE, push_repository, read_evaluation, write_repository
@@ -506,6 +507,7 @@ def demo(
 ) -> None:
     """Reconstruct photos, a clip and an object: a table, and a page to look at, index.html."""
     from atoken.pages.comparison import GENERATOR, write_page
+    from atoken.tokenizing.files import NewFolder, folder_of
 
     output, media = output.absolute(), media or EXAMPLE_MEDIA
     check_output_folder(output)

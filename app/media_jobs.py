@@ -9,11 +9,12 @@ import numpy as np
 import torch
 
 from atoken.processing import media_reading_atoken
+from atoken.tokenizing.files import folder_of
 from atoken.tokenizing.latent_files import LatentHeader, bits_per_token, check_latents_fit, iter_latents, write_latents
 from atoken.tokenizing.round_trip import RoundTrip, Stopwatch
 from atoken.tokenizing.streams import MediaStream, Tokenizer, to_pixels, write_media
 
-from .jobs import Job, folder_of
+from .jobs import Job
 
 
 def reconstruct_media(loaded: Tokenizer, job: Job, latent_dtype: str, fps: float | None) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from atoken.gaussian_files_atoken import save_ply
 from atoken.gaussians_atoken import Gaussians
 from atoken.pages.gaussians import write_gaussian_page
 from atoken.processing import cameras_atoken, media_reading_atoken, mesh_reading_atoken, mesh_views_atoken, views_atoken
+from atoken.tokenizing.files import folder_of
 from atoken.tokenizing.latent_files import (
     LatentHeader,
     bits_per_token,
@@ -19,11 +20,11 @@ from atoken.tokenizing.latent_files import (
     read_object_latents,
     write_object_latents,
 )
-from atoken.tokenizing.round_trip import Quality
+from atoken.tokenizing.quality import Quality
 from atoken.tokenizing.streams import Tokenizer
 
 from .gaussian_pictures import Look, frames_of, to_bytes
-from .jobs import Job, folder_of
+from .jobs import Job
 
 # Views in which a reconstruction is compared with the mesh; none of them is one of those the tokens come from.
 COMPARED_VIEWS, COMPARED_SIZE = 8, 256

@@ -54,7 +54,7 @@ def _table(columns: list[str], rows: Iterable[list[str]]) -> Table:
 def quality_table(results: list[dict[str, Any]]) -> Table:
     """How close reconstructions came, and what their tokens cost."""
     if all(result["ssim"] is None for result in results):
-        say('SSIM needs torchmetrics (pip install "atoken[train]") and sides of at least 11 pixels')
+        say("SSIM needs sides of at least 11 pixels")
     several = len({result.get("model") for result in results}) > 1
     model = ["model"] if several else []
     return _table(

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
+from atoken.tokenizing.quality import psnr, ssim
 from atoken_app.object_jobs import COMPARED_SIZE, compared_cameras, mesh_pictures
 
 from .chunks import Chunks
 from .interface import Encoded, EvaluationSet, MediaTokenizer, ObjectTokenizer
 from .metrics.distributions import FeatureStatistics, frechet_distance, inception_score, precision_recall
 from .metrics.feature_networks import I3dFeatures, InceptionFeatures, Lpips, RandomGram
-from .metrics.reconstruction import CodebookUse, bits_per_pixel, count_codes, psnr, ssim
+from .metrics.reconstruction import CodebookUse, bits_per_pixel, count_codes
 
 SPLITS, NEIGHBORS = 10, 3  # of inception score, and of precision and recall
 

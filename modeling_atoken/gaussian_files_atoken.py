@@ -1,12 +1,11 @@
 """3D Gaussians in files that viewers open: the PLY layout of 3D Gaussian splatting, and `.splat`."""
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from .atomic_files_atoken import atomic_file
 from .gaussians_atoken import SH_C0, Gaussians
 
 _PLY_TYPES = {
@@ -157,21 +156,13 @@ def _read(path: str | Path) -> bytes:
 
 
 def _write(path: str | Path, data: bytes) -> None:
-    """Under a temporary name first, so that `path` is never half a file."""
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: no folder {path.parent}")
     if path.is_dir():
         raise IsADirectoryError(f"path: {path} is a folder, expected a file")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(temporary, 0o644)  # mkstemp's files are private
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(data)
 
 
 __all__ = ["load_ply", "load_splat", "save_ply", "save_splat"]

@@ -3,7 +3,6 @@
 import io
 import os
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -17,6 +16,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from transformers.video_utils import VideoMetadata
 
+from .atomic_files_atoken import atomic_file
 from .pil_decoding_atoken import DECODING_ERRORS, pil_to_rgb
 
 # Formats that PyAV opens although they are no videos: single pictures, and text drawn as an old terminal would.
@@ -150,7 +150,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray | torch.Tensor) -> No
     if options is None:
         raise ValueError(f"path: got suffix {path.suffix!r}; expected one of {', '.join(_IMAGE_SAVE_OPTIONS)}.")
     pixels = _check_pixels(array, "array", ("H", "W", 3))
-    with _atomic(path) as temporary:
+    with atomic_file(path) as temporary:
         Image.fromarray(pixels).save(temporary, **options)
 
 
@@ -198,7 +198,7 @@ def write_video(
             f"codec: {codec!r} cannot encode frames of {height}x{width} without losing pixels; it "
             f'takes {", ".join(sorted(pixel_formats))}. Use "libx264".'
         )
-    with _atomic(path) as temporary:
+    with atomic_file(path) as temporary:
         rate = Fraction(fps).limit_denominator(65535)
         try:
             _encode(av, temporary, arrays, (height, width), rate, codec, crf, pixel_format)
@@ -498,14 +498,3 @@ def _check_pixels(value: Any, name: str, axes: tuple) -> np.ndarray:
             "gives such arrays."
         )
     return np.ascontiguousarray(value)
-
-
-@contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, moved onto it at the end, or removed if anything fails."""
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

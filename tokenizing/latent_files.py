@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from atoken.configuration_atoken import AtokenConfig, AtokenDecoderConfig
 from atoken.modeling_atoken import AtokenModel
+from atoken.processing.atomic_files_atoken import atomic_file
 
 FORMAT, VERSION = "atoken-latents", "1"
 # The names safetensors gives to the types that a file may have.
@@ -243,17 +243,6 @@ def bits_per_token(config: AtokenConfig, content: str, latent_dtype: torch.dtype
     if content == "codes":
         return config.quantizer_config.num_codebooks * math.log2(config.quantizer_config.codebook_size)
     return config.latent_channels * latent_dtype.itemsize * 8
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, moved onto it at the end, or removed if anything fails."""
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _LatentWriter:

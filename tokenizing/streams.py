@@ -20,9 +20,10 @@ from atoken.processing import (
     packing_atoken,
     pil_decoding_atoken,
 )
-from atoken_app.jobs import Failure, Job, UsageError, find_files, folder_of
+from atoken_app.jobs import Failure, Job, UsageError, find_files
 from atoken_app.options import DEFAULT_MODEL, Device, Dtype
 
+from .files import folder_of
 from .loading import find_model, load_model
 
 IMAGE_SUFFIXES = frozenset(

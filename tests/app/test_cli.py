@@ -15,7 +15,7 @@ from atoken.conversion_atoken import to_original_state_dict
 from atoken.processing import AtokenProcessor
 from atoken.processing.media_reading_atoken import open_image, read_video
 from atoken.tokenizing.latent_files import decoder_fingerprint
-from atoken.tokenizing.round_trip import Quality
+from atoken.tokenizing.quality import Quality
 from atoken_app import main as cli
 
 from ..cli_samples import metadata_of, names, run, run_json, save_clip, save_model, save_photo

@@ -13,10 +13,10 @@ import yaml
 from PIL import Image
 
 from atoken.evaluation.configuration import EvaluationConfig
-from atoken.evaluation.metrics.reconstruction import psnr
 from atoken.evaluation.models.image_codecs import ImageCodec
 from atoken.evaluation.runner import build_tasks, evaluate
 from atoken.evaluation.sets.image_sets import load_square
+from atoken.tokenizing.quality import psnr
 
 from ..cli_samples import run, run_json, save_model
 from ..processing.samples import photo

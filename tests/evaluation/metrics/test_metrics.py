@@ -11,7 +11,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import peak_signal_noise_ratio as torchmetrics_psnr
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from atoken.evaluation.metrics.reconstruction import BitsPerPixel, CodebookUse, Psnr, Ssim, bits_per_pixel, psnr, ssim
+from atoken.evaluation.metrics.reconstruction import BitsPerPixel, CodebookUse, Psnr, Ssim, bits_per_pixel
+from atoken.tokenizing.quality import psnr, ssim
 
 
 @pytest.fixture

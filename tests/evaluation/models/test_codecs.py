@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from atoken.evaluation.metrics.reconstruction import psnr
 from atoken.evaluation.models.image_codecs import ImageCodec
 from atoken.evaluation.models.rate_search import largest_within
 from atoken.evaluation.models.video_codecs import VideoCodec
+from atoken.tokenizing.quality import psnr
 
 from ...processing.samples import photo, smooth_clip
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from atoken.evaluation.metrics.reconstruction import psnr
 from atoken.evaluation.models.pca_tokenizer import COMPONENTS, PcaTokenizer, quantized, to_media, to_patches
+from atoken.tokenizing.quality import psnr
 
 from ...processing.samples import photo
 

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from atoken.evaluation.metrics.reconstruction import psnr, ssim
 from atoken.processing import Cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.processing.mesh_views_atoken import render_mesh
+from atoken.tokenizing.quality import psnr, ssim
 
 RESOLUTION = 64
 
