@@ -62,6 +62,7 @@ setup(
     package_data={
         "atoken": ["presets/*.json"],
         "atoken.pages": ["assets/*"],
+        "atoken.evaluation": ["*.json"],
         "atoken.training": ["launch/*"],
         "atoken.training.tokenizer": ["stages/*.yaml"],
         "atoken.training.recipes.tiny": ["*.json", "stages/*.yaml", "sources/*.yaml"],

@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from .jobs import UsageError, check_output_folder, say
+from .console import say
+from .errors import UsageError
+from .jobs import check_output_folder
 from .options import AsJson
 
 

@@ -2,71 +2,60 @@
 
 import glob
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-# Everything a user reads while waiting goes here, so that standard output holds results only.
-STDERR = Console(stderr=True)
+from atoken_headers.latents import LatentHeader
 
-# What can be wrong with one file. Anything else is a mistake of ours and keeps its traceback.
-EXPECTED_ERRORS = (ValueError, OSError, ImportError)
-_LONGEST_MESSAGE = 600
+from .console import progress_bar, say
+from .errors import EXPECTED_ERRORS, UsageError, one_line
 
-
-class UsageError(Exception):
-    """Options or arguments that contradict each other: exit code 2, before any work."""
+Result = TypeVar("Result")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Job:
     """
-    One file to work on.
+    Names one file to work on.
 
     Attributes:
         path: the file.
         name: where its output goes, relative to the output folder and without suffix.
         kind: "image", "video" or "object".
-        target: the output.
+        target: the output, if there is one for each file.
         header: of a latents file.
     """
 
     path: Path
     name: Path
-    kind: str = ""
+    kind: str
     target: Path | None = None
-    header: Any = None
+    header: LatentHeader | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
+class Found:
+    """Names a file that arguments stand for, and where its output goes (relative and without suffix)."""
+
+    path: Path
+    name: Path
+
+
+@dataclass(frozen=True)
 class Failure:
-    """A file that could not be used, and why."""
+    """Names a file that could not be used, and says why."""
 
     file: str
     error: str
 
 
-def one_line(error: BaseException) -> str:
-    """An exception's message on one line of bounded length."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}..."
-
-
-def say(message: str) -> None:
-    """Prints a line on standard error, never wrapped, so that scripts can search it."""
-    STDERR.print(message, markup=False, highlight=False, soft_wrap=True)
-
-
-def find_files(inputs: list[str], suffixes: frozenset[str]) -> tuple[list[Job], list[Failure]]:
+def find_files(inputs: list[str], suffixes: frozenset[str]) -> tuple[list[Found], list[Failure]]:
     """
-    The files that the arguments of a command stand for.
+    Finds the files that the arguments of a command stand for.
 
     Folders are searched with all they contain, and their structure is kept in the output; hidden files and those of
     other suffixes are passed over. Patterns are expanded in the same way. A file that is found twice counts once.
@@ -76,10 +65,10 @@ def find_files(inputs: list[str], suffixes: frozenset[str]) -> tuple[list[Job], 
         suffixes: lower case, with the dot.
 
     Returns:
-        One job per file, in the order of the inputs and sorted within each, and the inputs that stand for nothing.
+        The files, in the order of the inputs and sorted within each, and the inputs that stand for nothing.
     """
     expected = ", ".join(sorted(suffixes))
-    jobs, failures, seen = [], [], set()
+    files, failures, seen = [], [], set()
     for text in inputs:
         path = Path(text)
         if path.is_dir():
@@ -102,8 +91,16 @@ def find_files(inputs: list[str], suffixes: frozenset[str]) -> tuple[list[Job], 
         for file, name in found:
             if file.resolve() not in seen:
                 seen.add(file.resolve())
-                jobs.append(Job(file, name))
-    return jobs, failures
+                files.append(Found(file, name))
+    return files, failures
+
+
+def find_media(inputs: list[str]) -> tuple[list[Job], list[Failure]]:
+    """Finds the images, videos and meshes that the arguments of a command stand for; see `find_files`."""
+    from atoken.processing.media_suffixes_atoken import MEDIA_SUFFIXES, media_kind
+
+    files, failures = find_files(inputs, MEDIA_SUFFIXES)
+    return [Job(file.path, file.name, media_kind(file.path)) for file in files], failures
 
 
 def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
@@ -126,7 +123,7 @@ def assign_outputs(
         The jobs to do, and those whose target exists already although `overwrite` is off.
 
     Raises:
-        UsageError: if `output` cannot be a folder, two jobs have one target, or a target is an input.
+        UsageError: `output` cannot be a folder, two jobs have one target, or a target is an input.
     """
     check_output_folder(output)
     sources = {job.path.resolve() for job in jobs}
@@ -134,40 +131,35 @@ def assign_outputs(
     ready, failures = [], []
     for job in jobs:
         # Appended, not replaced: a name such as "v1.5" has no suffix.
-        job.target = output / job.name.with_name(job.name.name + suffix(job))
-        if job.target in owners:
+        target = output / job.name.with_name(job.name.name + suffix(job))
+        if target in owners:
             raise UsageError(
-                f"{owners[job.target].path} and {job.path} would both be written to {job.target}; rename one, or give "
+                f"{owners[target].path} and {job.path} would both be written to {target}; rename one, or give "
                 "them in separate calls with different --output"
             )
-        if job.target.resolve() in sources:
-            raise UsageError(f"{job.target} is one of the inputs and would be overwritten; give another --output")
-        owners[job.target] = job
-        if job.target.exists() and not overwrite:
-            failures.append(Failure(str(job.path), f"its output {job.target} exists; use --overwrite to replace it"))
+        if target.resolve() in sources:
+            raise UsageError(f"{target} is one of the inputs and would be overwritten; give another --output")
+        owners[target] = job
+        if target.exists() and not overwrite:
+            failures.append(Failure(str(job.path), f"its output {target} exists; use --overwrite to replace it"))
         else:
-            ready.append(job)
+            ready.append(replace(job, target=target))
     return ready, failures
 
 
 def check_output_folder(output: Path) -> None:
-    """UsageError if `output`, or what it would be created in, is a file."""
+    """
+    Checks that a folder can be written to.
+
+    Raises:
+        UsageError: `output`, or what it would be created in, is a file.
+    """
     existing = next(path for path in (output, *output.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise UsageError(f"--output: {existing} is a file; expected a folder")
 
 
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """A bar on standard error, only where somebody can see it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=STDERR, transient=True, disable=not sys.stderr.isatty()) as progress:
-        yield progress
-
-
-def run_jobs(
-    jobs: list[Job], failures: list[Failure], work: Callable[[Job], dict[str, Any]], verb: str
-) -> list[dict[str, Any]]:
+def run_jobs(jobs: list[Job], failures: list[Failure], work: Callable[[Job], Result], verb: str) -> list[Result]:
     """
     Does the work on one file after another; a file that fails is named, added to `failures`, and the next one follows.
 

@@ -6,8 +6,10 @@ from typing import Annotated
 
 import typer
 
-# Names of embedded checkpoints, which come with a source tree.
-DEFAULT_MODEL, DISCRETE_MODEL = "atoken-tiny", "atoken-tiny-d"
+from atoken_headers.model_folders import DEFAULT_MODEL
+
+LATENTS_SUFFIX = ".safetensors"
+OUTPUT_SUFFIXES = {"image": ".png", "video": ".mp4", "object": ".ply"}
 
 
 class Device(StrEnum):

@@ -59,7 +59,8 @@ def read_evaluation(path: Path) -> dict[str, Any]:
         return {"protocol": str(record["protocol"]), "held_out": scores}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f'--evaluation: {path} must hold {{"protocol": text, "held_out": {{set: {{metric: number}}}}}} ({error!r})'
+            'evaluation must be a JSON file {"protocol": text, "held_out": {set: {metric: number}}}, got '
+            f"{path} ({error!r})"
         ) from error
 
 
@@ -189,8 +190,7 @@ def push_repository(folder: Path, name: str, private: bool) -> str:
         return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload AToken"))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ConnectionError(
-            f"--push: {name} could not be written (log in with `hf auth login`); the folder {folder} is complete: "
-            f"{error}"
+            f"{name} could not be written (log in with `hf auth login`); the folder {folder} is complete: {error}"
         ) from error
 
 

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
-from .jobs import UsageError, check_output_folder, say
+from .console import print_json, say
+from .errors import UsageError
+from .jobs import check_output_folder
+from .loading import chosen_device
 from .options import AsJson, Device, DeviceName, Overwrite
-from .tables import print_json
 
 SUFFIXES = {
     "--turntable": (".mp4", ".mkv", ".mov", ".webm"),
@@ -33,7 +35,7 @@ def render(
     elevation: Annotated[
         float, typer.Option("--elevation", min=-89, max=89, help="Degrees of the turntable's camera above the horizon.")
     ] = 20.0,
-    background: Annotated[str, typer.Option("--background", help="A colour: a name, or #rrggbb.")] = "black",
+    background: Annotated[str, typer.Option("--background", help="A color: a name, or #rrggbb.")] = "black",
     supersampling: Annotated[
         int, typer.Option("--supersampling", min=1, max=8, help="Rendered this many times larger, then averaged.")
     ] = 1,
@@ -54,13 +56,22 @@ def render(
         check_output_folder(path.parent)
         if path.exists() and not overwrite:
             raise ValueError(f"{option}: {path} exists; use --overwrite to replace it")
-    from atoken.tokenizing.streams import resolve_device
 
-    from .gaussian_pictures import Look, load_gaussians, make_pictures, read_color
+    from atoken.pages.gaussians import write_gaussian_page
+    from atoken.tokenizing.files import folder_of
+    from atoken.tokenizing.pictures import Look
 
-    look = Look(size, read_color(background), supersampling, frames, fps, elevation)
-    gaussians = load_gaussians(file).to(device=resolve_device(device))
-    make_pictures(gaussians, turntable, views, page, look, title=file.stem)
+    from .gaussian_pictures import Turntable, load_gaussians, read_color, write_turntable, write_views
+
+    look = Look(size, read_color(background), supersampling)
+    gaussians = load_gaussians(file).to(device=chosen_device(device))
+    if turntable is not None:
+        write_turntable(turntable, gaussians, look, Turntable(frames, fps, elevation))
+    if views is not None:
+        write_views(views, gaussians, look)
+    if page is not None:
+        with folder_of(page):
+            write_gaussian_page(page, gaussians.to("cpu"), title=file.stem)
     for path in outputs.values():
         say(f"{file} -> {path}")
     if as_json:

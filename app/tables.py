@@ -1,41 +1,45 @@
-"""What the `atoken` command prints: tables for people, JSON for programs."""
+"""What commands print: tables for people, JSON for programs."""
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from .jobs import Failure, list_failures, say
+from .console import print_json, say, standard_output
+from .jobs import Failure, list_failures
+from .rows import DecodedRow, EmbeddedRow, ReconstructedRow, Row, StoredRow
 
+if TYPE_CHECKING:
+    from atoken.tokenizing.loading import LoadedModel
 
-def standard_output() -> Console:
-    """Standard output; through a pipe wide enough that no name is cut."""
-    console = Console()
-    return console if console.is_terminal else Console(width=200)
-
-
-def print_json(value: Any) -> None:
-    """JSON on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+R = TypeVar("R", bound=Row)
 
 
 def report(
-    results: list[dict[str, Any]],
+    rows: list[R],
     failures: list[Failure],
     total: int,
     as_json: bool,
-    table: Callable[[list[dict[str, Any]]], Table | None],
-    about: dict[str, Any],
+    table: Callable[[list[R]], Table | None],
+    facts: dict[str, Any],
 ) -> None:
-    """Prints the results and what failed, and ends with exit code 1 if anything did."""
+    """
+    Prints the results and what failed, and ends with exit code 1 if anything did.
+
+    Args:
+        rows: of the files that were worked on.
+        failures: the files that could not be used, of `total`.
+        as_json: prints JSON instead of a table.
+        table: makes a table of the rows.
+        facts: what JSON says about the whole run.
+    """
     if as_json:
-        print_json({**about, "results": results, "failures": [asdict(failure) for failure in failures]})
-    elif results and (shown := table(results)) is not None:
+        results = [row.as_json() for row in rows]
+        print_json({**facts, "results": results, "failures": [asdict(failure) for failure in failures]})
+    elif rows and (shown := table(rows)) is not None:
         standard_output().print(shown)
     list_failures(failures, total)
     if failures:
@@ -51,68 +55,73 @@ def _table(columns: list[str], rows: Iterable[list[str]]) -> Table:
     return table
 
 
-def quality_table(results: list[dict[str, Any]]) -> Table:
-    """How close reconstructions came, and what their tokens cost."""
-    if all(result["ssim"] is None for result in results):
+def quality_table(rows: list[ReconstructedRow]) -> Table:
+    """Shows how close reconstructions came, and what their tokens cost."""
+    from atoken.pages.readable import number_text
+
+    if all(row.ssim is None for row in rows):
         say("SSIM needs sides of at least 11 pixels")
-    several = len({result.get("model") for result in results}) > 1
-    model = ["model"] if several else []
+    several = len({row.model for row in rows}) > 1
     return _table(
-        ["file", *model, "size", "PSNR", "SSIM", "tokens", "bits/pixel", "as", "seconds"],
+        ["file", *(["model"] if several else []), "size", "PSNR", "SSIM", "tokens", "bits/pixel", "as", "seconds"],
         (
             [
-                *(result["file"], *(Path(result[name]).name for name in model), _extent(result)),
-                *(number_text(result["psnr"], 2), number_text(result["ssim"], 4), f"{result['tokens']:,}"),
-                *(number_text(result["bits_per_pixel"], 3), result["latent_dtype"]),
-                number_text(result["seconds"], 2),
+                *(row.file, *([Path(row.model).name] if several else []), _extent(row)),
+                *(number_text(row.psnr, 2), number_text(row.ssim, 4), f"{row.tokens:,}"),
+                *(number_text(row.bits_per_pixel, 3), row.latent_dtype, number_text(row.seconds, 2)),
             ]
-            for result in results
+            for row in rows
         ),
     )
 
 
-def stored_table(results: list[dict[str, Any]]) -> Table:
-    """What `encode` wrote."""
+def stored_table(rows: list[StoredRow]) -> Table:
+    """Shows what `encode` wrote."""
+    from atoken.pages.readable import number_text
+
     return _table(
         ["file", "output", "size", "tokens", "content", "as", "bytes", "bits/pixel", "seconds"],
         (
             [
-                *(result["file"], result["output"], _extent(result), f"{result['tokens']:,}"),
-                *(result["content"], result["dtype"], f"{result['bytes']:,}"),
-                *(number_text(result["bits_per_pixel"], 3), number_text(result["seconds"], 2)),
+                *(row.file, row.output, _extent(row), f"{row.tokens:,}", row.content, row.dtype, f"{row.bytes:,}"),
+                *(number_text(row.bits_per_pixel, 3), number_text(row.seconds, 2)),
             ]
-            for result in results
+            for row in rows
         ),
     )
 
 
-def decoded_table(results: list[dict[str, Any]]) -> Table:
-    """What `decode` wrote."""
+def decoded_table(rows: list[DecodedRow]) -> Table:
+    """Shows what `decode` wrote."""
     return _table(
         ["file", "output", "size", "tokens", "seconds"],
-        (
-            [
-                *(result["file"], result["output"], _extent(result)),
-                *(f"{result['tokens']:,}", number_text(result["seconds"], 2)),
-            ]
-            for result in results
-        ),
+        ([row.file, row.output, _extent(row), f"{row.tokens:,}", f"{row.seconds:.2f}"] for row in rows),
     )
 
 
-def similarity_table(results: list[dict[str, Any]]) -> Table | None:
-    """Cosines of files and texts, None without texts."""
-    texts = list(results[0].get("similarities", {}))
+def similarity_table(rows: list[EmbeddedRow]) -> Table | None:
+    """Shows the cosines of files and texts; there is no table without texts."""
+    texts = list(rows[0].similarities or {})
     if not texts:
         return None
-    return _table(
-        ["file", *texts],
-        ([result["file"], *(number_text(value, 4) for value in result["similarities"].values())] for result in results),
-    )
+    return _table(["file", *texts], ([row.file, *(f"{row.similarities[text]:.4f}" for text in texts)] for row in rows))
+
+
+def about(loaded: "LoadedModel | None") -> dict[str, Any]:
+    """Gives what JSON says about the model of a run."""
+    if loaded is None:
+        return {}
+    parameter = loaded.model.latent_proj.weight
+    return {
+        "model": loaded.name,
+        "fingerprint": loaded.fingerprint,
+        "device": str(parameter.device),
+        "dtype": str(parameter.dtype).removeprefix("torch."),
+    }
 
 
 def fact_groups(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Dictionaries inside of facts become tables of their own."""
+    """Makes tables of their own of dictionaries inside of facts."""
     groups: dict[str, dict[str, Any]] = {"": {}}
     for name, value in facts.items():
         if isinstance(value, dict) and name != "quantizer":
@@ -123,7 +132,7 @@ def fact_groups(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def readable(value: Any) -> str:
-    """A fact as a cell of a table."""
+    """Writes a fact as a cell of a table."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -135,18 +144,10 @@ def readable(value: Any) -> str:
     return "none" if value is None else str(value).replace("[", r"\[")
 
 
-def number_text(value: float | None, digits: int, unit: str = "") -> str:
-    """A number with so many digits, a dash for None."""
-    return "-" if value is None else f"{value:.{digits}f}{unit}"
+def _extent(row: ReconstructedRow | StoredRow | DecodedRow) -> str:
+    from atoken.pages.readable import size_text
 
-
-def _extent(result: dict[str, Any]) -> str:
-    if result["kind"] == "object":
-        return f"{result['gaussians']:,} Gaussians" if "gaussians" in result else "object"
-    return size_text(result["media_size"])
-
-
-def size_text(media_size: list[int]) -> str:
-    """(frames, height, width) the way people write it: width x height, and the frames of a video."""
-    frames, height, width = media_size
-    return f"{width} x {height}" + (f", {frames} frames" if frames > 1 else "")
+    if row.kind != "object":
+        return size_text(row.media_size)
+    gaussians = getattr(row, "gaussians", None)
+    return "object" if gaussians is None else f"{gaussians:,} Gaussians"

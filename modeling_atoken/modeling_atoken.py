@@ -596,22 +596,34 @@ class AtokenModel(AtokenPreTrainedModel):
 
     @torch.no_grad()
     def encode_stream(
-        self, frames: Iterable[torch.Tensor], tile_frames: int | None = None, cache_frames: int | None = None
+        self,
+        frames: Iterable[torch.Tensor],
+        tile_frames: int | None = None,
+        cache_frames: int | None = None,
+        as_patches: bool = False,
     ) -> Iterator[torch.Tensor]:
         """
         Encodes a video that arrives piece by piece, in memory that does not grow with its length.
 
         Args:
             frames: tensors (C, H, W) or (T, C, H, W) in [-1, 1], in order; H and W multiples of the patch. The last
-                frames are filled up with zeros to a multiple of the patch's frames.
+                frames are padded with zeros to a multiple of the patch's frames.
             tile_frames, cache_frames: default from the configuration.
+            as_patches: `frames` are grids of patches (t, h, w, patch_dim) instead, as a processor packs them.
 
         Yields:
             Latents (t, h, w, latent_channels) of one tile after another: the mean, or the quantized values.
         """
         tile_frames = self.config.vision_config.tile_frames if tile_frames is None else tile_frames
-        self.vision_model._latent_frames("tile_frames", tile_frames, at_least=1)
+        stride = self.vision_model._latent_frames("tile_frames", tile_frames, at_least=1)
         cache = self.vision_model.new_cache(cache_frames)
+        if as_patches:
+            for patches in _regroup(frames, stride, "frames", ndim=4):
+                grid = patches.shape[:3]
+                packed = patches.flatten(0, 2).to(self.device), *pack_grids(1, grid, self.device)
+                encoded = self.encode(*packed, tile_frames=tile_frames, cache=cache, pool=False)
+                yield encoded.latents.unflatten(0, grid)
+            return
         for clip in _regroup(frames, tile_frames, "frames", ndim=4):
             encoded = self.encode(clip[None].to(self.device), tile_frames=tile_frames, cache=cache, pool=False)
             yield encoded.latents.unflatten(0, self._latent_grid(clip[None]))
@@ -623,6 +635,7 @@ class AtokenModel(AtokenPreTrainedModel):
         tile_frames: int | None = None,
         cache_frames: int | None = None,
         num_frames: int | None = None,
+        as_patches: bool = False,
     ) -> Iterator[torch.Tensor]:
         """
         Decodes latents that arrive piece by piece, in memory that does not grow with the video's length.
@@ -630,10 +643,11 @@ class AtokenModel(AtokenPreTrainedModel):
         Args:
             latents: tensors (t, h, w, latent_channels) in order, such as `encode_stream` yields.
             tile_frames, cache_frames: default from the configuration.
-            num_frames: true length of the video; frames past it are dropped, as they are the encoder's filling.
+            num_frames: true length of the video; frames past it are dropped, as they are the encoder's padding.
+            as_patches: yield grids of patches instead, which hold whole patches whatever `num_frames` says.
 
         Yields:
-            Frames (T, C, H, W), about [-1, 1], of one tile after another.
+            Frames (T, C, H, W), or patches (t, h, w, patch_dim), about [-1, 1], of one tile after another.
         """
         tile_frames = self.config.decoder_config.tile_frames if tile_frames is None else tile_frames
         stride = self.decoder._latent_frames("tile_frames", tile_frames, at_least=1)
@@ -642,6 +656,11 @@ class AtokenModel(AtokenPreTrainedModel):
         cache = self.decoder.new_cache(cache_frames)
         left = num_frames
         for grid in _regroup(latents, stride, "latents", ndim=4):
+            if as_patches:
+                packed = grid.flatten(0, 2).to(self.device), *pack_grids(1, grid.shape[:3], self.device)
+                decoded = self.decode(*packed, tile_frames=tile_frames, cache=cache)
+                yield decoded.pixel_values.unflatten(0, grid.shape[:3])
+                continue
             video = self.decode(grid[None].to(self.device), tile_frames=tile_frames, cache=cache).pixel_values[0]
             if left is not None:
                 video = video[:left]

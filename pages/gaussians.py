@@ -9,15 +9,16 @@ import json
 import math
 import os
 import tempfile
-import uuid
 from pathlib import Path
 
 import numpy as np
 
 from atoken.gaussian_files_atoken import save_splat
 from atoken.gaussians_atoken import SH_C0, Gaussians
+from atoken.processing.atomic_files_atoken import atomic_file
 
-_ASSETS = Path(__file__).resolve().parent / "assets"
+from .document import ASSETS, document
+
 # The field of view of the training renders.
 _FOV_DEGREES = 40.0
 
@@ -50,21 +51,18 @@ def write_gaussian_page(path: str | os.PathLike, gaussians: Gaussians, title: st
     with tempfile.TemporaryDirectory() as folder:
         save_splat(gaussians, Path(folder) / "page.splat")
         splats = (Path(folder) / "page.splat").read_bytes()
-    page = _PAGE.format(
+    body = _BODY.format(
         title=html.escape(title),
         count=f"{len(gaussians):,} Gaussian{'s' if len(gaussians) > 1 else ''}",
-        licence=html.escape((_ASSETS / "playcanvas.LICENSE.txt").read_text(encoding="utf-8")),
-        viewer=(_ASSETS / "playcanvas-gsplat.min.js").read_text(encoding="utf-8"),
+        license=html.escape((ASSETS / "playcanvas.LICENSE.txt").read_text(encoding="utf-8")),
+        viewer=(ASSETS / "playcanvas-gsplat.min.js").read_text(encoding="utf-8"),
         settings=json.dumps({"fov": _FOV_DEGREES, "shC0": SH_C0, **_first_view(gaussians)}),
         splats=base64.b64encode(splats).decode("ascii"),
         script=_SCRIPT,
     )
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
+    page = document(title, body, "atoken gaussians", head=_POLICY, body_class="viewer")
+    with atomic_file(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _first_view(gaussians: Gaussians) -> dict[str, float | list[float]]:
@@ -81,44 +79,20 @@ def _first_view(gaussians: Gaussians) -> dict[str, float | list[float]]:
 
 
 # The policy keeps the page from loading anything; the viewer sorts in a worker that it makes from a blob.
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline' blob:; \
+_POLICY = """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline' blob:; \
 worker-src blob:; style-src 'unsafe-inline'; img-src data: blob:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="atoken gaussians">
-<link rel="icon" href="data:,">
-<title>{title}</title>
-<style>
-html, body {{ margin: 0; height: 100%; overflow: hidden; background: #16181c; color: #e9ebef;
-  font: 15px/1.4 system-ui, sans-serif; }}
-canvas {{ display: block; width: 100%; height: 100%; touch-action: none; cursor: grab; }}
-canvas:active {{ cursor: grabbing; }}
-header, footer {{ position: fixed; left: 0; right: 0; padding: .8rem 1rem; pointer-events: none;
-  text-shadow: 0 0 4px #000; }}
-header {{ top: 0; }}
-footer {{ bottom: 0; color: #98a1ad; font-size: .85rem; }}
-h1 {{ display: inline; margin: 0 .5rem 0 0; font-size: 1.05rem; }}
-#problem {{ position: fixed; inset: 0; display: grid; place-content: center; padding: 2rem; text-align: center; }}
-#problem[hidden] {{ display: none; }}
-</style>
-</head>
-<body>
-<canvas id="view" aria-label="{title}"></canvas>
+"""
+
+_BODY = """<canvas id="view" aria-label="{title}"></canvas>
 <header><h1>{title}</h1><small id="count">{count}</small></header>
 <footer>drag to turn · wheel to zoom · shift and drag to move</footer>
 <p id="problem" role="alert" hidden></p>
-<!-- The viewer below is part of the PlayCanvas engine, under this licence:
-{licence}-->
+<!-- The viewer below is part of the PlayCanvas engine, under this license:
+{license}-->
 <script>{viewer}</script>
 <script id="settings" type="application/json">{settings}</script>
 <script id="splats" type="text/plain">{splats}</script>
-<script>{script}</script>
-</body>
-</html>
-"""
+<script>{script}</script>"""
 
 # A row of .splat: position and scales (float32), red, green, blue and opacity, rotation w x y z (uint8).
 _SCRIPT = """

@@ -1,115 +1,96 @@
-"""Folders that hold a model: finding, checking, describing and loading them."""
+"""A model with its processor, loaded and checked."""
 
+import hashlib
 import json
-import re
-from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError, safe_open
 
-from atoken.configuration_atoken import AtokenConfig
+from atoken.configuration_atoken import AtokenConfig, AtokenDecoderConfig
 from atoken.modeling_atoken import AtokenModel
+from atoken.processing import AtokenProcessor
+from atoken_headers.model_folders import DEFAULT_MODEL, find_model, weight_files
 
-from .latent_files import bits_per_token, decoder_fingerprint
+# Values of each tensor that enter a model's fingerprint.
+_FINGERPRINT_VALUES = 1024
+_PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
 
-# The embedded checkpoints of a source tree; `--model` also takes the name of one of them.
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 
-
-def find_model(name: str) -> tuple[Path, str]:
+@dataclass(frozen=True)
+class LoadedModel:
     """
-    The folder of a model, and the name that leads to it again.
+    Holds a model with its processor.
+
+    Attributes:
+        model: in evaluation mode, on its device.
+        processor: that of its folder, or one with the defaults.
+        name: what leads to the model again: an embedded name, an absolute folder, or a Hub name.
+        fingerprint: of its decoder, see `decoder_fingerprint`.
+    """
+
+    model: AtokenModel
+    processor: AtokenProcessor
+    name: str
+    fingerprint: str
+
+    @property
+    def discrete(self) -> bool:
+        """Tells whether the model has codes."""
+        return self.model.quantizer is not None
+
+
+def load_model(name: str | None = None, device: str = "auto", dtype: str | None = None) -> LoadedModel:
+    """
+    Loads a model and its processor.
 
     Args:
-        name: a folder, an embedded checkpoint's name, or a Hub name.
+        name: a folder, a Hub name, or an embedded checkpoint's name; atoken-tiny if None.
+        device: "auto", "cpu" or "cuda"; see `resolve_device`.
+        dtype: "float32", "bfloat16" or "float16"; None keeps that of the files.
 
     Raises:
-        FileNotFoundError: if there is no such model.
+        FileNotFoundError: there is no such model.
+        ValueError: the device is not there, or the folder is incomplete or damaged.
     """
-    if name and Path(name).is_dir():
-        folder = Path(name).resolve()
-    elif name and "/" not in name and (CHECKPOINTS / name).is_dir():
-        folder = CHECKPOINTS / name
-    elif re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) and not Path(name).exists():
-        return _download(name), name
-    else:
-        raise FileNotFoundError(
-            f"--model: {name!r} is no folder and no Hub name, and there is no embedded checkpoint of that name in "
-            f"{CHECKPOINTS}; say --model FOLDER"
-        )
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"--model: {folder} holds no config.json, so it is no model folder")
-    return folder, folder.name if folder.parent == CHECKPOINTS else str(folder)
+    target = resolve_device(device)
+    folder, label = find_model(DEFAULT_MODEL if name is None else name)
+    model = _load_weights(folder)
+    # Before the dtype changes, so that it does not depend on the one asked for.
+    fingerprint = decoder_fingerprint(model)
+    has_processor = any((folder / file).is_file() for file in _PROCESSOR_FILES)
+    processor = AtokenProcessor.from_pretrained(folder) if has_processor else AtokenProcessor()
+    given, patch = tuple(processor.image_processor.patch_size), tuple(model.config.vision_config.patch_size)
+    if given != patch:
+        raise ValueError(f"processor must make patches of {patch}, as the model takes them, got {given} in {folder}")
+    model = model.to(device=target, dtype=getattr(torch, dtype) if dtype else None).eval()
+    return LoadedModel(model, processor, label, fingerprint)
 
 
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
-    except Exception as error:
-        # Which error it is depends on the network below; all mean the same here.
-        raise FileNotFoundError(
-            f"--model: there is no folder {name!r}, and it cannot be had from the Hub: {error}"
-        ) from error
-
-
-def is_model_folder(folder: Path) -> bool:
-    """Whether a folder's configuration is that of an AtokenModel."""
-    try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"] == "atoken"
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The weight files of an AToken folder. Raises ValueError or OSError if it is not one, or they are damaged."""
-    if not is_model_folder(folder):
-        raise ValueError(f'--model: {folder / "config.json"} is not that of an AtokenModel (model_type "atoken")')
-    weights = sorted(folder.glob("model*.safetensors"))
-    if not weights:
-        raise FileNotFoundError(f"--model: {folder} holds no weights (model.safetensors)")
-    for path in weights:
-        try:
-            with safe_open(path, framework="pt"):
-                pass
-        except SafetensorError as error:
-            raise ValueError(f"--model: {path} is truncated or damaged: {error}") from error
-    return weights
-
-
-def read_config(folder: Path) -> AtokenConfig:
-    """The configuration of an AToken folder. Raises ValueError if an entry of it makes no sense."""
-    try:
-        return AtokenConfig.from_pretrained(folder)
-    except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"--model: {folder / 'config.json'} cannot be used: {error}") from error
-
-
-def quieten_libraries() -> None:
-    """Reports and bars of transformers would stand between our own lines."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
-def load_model(folder: Path, device: str, dtype: str | None) -> tuple[AtokenModel, str]:
+def resolve_device(device: str) -> str:
     """
-    The model of a folder in evaluation mode, and the fingerprint of its decoder.
+    Chooses where to compute: "auto" takes a GPU if there is one.
+
+    Returns:
+        "cuda" or "cpu".
 
     Raises:
-        FileNotFoundError, ValueError: if the folder is incomplete or damaged.
+        ValueError: an unknown device, or "cuda" without one.
     """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device must be there, but torch sees no CUDA device; use cpu or auto")
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _load_weights(folder: Path) -> AtokenModel:
     weight_files(folder)
     quieten_libraries()
-    # In the dtype of the files first, for a fingerprint that does not depend on the one asked for.
     model, report = AtokenModel.from_pretrained(
         folder,
-        config=read_config(folder),
+        config=_read_config(folder),
         dtype="auto",
         output_loading_info=True,
         ignore_mismatched_sizes=True,
@@ -118,45 +99,54 @@ def load_model(folder: Path, device: str, dtype: str | None) -> tuple[AtokenMode
     for problem in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if report[problem]:
             raise ValueError(
-                f"--model: the weights in {folder} do not fit its config.json, {problem.replace('_', ' ')}: "
+                f"model: the weights in {folder} do not fit its config.json, {problem.replace('_', ' ')}: "
                 f"{', '.join(sorted(map(str, report[problem]))[:3])}"
             )
-    fingerprint = decoder_fingerprint(model)
-    return model.to(device=device, dtype=getattr(torch, dtype) if dtype else None).eval(), fingerprint
+    return model
 
 
-def describe_model(name: str) -> dict[str, Any]:
-    """Sizes, parameters, tokens and files of a model, read from its configuration and the headers of its files."""
-    folder, label = find_model(name)
-    weights = weight_files(folder)
-    quieten_libraries()
-    config = read_config(folder)
-    with torch.device("meta"):
-        model = AtokenModel(config)
-    dtypes: Counter[str] = Counter()
-    for path in weights:
-        with safe_open(path, framework="pt") as file:
-            dtypes.update(file.get_slice(key).get_dtype() for key in file.keys())
-    parameters = {
-        part: sum(parameter.numel() for parameter in module.parameters()) for part, module in model.named_children()
+def _read_config(folder: Path) -> AtokenConfig:
+    try:
+        return AtokenConfig.from_pretrained(folder)
+    except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"model: {folder / 'config.json'} cannot be used: {error}") from error
+
+
+def quieten_libraries() -> None:
+    """Silences reports and bars of transformers, which would stand between a program's own lines."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def decoder_fingerprint(model: AtokenModel) -> str:
+    """
+    Computes 32 hexadecimal digits that tell decoders apart: latents of one are noise to another.
+
+    Everything that changes how latents decode takes part: the decoder's configuration, the latent channels, the
+    quantizer, and the first values of every tensor of the decoder. They are read as fp32, so that the dtype they are
+    loaded in makes no difference as long as it holds them exactly.
+    """
+    config = model.config
+    sizes = {
+        name: list(value) if isinstance(value, (list, tuple)) else value
+        for name, value in ((name, getattr(config.decoder_config, name)) for name in _decoder_options())
     }
-    vision, decoder, quantizer = config.vision_config, config.decoder_config, config.quantizer_config
-    sizes = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    return {
-        "model": label,
-        "folder": str(folder),
-        "dtype_on_disk": sorted(dtypes),
-        "parameters": {**{part: count for part, count in parameters.items() if count}, "total": model.num_parameters()},
-        "encoder": {key: getattr(vision, key) for key in (*sizes, "tile_frames", "cache_frames")},
-        "decoder": {key: getattr(decoder, key) for key in (*sizes, "tile_frames", "cache_frames")},
-        "tokens": {
-            "patch_size": list(vision.patch_size),
-            "latent_channels": config.latent_channels,
-            "quantizer": None if quantizer is None else f"FSQ, {quantizer.num_codebooks} x {quantizer.codebook_size}",
-            "bits_per_token": bits_per_token(config, "latents" if quantizer is None else "codes", torch.bfloat16),
-            "latent_dtype": "bfloat16" if quantizer is None else "codes",
-        },
-        "text_tower": config.text_config is not None,
-        "pooling_head": vision.vision_use_head,
-        "files": {path.name: path.stat().st_size for path in sorted(folder.iterdir()) if path.is_file()},
-    }
+    digest = hashlib.sha256(json.dumps([sizes, config.latent_channels, quantizer_sizes(model)]).encode())
+    for name, tensor in sorted(model.decoder.state_dict().items()):
+        head = tensor.flatten()[:_FINGERPRINT_VALUES].float().cpu()
+        digest.update(f"{name}{list(tensor.shape)}".encode() + head.numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _decoder_options() -> list[str]:
+    return sorted(set(AtokenDecoderConfig.__annotations__) - {"model_type", "base_config_key", "initializer_range"})
+
+
+def quantizer_sizes(model: AtokenModel) -> dict[str, int] | None:
+    """Gives the quantizer as a latents file records it."""
+    config = model.config.quantizer_config
+    if config is None:
+        return None
+    return {name: getattr(config, name) for name in ("num_codebooks", "codebook_dim", "levels")}

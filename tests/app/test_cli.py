@@ -3,7 +3,9 @@
 import math
 import subprocess
 import sys
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -14,9 +16,9 @@ from atoken import AtokenModel
 from atoken.conversion_atoken import to_original_state_dict
 from atoken.processing import AtokenProcessor
 from atoken.processing.media_reading_atoken import open_image, read_video
-from atoken.tokenizing.latent_files import decoder_fingerprint
+from atoken.tokenizing.loading import decoder_fingerprint
 from atoken.tokenizing.quality import Quality
-from atoken_app import main as cli
+from atoken_app import demo_command
 
 from ..cli_samples import metadata_of, names, run, run_json, save_clip, save_model, save_photo
 from ..processing.samples import photo, tiny_tokenizer
@@ -149,7 +151,7 @@ def test_moved_models_and_other_dtypes_still_fit(models, media, tmp_path):
 
 
 def test_embedded_checkpoints_go_by_name(models, media, tmp_path, monkeypatch):
-    monkeypatch.setattr("atoken.tokenizing.loading.CHECKPOINTS", models)
+    monkeypatch.setattr("atoken_headers.model_folders.CHECKPOINTS", models)
     save_model(models / "atoken-tiny")
     run("encode", media / "a.png", "--output", tmp_path / "out")
     assert metadata_of(tmp_path / "out" / "a.safetensors")["model"] == "atoken-tiny"
@@ -265,7 +267,7 @@ def test_convert_with_text_tower(models, media, tmp_path):
 
 
 def test_demo(models, media, tmp_path, monkeypatch):
-    monkeypatch.setattr(cli, "EXAMPLE_MEDIA", media)
+    monkeypatch.setattr(demo_command, "EXAMPLE_MEDIA", media)
     (media / "LICENSES.md").write_text(
         "| file | author | licence |\n|---|---|---|\n| `a.png` | A <b> | [CC0](https://example.org/cc0) |\n"
     )
@@ -311,11 +313,37 @@ def test_module_and_help():
         assert "--json" in run(command, "--help").stdout
 
 
-def test_interrupt(models, media, tmp_path, monkeypatch):
-    def interrupt(*arguments):
-        raise KeyboardInterrupt
+IMPORTED = """
+import sys
+from atoken_app.main import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = [name for name in ("torch", "transformers", "diffusers", "atoken") if name in sys.modules]
+assert not heavy, heavy
+"""
 
-    monkeypatch.setattr("atoken.processing.media_reading_atoken._encode", interrupt)
+
+@pytest.mark.parametrize("command", ["reconstruct --help", "evaluate --help", "render --help", "info", "info FILE"])
+def test_help_and_info_import_no_torch(command, models, media, tmp_path):
+    if "FILE" in command:
+        run("encode", media / "a.png", "--output", tmp_path, "--model", models / "continuous")
+        command = command.replace("FILE", str(tmp_path / "a.safetensors"))
+    process = [sys.executable, "-c", IMPORTED, *command.split()]
+    result = subprocess.run(process, capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout, result.stderr
+
+
+def test_interrupt(models, media, tmp_path, monkeypatch):
+    def interrupt(file, mode="r", **options):
+        if mode == "w":
+            Path(file).write_bytes(b"half a file")
+            raise KeyboardInterrupt
+        return open_container(file, mode, **options)
+
+    open_container = av.open
+    monkeypatch.setattr(av, "open", interrupt)
     options = ["--output", tmp_path / "deep" / "out", "--model", models / "continuous"]
     result = run("reconstruct", media / "clip.mp4", *options, code=130)
     assert "Traceback" not in result.stderr and not (tmp_path / "deep").exists()

@@ -140,7 +140,7 @@ def damaged(folder, tmp_path, change):
         (lambda t, m: t["latents"].fill_(float("nan")), "NaN"),
         (lambda t, m: t["coords"].fill_(3), "twice"),
         (lambda t, m: t["coords"].add_(100), r"\[0, 16\)"),
-        (lambda t, m: m.update(fingerprint="0"), "written by the model"),
+        (lambda t, m: m.update(fingerprint="0"), "model must be the one that wrote the latents"),
     ],
 )
 def test_damaged_latents_of_objects(folder, tmp_path, change, problem):

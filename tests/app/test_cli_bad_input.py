@@ -277,7 +277,7 @@ def test_bad_models(work, case):
 
 
 def test_no_embedded_checkpoint(work, monkeypatch):
-    monkeypatch.setattr("atoken.tokenizing.loading.CHECKPOINTS", work / "checkpoints")
+    monkeypatch.setattr("atoken_headers.model_folders.CHECKPOINTS", work / "checkpoints")
     refuse("encode", "a.png", "-o", "out", culprit="atoken-tiny", says="--model")
     refuse("info", culprit="atoken-tiny", says="--model")
     refuse("demo", "-o", "demo", "--media", ".", culprit="atoken-tiny", says="--model")

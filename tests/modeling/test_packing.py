@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from atoken.conversion_atoken import to_original_state_dict
+from atoken.tokens_atoken import patchify, unpatchify
 
-from .helpers import LATENTS, as_tokens, assert_close, media, pack, voxel_tokens
+from .helpers import LATENTS, PATCH, as_tokens, assert_close, media, pack, voxel_tokens
 from .reference import Reference
 
 TOLERANCE = 1e-5
@@ -226,6 +227,24 @@ def test_a_stream_of_latents_is_the_whole_video(model, tile_frames, cache_frames
     # 50 frames were encoded; the two that filled the last patch are dropped.
     cut = list(model.decode_stream(pieces_of(latents, size), num_frames=50, **options))
     assert_close(torch.cat(cut), whole[:50], TOLERANCE)
+
+
+@pytest.mark.parametrize("size", [1, 5, 13])
+@pytest.mark.parametrize("tile_frames,cache_frames", WINDOWS)
+def test_streams_of_patches_are_streams_of_frames(model, tile_frames, cache_frames, size):
+    video, options = media(50, 3, 16, 32), window(tile_frames, cache_frames)
+    patches = patchify(video[None], PATCH)[0]  # (13, 1, 2, patch_dim)
+    latents = torch.cat(list(model.encode_stream([video], **options)))
+    streamed = list(model.encode_stream(pieces_of(patches, size), as_patches=True, **options))
+    assert_close(torch.cat(streamed), latents, TOLERANCE)
+    frames = torch.cat(list(model.decode_stream([latents], **options)))
+    decoded = torch.cat(list(model.decode_stream(pieces_of(latents, size), as_patches=True, **options)))
+    assert_close(unpatchify(decoded[None], PATCH)[0], frames, TOLERANCE)
+
+
+def test_patches_of_another_size_are_refused(model):
+    with pytest.raises(ValueError, match="pixel_values must have 3072 .* got 3000"):
+        list(model.encode_stream([torch.zeros(1, 2, 2, 3000)], as_patches=True))
 
 
 def test_a_stream_of_single_frames_without_the_axis_of_time(model):

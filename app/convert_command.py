@@ -1,0 +1,104 @@
+"""`atoken convert`: the authors' files to a folder that models are loaded from."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .console import print_json, say, standard_output
+from .errors import EXPECTED_ERRORS, UsageError, naming
+from .model_output import check_model_output
+from .options import AsJson, Dtype, ModelOutput, OverwriteModel, Quantizer
+from .tables import readable
+
+RESEARCH_ONLY = "Converted official weights are for research only: their license stays the authors'."
+
+
+def convert(
+    file: Annotated[Path, typer.Argument(help="The official .pt file.")],
+    out: ModelOutput,
+    quantizer: Annotated[
+        Quantizer | None,
+        typer.Option("--quantizer", help="fsq for atoken-sod, which tensors do not show.", show_default=False),
+    ] = None,
+    encoder_num_heads: Annotated[
+        int | None,
+        typer.Option(
+            "--encoder-num-heads",
+            min=1,
+            help="Heads of the encoder, which tensors do not show. [default: those of the official sizes]",
+            show_default=False,
+        ),
+    ] = None,
+    text_tower: Annotated[
+        str | None,
+        typer.Option("--text-tower", help="SigLIP2 model whose text tower goes along.", show_default=False),
+    ] = None,
+    gaussian_decoder: Annotated[
+        Path | None,
+        typer.Option(
+            "--gaussian-decoder", help="Official 3D Gaussian decoder .pt that goes along.", show_default=False
+        ),
+    ] = None,
+    gaussian_num_heads: Annotated[
+        int | None,
+        typer.Option(
+            "--gaussian-num-heads", min=1, help="Its heads. [default: those of the official size]", show_default=False
+        ),
+    ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option("--dtype", help="What to store. [default: as computed, float32]", show_default=False)
+    ] = None,
+    overwrite: OverwriteModel = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert an official AToken file to a folder that `--model` and `from_pretrained` take."""
+    if gaussian_num_heads is not None and gaussian_decoder is None:
+        raise UsageError("--gaussian-num-heads needs --gaussian-decoder")
+    out = out.absolute()
+    check_model_output(out, overwrite)
+    import torch
+
+    from atoken.conversion_atoken import convert_original_checkpoint
+    from atoken.gaussian_conversion_atoken import attach_gaussian_decoder, convert_original_gaussian_decoder
+    from atoken.processing import AtokenProcessor
+    from atoken.tokenizing.files import NewFolder, folder_of
+    from atoken.tokenizing.loading import quieten_libraries
+
+    quieten_libraries()
+    gaussians = None
+    if gaussian_decoder is not None:
+        with naming("--gaussian-decoder"):
+            gaussians = convert_original_gaussian_decoder(gaussian_decoder, num_heads=gaussian_num_heads)
+    converted = convert_original_checkpoint(
+        file,
+        quantizer=quantizer.value if quantizer else None,
+        encoder_num_heads=encoder_num_heads,
+        text_tower=text_tower,
+    )
+    if gaussians is not None:
+        attach_gaussian_decoder(converted, gaussians)
+    if dtype is not None:
+        converted = converted.to(getattr(torch, dtype.value))
+    processor = AtokenProcessor(tokenizer=_tokenizer_of(text_tower) if text_tower else None)
+    with folder_of(out), NewFolder(out) as folder:
+        converted.save_pretrained(folder)
+        processor.save_pretrained(folder)
+    say(RESEARCH_ONLY)
+    parameters = sum(parameter.numel() for parameter in converted.parameters())
+    facts = {"file": str(file), "output": str(out), "parameters": parameters, "note": RESEARCH_ONLY}
+    if as_json:
+        print_json(facts)
+    else:
+        standard_output().print(f"{file} -> {out} ({readable(parameters)} parameters)", markup=False, highlight=False)
+
+
+def _tokenizer_of(source: str) -> Any:
+    """The tokenizer beside a text tower, None if there is none."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source)
+    except EXPECTED_ERRORS:
+        say(f"{source} has no tokenizer: the model will take token ids, but no texts")
+        return None

@@ -1,0 +1,79 @@
+"""`atoken demo`: media, reconstructed by several models, on a page."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atoken_headers.model_folders import DEFAULT_MODEL, DISCRETE_MODEL
+
+from .console import say
+from .errors import UsageError
+from .jobs import Job, check_output_folder, find_media, list_failures, run_jobs
+from .loading import load
+from .options import AsJson, Device, DeviceName, Dtype, DtypeName, OutputFolder
+from .rows import ReconstructedRow
+from .tables import quality_table, report
+
+# Comes with a source tree.
+EXAMPLE_MEDIA = Path(__file__).resolve().parent.parent / "examples" / "media"
+PAGE_NOTE = "PSNR and SSIM are of 8-bit RGB; bits per pixel count all that is stored, latents (bfloat16) or codes."
+
+
+def demo(
+    output: OutputFolder = Path("demo"),
+    media: Annotated[
+        Path | None,
+        typer.Option("--media", help="Folder of images, videos, meshes. [default: examples/media]", show_default=False),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help=f"May be repeated. [default: the embedded {DEFAULT_MODEL} and {DISCRETE_MODEL}]",
+            show_default=False,
+        ),
+    ] = None,
+    device: DeviceName = Device.auto,
+    dtype: DtypeName = Dtype.float32,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is no earlier demo.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Reconstruct photos, a clip and an object: a table, and a page to look at, index.html."""
+    from atoken.pages.comparison import is_comparison, write_page
+    from atoken.tokenizing.files import NewFolder, folder_of
+
+    output, media = output.absolute(), media or EXAMPLE_MEDIA
+    check_output_folder(output)
+    page = output / "index.html"
+    if output.is_dir() and any(output.iterdir()):
+        if not is_comparison(page) and not overwrite:
+            raise ValueError(f"--output: {output} holds other files; use --overwrite to replace it")
+        if any(output in (path, *path.parents) for path in (Path.cwd(), media.resolve())):
+            raise UsageError(f"--output: {output} holds the media or the current folder; give another one")
+    jobs, failures = find_media([str(media)])
+    total = len(jobs) + len(failures)
+    rows: list[ReconstructedRow] = []
+    if jobs:
+        from .demo_jobs import Shown, show_media, show_object
+
+        loaded = [load(name, device, dtype) for name in models or [DEFAULT_MODEL, DISCRETE_MODEL]]
+
+        def work(job: Job) -> Shown:
+            return (show_object if job.kind == "object" else show_media)(loaded, job, folder, media)
+
+        with ExitStack() as stack:
+            stack.enter_context(folder_of(output))
+            folder = stack.enter_context(NewFolder(output))
+            shown = run_jobs(jobs, failures, work, "reconstructing")
+            if not shown:
+                list_failures(failures, total)
+                raise ValueError(f"--media: no file of {media} could be reconstructed")
+            introduction = "Media encoded to tokens and decoded again, at their native size. " + PAGE_NOTE
+            if media == EXAMPLE_MEDIA and not models:
+                introduction = "Photos, a clip and an object that no model here was trained on. " + introduction
+            write_page(folder, [each.section for each in shown], media / "LICENSES.md", introduction)
+        rows = [row for each in shown for row in each.rows]
+        say(f"the page: {page}")
+    report(rows, failures, total, as_json, quality_table, {"page": str(page) if rows else None})

@@ -1,0 +1,65 @@
+"""`atoken encode`: media to files of latents or codes."""
+
+from typing import Annotated
+
+import typer
+
+from .errors import UsageError
+from .jobs import Job, assign_outputs, find_media, run_jobs
+from .loading import load
+from .options import (
+    LATENTS_SUFFIX,
+    AsJson,
+    Device,
+    DeviceName,
+    Dtype,
+    DtypeName,
+    Inputs,
+    LatentDtype,
+    ModelName,
+    OutputFolder,
+    Overwrite,
+)
+from .rows import StoredRow
+from .tables import about, report, stored_table
+
+
+def encode(
+    inputs: Inputs,
+    output: OutputFolder,
+    codes: Annotated[
+        bool | None,
+        typer.Option(
+            "--codes/--latents",
+            help="What to store. [default: codes of a discrete model, latents of a continuous one]",
+            show_default=False,
+        ),
+    ] = None,
+    model: ModelName = None,
+    device: DeviceName = Device.auto,
+    dtype: DtypeName = Dtype.float32,
+    latent_dtype: LatentDtype = Dtype.bfloat16,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write latents or codes, one .safetensors file per image, video or mesh, with all that `decode` needs to know."""
+    jobs, failures = find_media(inputs)
+    total = len(jobs) + len(failures)
+    jobs, existing = assign_outputs(jobs, output, lambda job: LATENTS_SUFFIX, overwrite)
+    failures += existing
+    rows, loaded = [], None
+    if jobs:
+        from .media_jobs import encode_media
+        from .object_jobs import encode_object
+
+        loaded = load(model, device, dtype)
+        if codes and not loaded.discrete:
+            raise UsageError(f"--codes needs a discrete model, but {loaded.name} has no quantizer; use --latents")
+        content = "codes" if codes or (codes is None and loaded.discrete) else "latents"
+
+        def work(job: Job) -> StoredRow:
+            encode_job = encode_object if job.kind == "object" else encode_media
+            return encode_job(loaded, job, content, latent_dtype.value)
+
+        rows = run_jobs(jobs, failures, work, "encoding")
+    report(rows, failures, total, as_json, stored_table, about(loaded))

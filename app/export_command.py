@@ -1,0 +1,87 @@
+"""`atoken export`: a model as a complete Hub repository."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atoken_headers.model_folders import find_model
+
+from .console import print_json, standard_output
+from .errors import UsageError, naming
+from .loading import load
+from .model_output import check_model_output
+from .options import AsJson, Device, Dtype, ModelOutput, OverwriteModel
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Folder, embedded checkpoint or Hub name.")],
+    out: ModelOutput,
+    name: Annotated[
+        str | None, typer.Option("--name", help="For the card. [default: that of --push or OUT]", show_default=False)
+    ] = None,
+    license: Annotated[
+        str | None,
+        typer.Option(
+            "--license",
+            help="Of the weights, as the Hub names it. [default: what config.json states]",
+            show_default=False,
+        ),
+    ] = None,
+    evaluation: Annotated[
+        Path | None,
+        typer.Option(
+            "--evaluation", help="Scores for the card. [default: MODEL/training.json if there]", show_default=False
+        ),
+    ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option("--dtype", help="What to store. [default: as in MODEL]", show_default=False)
+    ] = None,
+    max_shard_size: Annotated[str, typer.Option("--max-shard-size", help="Larger weights are split.")] = "5GB",
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="REPO", help="Upload to this Hub repository.", show_default=False)
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make that repository private.")] = False,
+    overwrite: OverwriteModel = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a complete Hub repository: weights, processor, code for trust_remote_code, vae/ for diffusers, a card."""
+    from atoken.conversion_atoken import OFFICIAL_LICENSE
+    from atoken.tokenizing.files import NewFolder, folder_of
+
+    from .publishing import push_repository, read_evaluation, write_repository
+
+    out = out.absolute()
+    check_model_output(out, overwrite)
+    with naming("--model"):
+        folder, label = find_model(model)
+    if out.resolve() == folder.resolve():
+        raise UsageError(f"OUT: {out} is MODEL itself; give another folder")
+    if evaluation is None and (folder / "training.json").is_file():
+        evaluation = folder / "training.json"
+    scores = None
+    if evaluation is not None:
+        with naming("--evaluation"):
+            scores = read_evaluation(evaluation)
+    loaded = load(model, Device.cpu, dtype)
+    stated = loaded.model.config.weights_license
+    if stated == OFFICIAL_LICENSE and license not in (None, stated):
+        raise UsageError(f"--license: {label} holds converted official weights, whose license stays {stated}")
+    if (license or stated) is None:
+        raise UsageError(
+            f"--license: {label} states none in config.json (weights_license); give one, such as apache-2.0"
+        )
+    loaded.model.config.weights_license = license or stated
+    name = name or push or out.name
+    with folder_of(out), NewFolder(out) as repository:
+        write_repository(
+            loaded.model, loaded.processor, repository, name, license or stated, scores, max_shard_size=max_shard_size
+        )
+    facts = {"model": label, "output": str(out), "license": license or stated}
+    if push is not None:
+        with naming("--push"):
+            facts["pushed"] = push_repository(out, push, private)
+    if as_json:
+        print_json(facts)
+    else:
+        standard_output().print(f"{label} -> {facts.get('pushed', out)}", markup=False, highlight=False)

@@ -1,0 +1,46 @@
+"""`atoken info`: what a model folder or a latents file says about itself."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from atoken_headers.latents import read_header
+from atoken_headers.model_folders import DEFAULT_MODEL, describe_model
+
+from .console import print_json, standard_output
+from .errors import UsageError, naming
+from .options import AsJson, ModelName
+from .tables import fact_groups, readable
+
+
+def info(
+    target: Annotated[
+        str | None, typer.Argument(metavar="[MODEL|FILE]", help="A model, or a file that `encode` wrote.")
+    ] = None,
+    model: ModelName = None,
+    as_json: AsJson = False,
+) -> None:
+    """Describe a model (sizes, parameters, tokens, files), or a file of latents or codes. No weights are read."""
+    if target is not None and model is not None:
+        raise UsageError("give a model as argument or as --model, not both")
+    if target is not None and Path(target).is_file():
+        try:
+            header = read_header(target)
+        except ValueError as error:
+            raise ValueError(f"{target}: {error}") from error
+        facts = {"file": target, **asdict(header), "tokens": header.tokens, "shape": list(header.shape)}
+    else:
+        with naming("--model"):
+            facts = describe_model(target or model or DEFAULT_MODEL)
+    if as_json:
+        print_json(facts)
+        return
+    console = standard_output()
+    for title, group in fact_groups(facts).items():
+        table = Table(title=title, show_header=False, title_justify="left")
+        for name, value in group.items():
+            table.add_row(name, readable(value))
+        console.print(table)

@@ -1,0 +1,1 @@
+"""What model folders and latents files say about themselves, read without torch."""
