@@ -4,6 +4,7 @@ Read it top-down: media or packed tokens -> `AtokenTransformer.run` -> latents (
 patches. Images, videos and 3D objects differ only in the coordinates of their tokens.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from functools import partial
 
@@ -712,6 +713,7 @@ class AtokenModel(AtokenPreTrainedModel):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         media_sizes: torch.Tensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
         sample_posterior: bool = False,
         generator: torch.Generator | None = None,
         return_loss: bool | None = None,
@@ -722,9 +724,10 @@ class AtokenModel(AtokenPreTrainedModel):
         Args:
             pixel_values, coords, cu_seqlens: packed or dense media, as in [`AtokenVisionModel.forward`].
             input_ids, attention_mask (`torch.Tensor`, *optional*): (texts, length) for the text tower.
-            media_sizes (`torch.Tensor`, *optional*): (B, 3) true frames, height and width; the loss leaves out what
-                lies beyond. A row of zeros marks packed voxels, as the voxel processor gives it: of their features
-                only the first 768 count, as the rest is filling. Without it every value counts.
+            media_sizes (`torch.Tensor`, *optional*): (B, 3) true frames, height and width of images and videos; the
+                loss leaves out what lies beyond. Without it, and without `pixel_mask`, every value counts.
+            pixel_mask (`torch.Tensor`, *optional*): (N, frames * rows * columns) bool, as the processors give it; the
+                loss leaves out pixels of patches where it is False. It goes before `media_sizes`, and voxels need it.
             sample_posterior (`bool`): decode a sample of the posterior instead of its mean.
             generator (`torch.Generator`, *optional*): for that sample.
             return_loss (`bool`, *optional*): whether to return 0.2 * L1 + 1e-8 * KL, plus the sigmoid contrastive loss
@@ -758,12 +761,10 @@ class AtokenModel(AtokenPreTrainedModel):
 
         loss = None
         if return_loss:
-            target = pixel_values
-            if target.ndim != 2:
-                if media_sizes is not None and not media_sizes.all():
-                    raise ValueError("media_sizes must be positive for dense media; zeros mark packed voxels")
-                target = self.vision_model.tokenize(pixel_values).features
-            loss = self._loss(target, decoded, encoded, media_sizes, logits_per_text)
+            target = pixel_values if pixel_values.ndim == 2 else self.vision_model.tokenize(pixel_values).features
+            if pixel_mask is None and media_sizes is not None:
+                pixel_mask = self._mask_of_sizes(media_sizes, encoded)
+            loss = self._loss(target, decoded, encoded, pixel_mask, logits_per_text)
         return AtokenOutput(
             loss=loss,
             logits_per_image=logits_per_image,
@@ -779,33 +780,38 @@ class AtokenModel(AtokenPreTrainedModel):
             decoder_hidden_states=decoder_output.hidden_states,
         )
 
+    def _mask_of_sizes(self, media_sizes: torch.Tensor, encoded: AtokenEncoderOutput) -> torch.Tensor:
+        """Which pixels of each patch lie inside images and videos of these sizes: (N, frames * rows * columns)."""
+        lengths = encoded.cu_seqlens.diff().tolist()
+        fits = media_sizes.shape == (len(lengths), 3) and not media_sizes.is_floating_point()
+        if not fits or not (media_sizes > 0).all():
+            raise ValueError(
+                f"media_sizes must be positive integers of shape ({len(lengths)}, 3), the true frames, height and "
+                f"width of each sample, got {media_sizes.dtype} {tuple(media_sizes.shape)}; voxels need pixel_mask"
+            )
+        sample = sample_index(lengths, encoded.coords.device)
+        return valid_pixels(encoded.coords, sample, media_sizes, self.vision_model.patch_size).flatten(1)
+
     def _loss(
         self,
         target: torch.Tensor,
         decoded: torch.Tensor,
         encoded: AtokenEncoderOutput,
-        media_sizes: torch.Tensor | None,
+        pixel_mask: torch.Tensor | None,
         logits_per_text: torch.Tensor | None,
     ) -> torch.Tensor:
         error = (decoded.float() - target.float()).abs()
-        if media_sizes is None:
+        if pixel_mask is None:
             l1 = error.mean()
         else:
-            lengths = encoded.cu_seqlens.diff().tolist()
-            voxels = (media_sizes == 0).all(-1)  # (B,)
-            fits = media_sizes.shape == (len(lengths), 3) and not media_sizes.is_floating_point()
-            if not fits or not (voxels | (media_sizes > 0).all(-1)).all():
+            pixels = math.prod(self.vision_model.patch_size)
+            if pixel_mask.shape != (len(error), pixels) or pixel_mask.dtype != torch.bool:
                 raise ValueError(
-                    f"media_sizes must be positive integers of shape ({len(lengths)}, 3), the true frames, height and "
-                    f"width of each sample, or zeros for voxels; got {media_sizes.dtype} {tuple(media_sizes.shape)}"
+                    f"pixel_mask must be bool ({len(error)}, {pixels}), one for each pixel of each patch, got "
+                    f"{pixel_mask.dtype} {tuple(pixel_mask.shape)}"
                 )
-            sample = sample_index(lengths, error.device)
-            patch_size = self.vision_model.patch_size
-            valid = valid_pixels(encoded.coords, sample, media_sizes, patch_size)
-            # A voxel's colours stand where a patch has its first frame.
-            valid[:, 0] |= voxels.to(sample.device)[sample, None, None, None]
-            error = error.unflatten(-1, (*patch_size, -1)) * valid
-            l1 = error.sum() / (valid.sum() * error.shape[-1])
+            error = error.unflatten(-1, (pixels, -1)) * pixel_mask.to(error.device)[..., None]
+            l1 = error.sum() / (pixel_mask.sum() * error.shape[-1])
         loss = RECONSTRUCTION_WEIGHT * l1 + KL_WEIGHT * encoded.latent_dist.kl().mean()
         if logits_per_text is not None:
             texts, samples = logits_per_text.shape

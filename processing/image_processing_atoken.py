@@ -28,6 +28,7 @@ from .packing_atoken import (
     media_to_output,
     pack_media,
     unpack_media,
+    with_masks,
 )
 from .pil_decoding_atoken import check_still_image, pil_to_rgb
 from .processor_options_atoken import check_call_options, check_resolved_options
@@ -86,7 +87,8 @@ class AtokenImageProcessor(TorchvisionBackend):
 
         Returns:
             `BatchFeature` with `pixel_values` (N, 3072) float32, `coords` (N, 4) int64 [t, x, y, z], `cu_seqlens`
-            (B + 1,) int32 and `media_sizes` (B, 3) int64 = (1, H, W), the size after a requested resize.
+            (B + 1,) int32, `media_sizes` (B, 3) int64 = (1, H, W), the size after a requested resize, `pixel_mask`
+            (N, 1024) bool, False for padding, and `is_video` (B,) bool, all False.
 
         Raises:
             FileNotFoundError: a path does not exist.
@@ -130,6 +132,8 @@ class AtokenImageProcessor(TorchvisionBackend):
         cu_seqlens: torch.Tensor,
         media_sizes: torch.Tensor,
         output_type: str = "pt",
+        is_video: torch.Tensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
     ) -> list[torch.Tensor] | list[np.ndarray] | list[Image.Image]:
         """Turn tokens, such as a decoder returns, back into images of exactly their true size.
 
@@ -139,6 +143,7 @@ class AtokenImageProcessor(TorchvisionBackend):
             cu_seqlens: (B + 1,) integer.
             media_sizes: (B, 3) integer, all with one frame.
             output_type: "pt", "np" or "pil".
+            is_video, pixel_mask: have no effect; they are taken so that all that a call gives can be passed on.
 
         Returns:
             One image per sample. "pt": float32 (3, H, W) in [0, 1], clamped; "np": uint8 (H, W, 3); "pil": PIL images.
@@ -196,7 +201,8 @@ class AtokenImageProcessor(TorchvisionBackend):
         for image in images:
             image = resize_media(self, image[None], request, resample, limits, patch_size)
             media.append(normalize_values(image, image_mean, image_std) if do_normalize else image)
-        return BatchFeature(pack_media(media, patch_size), tensor_type=check_return_tensors(return_tensors))
+        packed = with_masks(pack_media(media, patch_size), False, patch_size)
+        return BatchFeature(packed, tensor_type=check_return_tensors(return_tensors))
 
 
 def check_image_list(images: Sequence[Any], names: Sequence[str], input_data_format: str | None = None) -> None:

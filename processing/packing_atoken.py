@@ -8,7 +8,8 @@ from PIL import Image
 
 from .patching_atoken import PATCH_SIZE, pad_and_patchify, unpatchify
 
-MODEL_INPUT_NAMES = ["pixel_values", "coords", "cu_seqlens", "media_sizes"]
+PACKED_NAMES = ["pixel_values", "coords", "cu_seqlens", "media_sizes"]
+MODEL_INPUT_NAMES = [*PACKED_NAMES, "pixel_mask", "is_video"]
 OUTPUT_TYPES = ("pt", "np", "pil")
 
 
@@ -45,17 +46,39 @@ def pack_media(media: Sequence[torch.Tensor], patch_size: Sequence[int] = PATCH_
     )
 
 
+def with_masks(
+    packed: dict[str, torch.Tensor], is_video: bool, patch_size: Sequence[int] = PATCH_SIZE
+) -> dict[str, torch.Tensor]:
+    """
+    Add what a packed batch of images, or of videos, says about itself beside its tokens.
+
+    Returns:
+        The batch with `pixel_mask` (N, frames * rows * columns) bool, True for pixels of the true media and False for
+        padding, and `is_video` (B,) bool.
+    """
+    lengths = packed["cu_seqlens"].diff()
+    sizes = packed["media_sizes"].repeat_interleave(lengths, dim=0)  # (N, 3)
+    t, x, y = (
+        packed["coords"][:, axis, None] * patch + torch.arange(patch, device=sizes.device) < sizes[:, axis, None]
+        for axis, patch in enumerate(patch_size)
+    )
+    mask = t[:, :, None, None] & x[:, None, :, None] & y[:, None, None, :]
+    return {
+        **packed,
+        "pixel_mask": mask.flatten(1),
+        "is_video": torch.full((len(lengths),), is_video, device=sizes.device),
+    }
+
+
 def join_packed(batches: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Concatenate packed batches, keeping the order of their samples."""
+    names = [name for name in MODEL_INPUT_NAMES if name in batches[0]]
     if len(batches) == 1:
-        return {name: batches[0][name] for name in MODEL_INPUT_NAMES}
+        return {name: batches[0][name] for name in names}
     lengths = torch.cat([batch["cu_seqlens"].diff() for batch in batches])
-    return {
-        "pixel_values": torch.cat([batch["pixel_values"] for batch in batches]),
-        "coords": torch.cat([batch["coords"] for batch in batches]),
-        "cu_seqlens": torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0)),
-        "media_sizes": torch.cat([batch["media_sizes"] for batch in batches]),
-    }
+    joined = {name: torch.cat([batch[name] for batch in batches]) for name in names if name != "cu_seqlens"}
+    joined["cu_seqlens"] = torch.nn.functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0))
+    return {name: joined[name] for name in names}
 
 
 def unpack_media(
@@ -94,7 +117,7 @@ def split_packed(
     """
     pixel_values, coords, cu_seqlens, media_sizes = (
         _as_tensor(name, value)
-        for name, value in zip(MODEL_INPUT_NAMES, (pixel_values, coords, cu_seqlens, media_sizes), strict=True)
+        for name, value in zip(PACKED_NAMES, (pixel_values, coords, cu_seqlens, media_sizes), strict=True)
     )
     if not pixel_values.is_floating_point() or pixel_values.ndim != 2:
         raise ValueError(

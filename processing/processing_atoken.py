@@ -105,7 +105,8 @@ class AtokenProcessor(ProcessorMixin):
 
         Returns:
             `BatchFeature`. With images, videos or voxels: `pixel_values` (N, 3072), `coords` (N, 4), `cu_seqlens`
-            (B + 1,) and `media_sizes` (B, 3): the images first, then the videos, then the voxels, whose sizes are 0.
+            (B + 1,), `media_sizes` (B, 3), `pixel_mask` (N, 1024), False for padding, and `is_video` (B,): the images
+            first, then the videos, then the voxels, whose sizes are 0.
             With text: `input_ids` (number of texts, 64). With videos and `return_metadata=True`: `video_metadata`, a
             list.
 
@@ -157,6 +158,8 @@ class AtokenProcessor(ProcessorMixin):
         cu_seqlens: torch.Tensor,
         media_sizes: torch.Tensor,
         output_type: str = "pt",
+        is_video: torch.Tensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
     ) -> list[torch.Tensor | np.ndarray | Image.Image | list[Image.Image] | Voxels]:
         """Turn tokens, such as a decoder returns, back into images and videos of exactly their true size, and voxels.
 
@@ -164,8 +167,10 @@ class AtokenProcessor(ProcessorMixin):
             pixel_values: (N, 3072), any floating point dtype.
             coords: (N, 4) integer.
             cu_seqlens: (B + 1,) integer.
-            media_sizes: (B, 3) integer; a sample of one frame is an image, one of size 0 are voxels.
+            media_sizes: (B, 3) integer; a sample of size 0 are voxels.
             output_type: "pt", "np" or "pil".
+            is_video: (B,) bool, as `__call__` gives it. Without it a sample of one frame counts as an image.
+            pixel_mask: has no effect; it is taken so that all that `__call__` gives can be passed on.
 
         Returns:
             One entry per sample, in the order of the batch. "pt": float32 in [0, 1], an image (3, H, W) or a video
@@ -176,15 +181,20 @@ class AtokenProcessor(ProcessorMixin):
             ValueError: the arguments do not fit together.
         """
         check_output_type(output_type)
+        samples = split_packed(pixel_values, coords, cu_seqlens, media_sizes)
+        videos = _check_is_video(is_video, len(samples))
         outputs = []
-        for tokens, places, size in split_packed(pixel_values, coords, cu_seqlens, media_sizes):
+        for (tokens, places, size), video in zip(samples, videos, strict=True):
             if not any(size):
                 outputs.append(unpack_voxels(tokens, places, output_type))
                 continue
             sample = unpatchify(tokens, places, size, self.image_processor.patch_size)
-            processor = self.image_processor if len(sample) == 1 else self.video_processor
+            video = len(sample) > 1 if video is None else video
+            if len(sample) > 1 and not video:
+                raise ValueError(f"is_video must be True for a sample of several frames, got False for {size}.")
+            processor = self.video_processor if video else self.image_processor
             output = media_to_output(sample, output_type, *output_statistics(processor))
-            outputs.append(output[0] if len(sample) == 1 else output)
+            outputs.append(output if video else output[0])
         return outputs
 
     @property
@@ -274,6 +284,19 @@ class AtokenProcessor(ProcessorMixin):
         except StrictDataclassError as error:
             raise ValueError(" ".join(str(error).split())) from error
         return {name: dict(merged[name]) for name in schemas}
+
+
+def _check_is_video(is_video: Any, count: int) -> list[bool | None]:
+    """Which of `count` samples are videos, None for each where nobody says; `ValueError` for anything else."""
+    if is_video is None:
+        return [None] * count
+    answers = torch.as_tensor(is_video)
+    if answers.dtype != torch.bool or answers.shape != (count,):
+        raise ValueError(
+            f"is_video must be bool ({count},), one for each sample, got {answers.dtype} {tuple(answers.shape)}. "
+            "The processor's output has it."
+        )
+    return answers.tolist()
 
 
 class _NoTokenizer:

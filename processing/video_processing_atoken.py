@@ -32,6 +32,7 @@ from .packing_atoken import (
     media_to_output,
     pack_media,
     unpack_media,
+    with_masks,
 )
 from .pil_decoding_atoken import check_still_image, pil_to_rgb
 from .processor_options_atoken import check_call_options, check_resolved_options
@@ -92,7 +93,8 @@ class AtokenVideoProcessor(BaseVideoProcessor):
 
         Returns:
             `BatchFeature` with `pixel_values` (N, 3072) float32, `coords` (N, 4) int64 [t, x, y, z], `cu_seqlens`
-            (B + 1,) int32 and `media_sizes` (B, 3) int64 = (T, H, W), the size after requested sampling and resizing.
+            (B + 1,) int32, `media_sizes` (B, 3) int64 = (T, H, W), the size after requested sampling and resizing,
+            `pixel_mask` (N, 1024) bool, False for padding, and `is_video` (B,) bool, all True.
 
         Raises:
             FileNotFoundError: a path does not exist.
@@ -175,6 +177,8 @@ class AtokenVideoProcessor(BaseVideoProcessor):
         cu_seqlens: torch.Tensor,
         media_sizes: torch.Tensor,
         output_type: str = "pt",
+        is_video: torch.Tensor | None = None,
+        pixel_mask: torch.Tensor | None = None,
     ) -> list[torch.Tensor] | list[np.ndarray] | list[list[Image.Image]]:
         """Turn tokens, such as a decoder returns, back into videos of exactly their true size and length.
 
@@ -184,6 +188,7 @@ class AtokenVideoProcessor(BaseVideoProcessor):
             cu_seqlens: (B + 1,) integer.
             media_sizes: (B, 3) integer.
             output_type: "pt", "np" or "pil".
+            is_video, pixel_mask: have no effect; they are taken so that all that a call gives can be passed on.
 
         Returns:
             One video per sample. "pt": float32 (T, 3, H, W) in [0, 1], clamped; "np": uint8 (T, H, W, 3); "pil": a list
@@ -246,7 +251,8 @@ class AtokenVideoProcessor(BaseVideoProcessor):
         for video in videos:
             video = resize_media(self, video, request, resample, limits, patch_size)
             media.append(normalize_values(video, image_mean, image_std) if do_normalize else video)
-        return BatchFeature(pack_media(media, patch_size), tensor_type=check_return_tensors(return_tensors))
+        packed = with_masks(pack_media(media, patch_size), True, patch_size)
+        return BatchFeature(packed, tensor_type=check_return_tensors(return_tensors))
 
 
 def list_videos(videos: Any) -> tuple[list[Any], list[str]]:

@@ -89,8 +89,9 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
 
         Returns:
             `BatchFeature` with `pixel_values` (N, 3072) float32, of which the first 768 are a 16x16 patch in [-1, 1]
-            and the rest 0, `coords` (N, 4) int64 [0, x, y, z], `cu_seqlens` (B + 1,) int32 and `media_sizes` (B, 3)
-            int64, zeros, since voxels have no frames or rows.
+            and the rest 0, `coords` (N, 4) int64 [0, x, y, z], `cu_seqlens` (B + 1,) int32, `media_sizes` (B, 3)
+            int64, zeros, since voxels have no frames or rows, `pixel_mask` (N, 1024) bool, True for the first 256, and
+            `is_video` (B,) bool, all False.
 
         Raises:
             ValueError: shapes or values that do not fit, or an object without a surface inside the cube.
@@ -221,6 +222,9 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
             "coords": torch.nn.functional.pad(coords.long(), (1, 0)),
             "cu_seqlens": torch.tensor([0, len(coords)], dtype=torch.int32, device=coords.device),
             "media_sizes": torch.zeros(1, 3, dtype=torch.int64, device=coords.device),
+            # The colors stand where a patch has its first frame.
+            "pixel_mask": (torch.arange(_FEATURES // 3, device=coords.device) < _VALUES // 3).repeat(len(coords), 1),
+            "is_video": torch.zeros(1, dtype=torch.bool, device=coords.device),
         }
 
 

@@ -204,7 +204,15 @@ FORWARD = {
     ),
     "media_sizes without rows": (
         lambda m: m(*pack([voxel_tokens(4)]), media_sizes=torch.tensor([[0, 0, 8]]), return_loss=True),
-        "media_sizes must be positive .* or zeros for voxels",
+        "media_sizes must be positive .* voxels need pixel_mask",
+    ),
+    "pixel_mask": (
+        lambda m: m(IMAGES, pixel_mask=torch.ones(4, 1023, dtype=torch.bool), return_loss=True),
+        r"pixel_mask must be bool \(4, 1024\).* got torch.bool \(4, 1023\)",
+    ),
+    "pixel_mask of numbers": (
+        lambda m: m(IMAGES, pixel_mask=torch.ones(4, 1024), return_loss=True),
+        "pixel_mask must be bool .* got torch.float32",
     ),
     "no pixels": (lambda m: m(None, input_ids=IDS), "pixel_values must be .* got NoneType"),
 }

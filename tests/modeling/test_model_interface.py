@@ -267,20 +267,26 @@ def test_the_loss_leaves_out_the_padding(model):
         kl = 1e-8 * output.latent_dist.kl().mean()
         assert_close(output.loss, 0.2 * error[mask].mean() + kl, 1e-6)
         assert abs(output.loss - 0.2 * error.mean()) > 1e-4
-        encoded = model.encode(features, coords, cu_seqlens)
-        # The same prediction against a target whose padding is anything at all.
-        targets = torch.where(mask, features, 100 * media(*features.shape, seed=2))
-        losses = [model._loss(target, output.reconstruction, encoded, sizes, None) for target in (features, targets)]
-    assert torch.equal(*losses)
+        pixel_mask = mask.unflatten(1, (-1, 3))[..., 0]
+        assert torch.equal(
+            model(features, coords, cu_seqlens, pixel_mask=pixel_mask, return_loss=True).loss, output.loss
+        )
+    output = model(features, coords, cu_seqlens, media_sizes=sizes, return_loss=True)
+    (gradient,) = torch.autograd.grad(output.loss, output.reconstruction)
+    assert (gradient[~mask] == 0).all() and (gradient[mask] != 0).all()
 
 
 def test_the_loss_of_voxels_counts_their_colours(model):
-    """A mixed batch: an image of 25 x 40 pixels and two objects, whose rows of media_sizes are zeros."""
+    """A mixed batch: an image of 25 x 40 pixels and two objects, of whose patches only the first frame counts."""
     samples = [as_tokens(media(1, 3, 32, 48)), voxel_tokens(9), voxel_tokens(5, seed=1)]
     features, coords, cu_seqlens = pack([samples[1], samples[0], samples[2]])
+    image = torch.zeros(1, 3, 32, 48)
+    image[..., :25, :40] = 1
+    voxels = torch.arange(1024) < 256
+    masks = [voxels.repeat(9, 1), as_tokens(image)[0].unflatten(1, (-1, 3))[..., 0].bool(), voxels.repeat(5, 1)]
     sizes = torch.tensor([[0, 0, 0], [1, 25, 40], [0, 0, 0]])
     with torch.no_grad():
-        output = model(features, coords, cu_seqlens, media_sizes=sizes, return_loss=True)
+        output = model(features, coords, cu_seqlens, media_sizes=sizes, pixel_mask=torch.cat(masks), return_loss=True)
     errors = (output.reconstruction - features).abs().double().split([9, 6, 5])
     # (2, 3) patches of (4, 16, 16, 3) values -> 32 rows of 48 pixels of the first frame
     image = errors[1].reshape(2, 3, 4, 16, 16, 3)[:, :, 0].transpose(1, 2).reshape(32, 48, 3)[:25, :40]

@@ -41,6 +41,8 @@ def test_output_types_and_dtypes(processor):
         "coords": torch.int64,
         "cu_seqlens": torch.int32,
         "media_sizes": torch.int64,
+        "pixel_mask": torch.bool,
+        "is_video": torch.bool,
     }
     assert batch.pixel_values.min() >= -1 and batch.pixel_values.max() <= 1
     tensor = processor.post_process(**batch)[0]

@@ -24,7 +24,7 @@ def test_mixed_batch_is_images_then_videos(processor):
     images = [Image.fromarray(photo(70, 90)), Image.fromarray(photo(1, 1))]
     videos = [clip(17, 34, 50), clip(3, 16, 16)]
     batch = processor(videos=videos, text=["a dog", "a cat"], images=images)
-    assert set(batch) == {"pixel_values", "coords", "cu_seqlens", "media_sizes", "input_ids"}
+    assert set(batch) == {"pixel_values", "coords", "cu_seqlens", "media_sizes", "pixel_mask", "is_video", "input_ids"}
     assert set(batch) == set(processor.model_input_names)
     assert batch.media_sizes.tolist() == [[1, 70, 90], [1, 1, 1], [17, 34, 50], [3, 16, 16]]
     assert batch.cu_seqlens.tolist() == [0, 30, 31, 91, 92] and batch.cu_seqlens.dtype == torch.int32
@@ -61,6 +61,45 @@ def test_post_process_types(processor):
     picture, frames = processor.post_process(**batch, output_type="pil")
     assert picture.size == (90, 70) and len(frames) == 17
     assert np.array_equal(np.asarray(frames[16]), clip()[16])
+
+
+def test_a_video_of_one_frame_stays_a_video(processor):
+    frame = photo(20, 30)
+    batch = processor(images=[frame], videos=[frame[None]])
+    assert batch.is_video.tolist() == [False, True]
+    image, video = processor.post_process(**batch)
+    assert image.shape == (3, 20, 30) and video.shape == (1, 3, 20, 30)
+    image, video = processor.post_process(**batch, output_type="np")
+    assert np.array_equal(image, frame) and np.array_equal(video, frame[None])
+    image, frames = processor.post_process(**batch, output_type="pil")
+    assert image.size == (30, 20) and len(frames) == 1
+    # Where nobody says, one frame is an image.
+    sizes = batch.coords, batch.cu_seqlens, batch.media_sizes
+    assert [output.ndim for output in processor.post_process(batch.pixel_values, *sizes)] == [3, 3]
+
+
+@pytest.mark.parametrize("is_video", [torch.tensor([True]), torch.tensor([0, 1]), [True, False, True]])
+def test_bad_answers_which_are_videos(processor, is_video):
+    batch = processor(images=[photo(20, 30)], videos=[photo(20, 30)[None]])
+    with pytest.raises(ValueError, match=r"is_video must be bool \(2,\)"):
+        processor.post_process(**{**batch, "is_video": is_video})
+
+
+def test_several_frames_are_no_image(processor):
+    batch = processor(videos=[clip(5, 20, 30)])
+    with pytest.raises(ValueError, match="is_video must be True for a sample of several frames"):
+        processor.post_process(**{**batch, "is_video": torch.tensor([False])})
+
+
+def test_the_mask_tells_pixels_from_padding(processor):
+    batch = processor(images=[photo(20, 30)], videos=[clip(5, 17, 16)])
+    expected = []
+    for frames, height, width in batch.media_sizes.tolist():
+        ones = torch.zeros(-(-frames // 4) * 4, -(-height // 16) * 16, -(-width // 16) * 16, dtype=torch.bool)
+        ones[:frames, :height, :width] = True
+        t, h, w = (side // patch for side, patch in zip(ones.shape, (4, 16, 16), strict=True))
+        expected.append(ones.reshape(t, 4, h, 16, w, 16).permute(0, 2, 4, 1, 3, 5).reshape(t * h * w, -1))
+    assert torch.equal(batch.pixel_mask, torch.cat(expected))
 
 
 def test_post_process_takes_decoder_outputs(processor):

@@ -36,7 +36,8 @@ def test_clip_comes_back_exactly(processor, size):
 def test_output_types(processor):
     frames = clip(5)
     batch = processor(frames)
-    assert list(batch) == ["pixel_values", "coords", "cu_seqlens", "media_sizes"] == processor.model_input_names
+    names = ["pixel_values", "coords", "cu_seqlens", "media_sizes", "pixel_mask", "is_video"]
+    assert list(batch) == names == processor.model_input_names
     tensor = processor.post_process(**batch)[0]
     torch.testing.assert_close(tensor, torch.from_numpy(frames).permute(0, 3, 1, 2) / 255)
     pictures = processor.post_process(**batch, output_type="pil")[0]
