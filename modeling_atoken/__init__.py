@@ -1,20 +1,23 @@
 """AToken: one tokenizer for images, videos and 3D objects."""
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoVideoProcessor
+from .torchao_warnings_atoken import without_torchao_warnings
 
-from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
+with without_torchao_warnings():
+    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoVideoProcessor
 
-from .configuration_atoken import (
-    AtokenConfig,
-    AtokenDecoderConfig,
-    AtokenGaussianConfig,
-    AtokenQuantizerConfig,
-    AtokenVisionConfig,
-)
-from .gaussian_decoder_atoken import AtokenGaussianDecoder
-from .gaussians_atoken import Gaussians
-from .modeling_atoken import AtokenDecoder, AtokenModel, AtokenVisionModel
-from .rendering_atoken import render
+    from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
+
+    from .configuration_atoken import (
+        AtokenConfig,
+        AtokenDecoderConfig,
+        AtokenGaussianConfig,
+        AtokenQuantizerConfig,
+        AtokenVisionConfig,
+    )
+    from .gaussian_decoder_atoken import AtokenGaussianDecoder
+    from .gaussians_atoken import Gaussians
+    from .modeling_atoken import AtokenDecoder, AtokenModel, AtokenVisionModel
+    from .rendering_atoken import render
 
 __version__ = "0.1.0"
 __all__ = [
@@ -49,7 +52,8 @@ del config
 
 # Eager, because diffusers looks the class up in sys.modules when it loads a pipeline.
 try:
-    from .autoencoder_atoken import AutoencoderAtoken
+    with without_torchao_warnings():
+        from .autoencoder_atoken import AutoencoderAtoken
 except ImportError as error:
     _autoencoder_error = error
 
