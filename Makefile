@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Strict: editors and type checkers follow links to files, but no import hooks.
 EDITABLE := --config-settings editable_mode=strict --editable
 
-.PHONY: FORCE demo test conformance table lint format clean
+.PHONY: FORCE demo test conformance table lint types format clean
 
 demo: .venv/runtime
 	$(BIN)/atoken demo --output demo --overwrite
@@ -29,6 +29,10 @@ table: .venv/installed
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# Every import of ours must lead to a file, as editors see it.
+types: .venv/installed
+	$(BIN)/pyright
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .

@@ -14,6 +14,7 @@ TRAIN = [
     "pyyaml>=6",
     "torch>=2.9",
     "torch-fidelity>=0.3",
+    "torchmetrics>=1.4",
 ]
 DEEPSPEED = ["deepspeed>=0.16"]
 EVALUATION = [
@@ -24,6 +25,7 @@ EVALUATION = [
     "pyyaml>=6",
     "scikit-learn>=1.4",
     "torch-fidelity>=0.3",
+    "torchmetrics>=1.4",
 ]
 EXPORT = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
 QUANTIZATION = ["torchao>=0.18"]
@@ -32,10 +34,12 @@ DEV = [
     "parameterized>=0.9",
     "peft>=0.13",
     "playwright>=1.50",
+    "pyright>=1.1.390",
     "pytest>=8",
     "pytest-xdist>=3",
     "ruff>=0.17",
     "scikit-image>=0.22",
+    "tensorboard>=2.15",
 ]
 
 # The Hub copies a model's folder file by file, so the folders that it may copy are flat and lie side by side here;
@@ -76,7 +80,6 @@ setup(
         "numpy>=1.26",
         "pillow>=10",
         "ftfy>=6.1",
-        "torchmetrics>=1.4",
         "typer>=0.12",
         "rich>=13",
     ],
