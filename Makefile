@@ -24,7 +24,7 @@ table: .venv/installed
 	$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes
 	test -f data/pca.safetensors || $(BIN)/python -m atoken.evaluation.models.pca_tokenizer data data/pca.safetensors
 	$(BIN)/atoken evaluate examples/evaluation/offline.yaml --output table --processes 2
-	$(BIN)/python -m atoken.evaluation.readme_table table/results.json README.md
+	$(BIN)/python -m atoken.evaluation.readme_table table/results.json docs/results.md
 
 lint: .venv/installed
 	$(BIN)/ruff check .
