@@ -148,7 +148,7 @@ def random_scene(
 
     combinations = _combinations(split, both_pairs, choices["colour"], choices["shape"], choices["motion"])
     if not combinations:
-        raise ValueError(f"fixed: got {fixed}; expected words of which the split {split!r} has a combination.")
+        raise ValueError(f"fixed must be words of which the split {split!r} has a combination, got {fixed}.")
     colour, shape, motion = combinations[rng.integers(len(combinations))]
     material = choices["material"][rng.integers(len(choices["material"]))]
     position = choices["position"][rng.integers(len(choices["position"]))]
@@ -174,13 +174,13 @@ def _combinations(
 def check_choice(name: str, value: object, choices: object) -> None:
     """`ValueError` that names the argument unless `value` is among `choices`."""
     if value not in choices:
-        raise ValueError(f"{name}: got {value!r}; expected one of {', '.join(map(repr, choices))}.")
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
 def check_integer(name: str, value: object, least: int) -> None:
     """`ValueError` that names the argument unless `value` is an integer of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}: got {value!r}; expected an integer of at least {least}.")
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 
 
 __all__ = [

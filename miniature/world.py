@@ -73,7 +73,7 @@ class MiniatureWorld(Dataset):
     def describe(self, index: int) -> tuple[Scene, str]:
         """The scene and the caption of a sample, without drawing it; `IndexError` outside of the length."""
         if not 0 <= index < self.length:
-            raise IndexError(f"index: got {index} for {self.length} samples.")
+            raise IndexError(f"index must be below {self.length}, the number of samples, got {index}.")
         rng = np.random.default_rng((self.seed, int(index), KINDS.index(self.kind), SPLITS.index(self.split)))
         scene = random_scene(self.kind, self.split, rng)
         return scene, random_caption(scene, rng)

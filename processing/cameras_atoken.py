@@ -10,8 +10,6 @@ from typing import Any
 
 import torch
 
-_EXPECTED = "expected a NeRF-style transforms.json"
-
 
 @dataclass(frozen=True)
 class Cameras:
@@ -37,14 +35,14 @@ class Cameras:
         for name, size in (("world_to_camera", 4), ("intrinsics", 3)):
             value = _as_floats(getattr(self, name), name)
             if value.ndim != 3 or value.shape[1:] != (size, size) or not len(value):
-                raise ValueError(f"{name}: got shape {tuple(value.shape)}; expected (V, {size}, {size}), V at least 1.")
+                raise ValueError(f"{name} must be (V, {size}, {size}), V at least 1, got shape {tuple(value.shape)}.")
             if not torch.isfinite(value).all():
-                raise ValueError(f"{name}: got NaN or infinite values; expected finite ones.")
+                raise ValueError(f"{name} must be finite, got NaN or infinite values.")
             object.__setattr__(self, name, value)
         if len(self.world_to_camera) != len(self.intrinsics):
             raise ValueError(
-                f"intrinsics: got {len(self.intrinsics)} matrices for {len(self.world_to_camera)} world_to_camera; "
-                "expected one for each."
+                f"intrinsics must have one matrix for each camera, got {len(self.intrinsics)} matrices for "
+                f"{len(self.world_to_camera)} world_to_camera."
             )
         _check_rigid(self.world_to_camera)
         _check_intrinsics(self.intrinsics)
@@ -56,7 +54,7 @@ class Cameras:
         """The chosen cameras, as a set; an integer gives a set of one."""
         if isinstance(index, int):
             if not -len(self) <= index < len(self):
-                raise IndexError(f"index: got {index} for {len(self)} cameras.")
+                raise IndexError(f"index must be below {len(self)}, the number of cameras, got {index}.")
             index = slice(index, index + 1 or None)
         return Cameras(self.world_to_camera[index], self.intrinsics[index])
 
@@ -87,9 +85,9 @@ class Cameras:
         """
         centre = torch.as_tensor(centre, dtype=self.world_to_camera.dtype, device=self.world_to_camera.device)
         if centre.shape != (3,) or not torch.isfinite(centre).all():
-            raise ValueError(f"centre: got {centre.tolist()}; expected three finite numbers.")
+            raise ValueError(f"centre must be three finite numbers, got {centre.tolist()}.")
         if not 0 < scale < math.inf:
-            raise ValueError(f"scale: got {scale}; expected a positive number.")
+            raise ValueError(f"scale must be a positive number, got {scale}.")
         moved = self.world_to_camera.clone()
         moved[:, :3, 3] = scale * (moved[:, :3, 3] + moved[:, :3, :3] @ centre)
         return Cameras(moved, self.intrinsics)
@@ -123,20 +121,20 @@ def look_at(
     positions = _as_floats(positions, "positions")
     targets, up = (torch.as_tensor(value, dtype=positions.dtype, device=positions.device) for value in (targets, up))
     if positions.ndim != 2 or positions.shape[1] != 3 or not len(positions):
-        raise ValueError(f"positions: got shape {tuple(positions.shape)}; expected (V, 3), V at least 1.")
+        raise ValueError(f"positions must be (V, 3), V at least 1, got shape {tuple(positions.shape)}.")
     if targets.shape not in ((3,), positions.shape):
-        raise ValueError(f"targets: got shape {tuple(targets.shape)}; expected (3,) or {tuple(positions.shape)}.")
+        raise ValueError(f"targets must be (3,) or {tuple(positions.shape)}, got shape {tuple(targets.shape)}.")
     for name, value in (("positions", positions), ("targets", targets)):
         if not torch.isfinite(value).all():
-            raise ValueError(f"{name}: got NaN or infinite values; expected finite ones.")
+            raise ValueError(f"{name} must be finite, got NaN or infinite values.")
     if up.shape != (3,) or not torch.isfinite(up).all() or not up.any():
-        raise ValueError("up: expected three finite numbers, not all zero.")
+        raise ValueError(f"up must be three finite numbers, not all zero, got {up}.")
     if not 0 < fov_degrees < 180:
-        raise ValueError(f"fov_degrees: got {fov_degrees}; expected an angle between 0 and 180.")
+        raise ValueError(f"fov_degrees must be an angle between 0 and 180, got {fov_degrees}.")
     forward = targets - positions  # (V, 3)
     distance = forward.norm(dim=1, keepdim=True)
     if (distance < 1e-6).any():
-        raise ValueError("positions: got a camera at its own target; expected a distance between the two.")
+        raise ValueError("positions must be away from targets, got a camera at its own target.")
     forward = forward / distance
     up = (up / up.norm()).expand_as(forward)
     # Along the pole, any perpendicular direction does; the axis where `up` is smallest is never parallel to it.
@@ -177,7 +175,7 @@ def hammersley_cameras(
     """
     _check_views(num_views, radius)
     if len(offset) != 2:
-        raise ValueError(f"offset: got {len(offset)} numbers; expected two.")
+        raise ValueError(f"offset must be two, got {len(offset)} numbers.")
     if generator is not None:
         offset = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
     index = torch.arange(num_views)
@@ -206,7 +204,7 @@ def turntable_cameras(
     """
     _check_views(num_views, radius)
     if not -90 < elevation_degrees < 90:
-        raise ValueError(f"elevation_degrees: got {elevation_degrees}; expected an angle between -90 and 90.")
+        raise ValueError(f"elevation_degrees must be an angle between -90 and 90, got {elevation_degrees}.")
     azimuth = torch.arange(num_views, dtype=torch.float64) * (2 * math.pi / num_views)
     elevation = torch.full_like(azimuth, math.radians(elevation_degrees))
     return look_at(_on_sphere(elevation, azimuth, radius).float(), fov_degrees=fov_degrees)
@@ -231,14 +229,16 @@ def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, An
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"path: {path} does not exist; {_EXPECTED}.")
+        raise FileNotFoundError(f"path must be a NeRF-style transforms.json, got {path}, which does not exist.")
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"path: {path} is not JSON ({error}); {_EXPECTED}.") from error
+        raise ValueError(
+            f"path must be a NeRF-style transforms.json, got {path}, which is not JSON ({error})."
+        ) from error
     frames = document.get("frames") if isinstance(document, dict) else None
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
-        raise ValueError(f"frames: {path} has no list of frames; {_EXPECTED}.")
+        raise ValueError(f"path must be a NeRF-style transforms.json, got {path}, which has no list of frames.")
     poses = [_pose(frame, f"frames[{index}].transform_matrix") for index, frame in enumerate(frames)]
     intrinsics = [_intrinsics({**document, **frame}, f"frames[{index}]") for index, frame in enumerate(frames)]
     camera_to_world = torch.tensor(poses, dtype=torch.float64)
@@ -247,10 +247,10 @@ def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, An
     try:
         matrices = torch.linalg.inv(camera_to_world)
     except torch.linalg.LinAlgError as error:
-        raise ValueError("transform_matrix: got a singular matrix; expected a rigid one.") from error
+        raise ValueError("transform_matrix must be a rigid one, got a singular matrix.") from error
     scale = document.get("depth_unit_scale_factor", 1e-3)
     if not _is_number(scale) or scale <= 0:
-        raise ValueError(f"depth_unit_scale_factor: got {scale!r}; expected a positive number.")
+        raise ValueError(f"depth_unit_scale_factor must be a positive number, got {scale!r}.")
     return Cameras(matrices.float(), torch.tensor(intrinsics)), frames, scale
 
 
@@ -258,9 +258,9 @@ def _as_floats(value: Any, name: str) -> torch.Tensor:
     try:
         value = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{name}: got {type(value).__name__}; expected a tensor of numbers.") from error
+        raise ValueError(f"{name} must be a tensor of numbers, got {type(value).__name__}.") from error
     if value.is_complex() or value.dtype == torch.bool:
-        raise ValueError(f"{name}: got {value.dtype}; expected real numbers.")
+        raise ValueError(f"{name} must be real numbers, got {value.dtype}.")
     return value if value.is_floating_point() else value.float()
 
 
@@ -273,28 +273,28 @@ def _check_rigid(matrices: torch.Tensor) -> None:
     bad = (skew > 1e-2) | (torch.linalg.det(rotation) < 0) | (last_row > 1e-4)
     if bad.any():
         raise ValueError(
-            f"world_to_camera: matrix {int(bad.nonzero()[0, 0])} is not rigid; expected a rotation without scale or "
-            "mirroring, a translation, and the last row [0, 0, 0, 1]."
+            "world_to_camera must be rigid: a rotation without scale or mirroring, a translation, and the last "
+            f"row [0, 0, 0, 1]; got matrix {int(bad.nonzero()[0, 0])}, which is not rigid."
         )
 
 
 def _check_intrinsics(matrices: torch.Tensor) -> None:
     if (matrices[:, [0, 1], [0, 1]] <= 0).any():
-        raise ValueError("intrinsics: got a focal length that is not positive; expected fx and fy above 0.")
+        raise ValueError("intrinsics must be fx and fy above 0, got a focal length that is not positive.")
     if (matrices[:, 2] != matrices.new_tensor([0, 0, 1])).any():
         raise ValueError("intrinsics: the last row is not [0, 0, 1].")
     if (matrices[:, :2] > 20).any():
         raise ValueError(
-            f"intrinsics: got values up to {float(matrices[:, :2].max()):g}, which look like pixels; expected focal "
-            "lengths and centre divided by the image's sides."
+            "intrinsics must be focal lengths and center divided by the image's sides, got values up to "
+            f"{float(matrices[:, :2].max()):g}, which look like pixels."
         )
 
 
 def _check_views(num_views: int, radius: float) -> None:
     if not isinstance(num_views, int) or isinstance(num_views, bool) or num_views < 1:
-        raise ValueError(f"num_views: got {num_views!r}; expected an integer of at least 1.")
+        raise ValueError(f"num_views must be an integer of at least 1, got {num_views!r}.")
     if not 0 < radius < math.inf:
-        raise ValueError(f"radius: got {radius}; expected a positive number.")
+        raise ValueError(f"radius must be a positive number, got {radius}.")
 
 
 def _on_sphere(elevation: torch.Tensor, azimuth: torch.Tensor, radius: float) -> torch.Tensor:
@@ -306,7 +306,7 @@ def _pose(frame: Mapping[str, Any], name: str) -> list[list[float]]:
     matrix = frame.get("transform_matrix")
     rows = matrix if isinstance(matrix, list) and len(matrix) == 4 else []
     if not rows or not all(isinstance(row, list) and len(row) == 4 and all(map(_is_number, row)) for row in rows):
-        raise ValueError(f"{name}: expected a 4x4 list of finite numbers, the camera-to-world matrix.")
+        raise ValueError(f"{name} must be a 4x4 list of finite numbers, the camera-to-world matrix, got another value.")
     return rows
 
 
@@ -315,23 +315,23 @@ def _intrinsics(values: Mapping[str, Any], name: str) -> list[list[float]]:
     given = {key: values[key] for key in known if values.get(key) is not None}
     for key, value in given.items():
         if not _is_number(value):
-            raise ValueError(f"{name}.{key}: got {value!r}; expected a finite number.")
+            raise ValueError(f"{name}.{key} must be a finite number, got {value!r}.")
     for key in ("w", "h"):
         if given.get(key, 1) <= 0:
-            raise ValueError(f"{name}.{key}: got {given[key]}; expected a positive number of pixels.")
+            raise ValueError(f"{name}.{key} must be a positive number of pixels, got {given[key]}.")
     pixels = [key for key in ("fl_x", "cx", "cy", "fl_y") if key in given]
     if pixels and not {"w", "h"} <= given.keys():
-        raise ValueError(f"{name}.{pixels[0]}: is in pixels, but w and h are missing; expected both.")
+        raise ValueError(f"{name}.{pixels[0]} must come with w and h, as it is in pixels, got none of the two.")
     width, height = given.get("w", 1), given.get("h", 1)
     if "fl_x" in given:
         focal_x = given["fl_x"]
     elif "camera_angle_x" in given:
         angle = given["camera_angle_x"]
         if not 0 < angle < math.pi:
-            raise ValueError(f"{name}.camera_angle_x: got {angle}; expected radians between 0 and pi.")
+            raise ValueError(f"{name}.camera_angle_x must be radians between 0 and pi, got {angle}.")
         focal_x = 0.5 * width / math.tan(angle / 2)
     else:
-        raise ValueError(f"{name}.camera_angle_x: missing, and fl_x too; expected one of the two.")
+        raise ValueError(f"{name}.camera_angle_x or fl_x must be given, got none of the two.")
     focal_y = given.get("fl_y", focal_x)
     return [
         [focal_x / width, 0.0, given.get("cx", width / 2) / width],

@@ -156,7 +156,7 @@ class AtokenImageProcessor(TorchvisionBackend):
         for index, sample in enumerate(media):
             if len(sample) != 1:
                 raise ValueError(
-                    f"media_sizes: sample {index} has {len(sample)} frames; expected 1 for an image. Use the "
+                    f"media_sizes must have 1 frame for an image, got {len(sample)} frames for sample {index}. Use the "
                     "post_process of AtokenVideoProcessor or AtokenProcessor."
                 )
         return [media_to_output(sample, output_type, *output_statistics(self))[0] for sample in media]
@@ -208,7 +208,7 @@ class AtokenImageProcessor(TorchvisionBackend):
 def check_image_list(images: Sequence[Any], names: Sequence[str], input_data_format: str | None = None) -> None:
     """Look at every image, without decoding one, and raise the first `ValueError` or `FileNotFoundError`."""
     if not images:
-        raise ValueError(f"images: got an empty list; expected {_EXPECTED}.")
+        raise ValueError(f"images must be {_EXPECTED}, got an empty list.")
     for image, name in zip(images, names, strict=True):
         if isinstance(image, Image.Image):
             check_still_image(image, name)
@@ -216,7 +216,7 @@ def check_image_list(images: Sequence[Any], names: Sequence[str], input_data_for
             image_array(image, name, input_data_format)
         elif not isinstance(image, (str, os.PathLike)):
             nested = " Nested lists are not taken: pass a flat one." if isinstance(image, (list, tuple)) else ""
-            raise ValueError(f"{name}: got {type(image).__name__}; expected {_EXPECTED}.{nested}")
+            raise ValueError(f"{name} must be {_EXPECTED}.{nested}, got {type(image).__name__}")
         elif not _is_address(image):
             check_file(image, name)
 
@@ -269,6 +269,6 @@ def image_array(image: Any, name: str, input_data_format: str | None) -> torch.T
         return pixels[None]
     if pixels.ndim != 3:
         raise ValueError(
-            f"{name}: got shape {tuple(pixels.shape)}; expected (H, W), (C, H, W) or (H, W, C). Pass videos as videos=."
+            f"{name} must be (H, W), (C, H, W) or (H, W, C), got shape {tuple(pixels.shape)}. Pass videos as videos=."
         )
     return channels_first(pixels, name, input_data_format)

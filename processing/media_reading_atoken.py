@@ -39,15 +39,17 @@ def check_file(path: str | os.PathLike, name: str) -> Path:
     """
     text = os.fsdecode(path)
     if "://" in text:
-        raise ValueError(f"{name}: got the address {text!r}; expected a local path. Download the file first.")
+        raise ValueError(f"{name} must be a local path, got the address {text!r}. Download the file first.")
     if not os.path.exists(text):
         raise FileNotFoundError(
             f"{name}: there is no file {text!r}. Check the path; relative ones start at {os.getcwd()}."
         )
     if os.path.isdir(text):
-        raise ValueError(f"{name}: {text!r} is a directory; expected a file. Pass the list of the files in it.")
+        raise ValueError(
+            f"{name} must be a file, got {text!r}, which is a directory. Pass the list of the files in it."
+        )
     if os.path.getsize(text) == 0:
-        raise ValueError(f"{name}: {text!r} is an empty file; expected an image or a video.")
+        raise ValueError(f"{name} must be an image or a video, got {text!r}, which is an empty file.")
     return Path(text)
 
 
@@ -148,7 +150,7 @@ def write_image(path: str | os.PathLike, array: np.ndarray | torch.Tensor) -> No
     path = _check_target(path)
     options = _IMAGE_SAVE_OPTIONS.get(path.suffix.lower())
     if options is None:
-        raise ValueError(f"path: got suffix {path.suffix!r}; expected one of {', '.join(_IMAGE_SAVE_OPTIONS)}.")
+        raise ValueError(f"path must be one of {', '.join(_IMAGE_SAVE_OPTIONS)}, got suffix {path.suffix!r}.")
     pixels = _check_pixels(array, "array", ("H", "W", 3))
     with atomic_file(path) as temporary:
         Image.fromarray(pixels).save(temporary, **options)
@@ -184,11 +186,11 @@ def write_video(
     if isinstance(frames, (np.ndarray, torch.Tensor)):
         frames = _check_pixels(frames, "frames", ("T", "H", "W", 3))
     if isinstance(fps, bool) or not isinstance(fps, (int, float, Fraction)) or not 0 < fps < float("inf"):
-        raise ValueError(f"fps: got {fps!r}; expected a positive number of frames per second.")
+        raise ValueError(f"fps must be a positive number of frames per second, got {fps!r}.")
     try:
         pixel_formats = {pixel_format.name for pixel_format in av.Codec(codec, "w").video_formats or ()}
     except (av.FFmpegError, ValueError) as error:
-        raise ValueError(f'codec: got {codec!r}; expected an FFmpeg video encoder such as "libx264".') from error
+        raise ValueError(f'codec must be an FFmpeg video encoder such as "libx264", got {codec!r}.') from error
     height, width, arrays = _first_size(frames)
     odd = height % 2 or width % 2
     wanted = ("rgb24", "bgr0", "gbrp") if codec.endswith("rgb") else ("yuv444p",) if odd else ("yuv420p", "yuv444p")
@@ -225,14 +227,14 @@ def _first_size(frames: Iterable[np.ndarray]) -> tuple[int, int, Iterator[np.nda
     source = iter(frames)
     first = next(source, None)
     if first is None:
-        raise ValueError("frames: got no frame; expected at least one.")
+        raise ValueError("frames must be at least one, got no frame.")
     first = _check_pixels(first, "frames[0]", ("H", "W", 3))
 
     def rest() -> Iterator[np.ndarray]:
         for index, frame in enumerate(source, start=1):
             frame = _check_pixels(frame, f"frames[{index}]", ("H", "W", 3))
             if frame.shape != first.shape:
-                raise ValueError(f"frames[{index}]: got {frame.shape} after {first.shape}; expected one size.")
+                raise ValueError(f"frames[{index}] must be one size, got {frame.shape} after {first.shape}.")
             yield frame
 
     return *first.shape[:2], chain([first], rest())
@@ -477,10 +479,10 @@ def _encode(
 
 def _check_target(path: str | os.PathLike) -> Path:
     if not isinstance(path, (str, os.PathLike)):
-        raise ValueError(f"path: got {type(path).__name__}; expected a path.")
+        raise ValueError(f"path must be a path, got {type(path).__name__}.")
     path = Path(path)
     if path.is_dir():
-        raise ValueError(f"path: {str(path)!r} is a directory; expected the name of a file to write.")
+        raise ValueError(f"path must be the name of a file to write, got {str(path)!r}, which is a directory.")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"path: there is no directory {str(path.parent)!r} to write {path.name!r} into.")
     return path
@@ -491,10 +493,10 @@ def _check_pixels(value: Any, name: str, axes: tuple) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     if not isinstance(value, np.ndarray):
-        raise ValueError(f"{name}: got {type(value).__name__}; expected {expected}.")
+        raise ValueError(f"{name} must be {expected}, got {type(value).__name__}.")
     if value.dtype != np.uint8 or value.ndim != len(axes) or value.shape[-1] != 3 or value.size == 0:
         raise ValueError(
-            f'{name}: got {value.dtype} {value.shape}; expected {expected}. post_process(..., output_type="np") '
+            f'{name} must be {expected}, got {value.dtype} {value.shape}. post_process(..., output_type="np") '
             "gives such arrays."
         )
     return np.ascontiguousarray(value)

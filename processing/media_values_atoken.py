@@ -31,14 +31,14 @@ def as_media_tensor(value: Any, name: str) -> torch.Tensor:
         # Torch shares memory with the array and would warn about read-only ones and refuse negative strides.
         value = torch.from_numpy(value.copy() if not value.flags.writeable else np.ascontiguousarray(value))
     elif not isinstance(value, torch.Tensor):
-        raise ValueError(f"{name}: got {type(value).__name__}; expected a numpy array or a torch tensor.")
+        raise ValueError(f"{name} must be a numpy array or a torch tensor, got {type(value).__name__}.")
     if value.dtype not in _WHITE and not value.is_floating_point():
         raise ValueError(_dtype_message(name, value.dtype))
     if value.layout != torch.strided:
-        raise ValueError(f"{name}: got a tensor with layout {value.layout}; expected a dense one. Call to_dense().")
+        raise ValueError(f"{name} must be dense, got a tensor with layout {value.layout}. Call to_dense().")
     if value.numel() == 0:
         raise ValueError(
-            f"{name}: got shape {tuple(value.shape)}, which holds no pixels; every side must be at least 1."
+            f"{name} must have sides of at least 1, got shape {tuple(value.shape)}, which holds no pixels."
         )
     return value.detach()
 
@@ -64,15 +64,15 @@ def channels_first(media: torch.Tensor, name: str, input_data_format: str | None
     if layout is None:
         if len(candidates) == 2:
             raise ValueError(
-                f"{name}: got shape {shape}, whose channels could be the axis of {shape[-3]} or of {shape[-1]}; "
-                'expected input_data_format="channels_first" or "channels_last" to say which.'
+                f"{name} must come with input_data_format, as its channels could be the axis of {shape[-3]} or of "
+                f'{shape[-1]}, got shape {shape}. Say "channels_first" or "channels_last".'
             )
         if candidates:
             layout = candidates[0]
     if layout not in candidates:
         stated = f" with input_data_format={layout!r}" if layout else ""
         raise ValueError(
-            f"{name}: got shape {shape}{stated}; expected 1, 3 or 4 channels (grey, RGB or RGBA), first or last."
+            f"{name} must be 1, 3 or 4 channels (grey, RGB or RGBA), first or last, got shape {shape}{stated}."
         )
     return media if layout == "channels_first" else media.movedim(-1, -3)
 
@@ -82,7 +82,7 @@ def check_input_data_format(input_data_format: str | None) -> str | None:
     layout = getattr(input_data_format, "value", input_data_format)
     if layout is not None and layout not in _LAYOUTS:
         raise ValueError(
-            f'input_data_format: got {input_data_format!r}; expected None, "channels_first" or "channels_last".'
+            f'input_data_format must be None, "channels_first" or "channels_last", got {input_data_format!r}.'
         )
     return layout
 
@@ -97,7 +97,7 @@ def channels_to_rgb(media: torch.Tensor, name: str, signed: bool = False) -> tor
         return media.expand(*media.shape[:-3], 3, *media.shape[-2:])
     if channels == 4 and signed:
         raise ValueError(
-            f"{name}: got four channels with do_rescale=False and do_normalize=False; expected RGB in [-1, 1]. "
+            f"{name} must be RGB in [-1, 1], got four channels with do_rescale=False and do_normalize=False. "
             "Composite the alpha channel first."
         )
     return composite_on_white(media) if channels == 4 else media
@@ -156,7 +156,7 @@ def to_unit_values(
         return values / _WHITE[media.dtype]
     low, high = (bound.item() for bound in torch.aminmax(values))
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise ValueError(f"{name}: got NaN or infinite values; expected finite ones.")
+        raise ValueError(f"{name} must be finite, got NaN or infinite values.")
     limits = value_range(do_rescale, rescale_factor, do_normalize)
     # Room for the rounding of a float16 or a resize, not for another range.
     slack = 1e-3 if media.dtype in (torch.float16, torch.bfloat16) else 1e-5
@@ -183,7 +183,7 @@ def check_statistics(image_mean: Any, image_std: Any) -> None:
         ok = numbers.dtype.kind in "fiu" and numbers.size in (1, 3) and numbers.ndim < 2 and np.isfinite(numbers).all()
         if not ok or (name == "image_std" and not (numbers > 0).all()):
             positive = "positive " if name == "image_std" else ""
-            raise ValueError(f"{name}: got {value!r}; expected one {positive}number or three, such as [0.5, 0.5, 0.5].")
+            raise ValueError(f"{name} must be one {positive}number or three, such as [0.5, 0.5, 0.5], got {value!r}.")
 
 
 def _is_default_factor(rescale_factor: float) -> bool:
@@ -192,7 +192,7 @@ def _is_default_factor(rescale_factor: float) -> bool:
 
 def _dtype_message(name: str, dtype: Any) -> str:
     return (
-        f"{name}: got dtype {dtype}; expected uint8 (0..255), uint16 (0..65535), bool or floats in [0, 1]. "
+        f"{name} must be uint8 (0..255), uint16 (0..65535), bool or floats in [0, 1], got dtype {dtype}. "
         "Convert it, for example with .astype(np.uint8) or .to(torch.uint8)."
     )
 
@@ -200,12 +200,12 @@ def _dtype_message(name: str, dtype: Any) -> str:
 def _range_message(
     name: str, dtype: torch.dtype, low: float, high: float, limits: tuple[int, int], do_rescale: bool | None
 ) -> str:
-    message = f"{name}: got {dtype} values from {low:g} to {high:g}; expected {list(limits)}. "
+    message = f"{name} must be in {list(limits)}, got {dtype} values from {low:g} to {high:g}. "
     if limits == (-1, 1):
         return message + "With do_rescale=False and do_normalize=False values are used as they are."
     if not do_rescale:
         return message + "Leave do_rescale on for integers in 0..255."
     return message + (
-        "Pass uint8 for 0..255, rescale floats to [0, 1], or, if they are normalised to [-1, 1] already, pass "
+        "Pass uint8 for 0..255, rescale floats to [0, 1], or, if they are normalized to [-1, 1] already, pass "
         "do_rescale=False and do_normalize=False."
     )

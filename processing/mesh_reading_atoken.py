@@ -41,27 +41,30 @@ class ColoredMesh:
 
     def __post_init__(self):
         if self.vertices.ndim != 2 or self.vertices.shape[1] != 3 or not len(self.vertices):
-            raise ValueError(f"vertices: got shape {self.vertices.shape}; expected (V, 3), V at least 1.")
+            raise ValueError(f"vertices must be (V, 3), V at least 1, got shape {self.vertices.shape}.")
         if not np.isfinite(self.vertices).all():
-            raise ValueError("vertices: got NaN or infinite values; expected finite ones.")
+            raise ValueError("vertices must be finite, got NaN or infinite values.")
         count = len(self.faces)
         if self.faces.shape != (count, 3) or not count:
-            raise ValueError(f"faces: got shape {self.faces.shape}; expected (F, 3), F at least 1.")
+            raise ValueError(f"faces must be (F, 3), F at least 1, got shape {self.faces.shape}.")
         if self.faces.dtype.kind not in "iu":
-            raise ValueError(f"faces: got {self.faces.dtype}; expected integers.")
+            raise ValueError(f"faces must be integers, got {self.faces.dtype}.")
         if self.faces.min() < 0 or self.faces.max() >= len(self.vertices):
             raise ValueError(
-                f"faces: got indices from {self.faces.min()} to {self.faces.max()}; expected 0 to "
-                f"{len(self.vertices) - 1}, the rows of vertices."
+                f"faces must be 0 to {len(self.vertices) - 1}, the rows of vertices, got indices from "
+                f"{self.faces.min()} to {self.faces.max()}."
             )
         for name, shape in (("corner_colors", (count, 3, 3)), ("uv", (count, 3, 2)), ("texture_ids", (count,))):
             value = getattr(self, name)
             if value.shape != shape:
-                raise ValueError(f"{name}: got shape {value.shape}; expected {shape}.")
+                raise ValueError(f"{name} must be {shape}, got shape {value.shape}.")
             if not np.isfinite(value).all():
-                raise ValueError(f"{name}: got NaN or infinite values; expected finite ones.")
+                raise ValueError(f"{name} must be finite, got NaN or infinite values.")
         if self.texture_ids.min() < -1 or self.texture_ids.max() >= len(self.textures):
-            raise ValueError(f"texture_ids: expected -1 to {len(self.textures) - 1}, indices of textures.")
+            raise ValueError(
+                f"texture_ids must be -1 to {len(self.textures) - 1}, indices of textures, got values from "
+                f"{self.texture_ids.min()} to {self.texture_ids.max()}."
+            )
 
     def normalized(self) -> "ColoredMesh":
         """The same mesh with the middle of its bounds at 0 and its longest side 1; `ValueError` if it has no size."""
@@ -69,7 +72,7 @@ class ColoredMesh:
         low, high = used.min(axis=0), used.max(axis=0)
         longest = (high - low).max()
         if not longest > 0:
-            raise ValueError("vertices: all lie in one point; expected an object with an extent.")
+            raise ValueError("vertices must have an extent, got an object whose vertices all lie in one point.")
         vertices = (self.vertices - (low + high) / 2) / longest
         return ColoredMesh(vertices, self.faces, self.corner_colors, self.uv, self.texture_ids, self.textures)
 
@@ -95,11 +98,11 @@ def read_mesh(path: str | os.PathLike, up: str | None = None, name: str = "mesh"
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{name}: {path} does not exist; expected a mesh file.")
+        raise FileNotFoundError(f"{name} must be a mesh file, got {path}, which does not exist.")
     if path.suffix.lower() not in SUFFIXES:
-        raise ValueError(f"{name}: got {path.name}; expected a file that ends in {', '.join(SUFFIXES)}.")
+        raise ValueError(f"{name} must be a file that ends in {', '.join(SUFFIXES)}, got {path.name}.")
     if up not in (None, "y", "z"):
-        raise ValueError(f"up: got {up!r}; expected 'y' or 'z'.")
+        raise ValueError(f"up must be 'y' or 'z', got {up!r}.")
     trimesh = _import_trimesh()
     try:
         scene = trimesh.load_scene(path, process=False)
@@ -109,7 +112,7 @@ def read_mesh(path: str | os.PathLike, up: str | None = None, name: str = "mesh"
         raise ValueError(f"{name}: {path.name} cannot be read ({type(error).__name__}: {error}).") from error
     geometries = [part for part in geometries if isinstance(part, trimesh.Trimesh) and len(part.faces)]
     if not geometries:
-        raise ValueError(f"{name}: {path.name} has no faces; expected a surface, not points or lines.")
+        raise ValueError(f"{name} must be a surface, not points or lines, got {path.name}, which has no faces.")
     try:
         mesh = _join(geometries)
         if (up or _UP[path.suffix.lower()]) == "y":
@@ -134,7 +137,7 @@ def _join(geometries: list[Any]) -> ColoredMesh:
     for part in geometries:
         part_faces = np.asarray(part.faces, dtype=np.int64)
         if part_faces.min() < 0 or part_faces.max() >= len(part.vertices):
-            raise ValueError(f"faces: got index {part_faces.max()} for {len(part.vertices)} vertices.")
+            raise ValueError(f"faces must be indices of the {len(part.vertices)} vertices, got {part_faces.max()}.")
         color, uv, texture = _appearance(part, part_faces)
         vertices.append(np.asarray(part.vertices, dtype=np.float64))
         faces.append(part_faces + offset)

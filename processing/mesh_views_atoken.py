@@ -43,16 +43,16 @@ def render_mesh(
         ImportError: embreex is not installed.
     """
     if not isinstance(mesh, ColoredMesh):
-        raise ValueError(f"mesh: got {type(mesh).__name__}; expected a ColoredMesh, such as read_mesh returns.")
+        raise ValueError(f"mesh must be a ColoredMesh, such as read_mesh returns, got {type(mesh).__name__}.")
     cameras = Cameras(world_to_camera, intrinsics).to("cpu", torch.float64)
     for name, value in (("size", size), ("supersampling", supersampling)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}: got {value!r}; expected an integer of at least 1.")
+            raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
     if not 0 <= pixel_offset <= 1:
-        raise ValueError(f"pixel_offset: got {pixel_offset}; expected a number in [0, 1].")
+        raise ValueError(f"pixel_offset must be a number in [0, 1], got {pixel_offset}.")
     fill = np.asarray(background, dtype=np.float32)
     if fill.shape != (3,) or not ((fill >= 0) & (fill <= 1)).all():
-        raise ValueError(f"background: got {background}; expected three numbers in [0, 1].")
+        raise ValueError(f"background must be three numbers in [0, 1], got {background}.")
     scene = _scene(mesh)
     steps = (np.arange(supersampling) - (supersampling - 1) / 2) / supersampling + pixel_offset
     images, depths = [], []

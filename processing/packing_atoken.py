@@ -17,7 +17,7 @@ def check_return_tensors(return_tensors: str | None) -> str:
     """Return "pt" or "np" ("pt" for None); `ValueError` for any other framework."""
     name = "pt" if return_tensors is None else getattr(return_tensors, "value", return_tensors)
     if name not in ("pt", "np"):
-        raise ValueError(f'return_tensors: got {return_tensors!r}; expected "pt" (the default) or "np".')
+        raise ValueError(f'return_tensors must be "pt" (the default) or "np", got {return_tensors!r}.')
     return name
 
 
@@ -121,24 +121,24 @@ def split_packed(
     )
     if not pixel_values.is_floating_point() or pixel_values.ndim != 2:
         raise ValueError(
-            f"pixel_values: got {pixel_values.dtype} {tuple(pixel_values.shape)}; expected floats (N, patch_dim)."
+            f"pixel_values must be floats (N, patch_dim), got {pixel_values.dtype} {tuple(pixel_values.shape)}."
         )
     for name, tensor in (("coords", coords), ("cu_seqlens", cu_seqlens), ("media_sizes", media_sizes)):
         if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-            raise ValueError(f"{name}: got {tensor.dtype}; expected integers.")
+            raise ValueError(f"{name} must be integers, got {tensor.dtype}.")
     bounds = cu_seqlens.tolist() if cu_seqlens.ndim == 1 else []
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != len(pixel_values) or sorted(bounds) != bounds:
         raise ValueError(
-            f"cu_seqlens: got {bounds or tuple(cu_seqlens.shape)}; expected (B + 1,) growing integers from 0 to "
-            f"{len(pixel_values)}, the rows of pixel_values."
+            f"cu_seqlens must be (B + 1,) growing integers from 0 to {len(pixel_values)}, the rows of "
+            f"pixel_values, got {bounds or tuple(cu_seqlens.shape)}."
         )
     if media_sizes.ndim != 2 or media_sizes.shape != (len(bounds) - 1, 3):
         raise ValueError(
-            f"media_sizes: got shape {tuple(media_sizes.shape)}; expected ({len(bounds) - 1}, 3), one (frames, height, "
-            "width) for each sample of cu_seqlens."
+            f"media_sizes must be ({len(bounds) - 1}, 3), one (frames, height, width) for each sample of "
+            f"cu_seqlens, got shape {tuple(media_sizes.shape)}."
         )
     if len(coords) != len(pixel_values):
-        raise ValueError(f"coords: got {len(coords)} rows; expected {len(pixel_values)}, one per row of pixel_values.")
+        raise ValueError(f"coords must be {len(pixel_values)}, one per row of pixel_values, got {len(coords)} rows.")
     return [
         (pixel_values[start:stop], coords[start:stop], size)
         for start, stop, size in zip(bounds[:-1], bounds[1:], media_sizes.tolist(), strict=True)
@@ -171,8 +171,8 @@ def media_to_output(
     values = media.float()
     if not torch.isfinite(values).all():
         raise ValueError(
-            "pixel_values: got NaN or infinite values; expected finite ones. Decode in float32 or bfloat16 if float16 "
-            "overflows."
+            "pixel_values must be finite, got NaN or infinite values. Decode in float32 or bfloat16 if "
+            "float16 overflows."
         )
     mean, std = (torch.as_tensor(value, device=values.device).reshape(-1, 1, 1) for value in (image_mean, image_std))
     values = (values * std.float()).add_(mean.float()).clamp_(0, 1)
@@ -185,7 +185,7 @@ def media_to_output(
 def check_output_type(output_type: str) -> None:
     """`ValueError` unless `output_type` is one of "pt", "np" and "pil"."""
     if output_type not in OUTPUT_TYPES:
-        raise ValueError(f'output_type: got {output_type!r}; expected "pt", "np" or "pil".')
+        raise ValueError(f'output_type must be "pt", "np" or "pil", got {output_type!r}.')
 
 
 def _as_tensor(name: str, value: object) -> torch.Tensor:
@@ -193,4 +193,4 @@ def _as_tensor(name: str, value: object) -> torch.Tensor:
         return value
     if isinstance(value, np.ndarray) and value.dtype != object:
         return torch.from_numpy(np.array(value))
-    raise ValueError(f"{name}: got {type(value).__name__}; expected a torch tensor or a numpy array.")
+    raise ValueError(f"{name} must be a torch tensor or a numpy array, got {type(value).__name__}.")

@@ -16,7 +16,7 @@ def check_patch_size(patch_size: Sequence[int]) -> tuple[int, int, int]:
     """Return `patch_size` as a tuple (frames, rows, columns); `ValueError` unless it is three positive integers."""
     sizes = tuple(patch_size) if isinstance(patch_size, (list, tuple)) else ()
     if len(sizes) != 3 or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
-        raise ValueError(f"patch_size: got {patch_size!r}; expected three positive integers (frames, rows, columns).")
+        raise ValueError(f"patch_size must be three positive integers (frames, rows, columns), got {patch_size!r}.")
     return sizes
 
 
@@ -46,13 +46,11 @@ def pad_and_patchify(media: torch.Tensor, patch_size: Sequence[int] = PATCH_SIZE
     if not isinstance(media, torch.Tensor) or media.ndim != 4 or not media.is_floating_point():
         given = f"{media.dtype} {tuple(media.shape)}" if isinstance(media, torch.Tensor) else type(media).__name__
         raise ValueError(
-            f"media: got {given}; expected a floating point tensor (T, C, H, W) in [-1, 1]. "
-            "Use AtokenImageProcessor or AtokenVideoProcessor for anything else."
+            f"media must be a floating point tensor (T, C, H, W) in [-1, 1], got {given}. Use "
+            "AtokenImageProcessor or AtokenVideoProcessor for anything else."
         )
     if media.numel() == 0:
-        raise ValueError(
-            f"media: got shape {tuple(media.shape)}, which holds no pixels; every side must be at least 1."
-        )
+        raise ValueError(f"media must have sides of at least 1, got shape {tuple(media.shape)}, which holds no pixels.")
 
     length, channels, height, width = media.shape
     grid_t, grid_x, grid_y = grid_size((length, height, width), (frames, rows, columns))
@@ -93,19 +91,19 @@ def unpatchify(
     frames, rows, columns = check_patch_size(patch_size)
     size = tuple(int(side) for side in media_size)
     if len(size) != 3 or min(size) < 1:
-        raise ValueError(f"media_size: got {size}; expected positive (frames, height, width).")
+        raise ValueError(f"media_size must be positive (frames, height, width), got {size}.")
     if pixel_values.ndim != 2 or pixel_values.shape[1] % (frames * rows * columns):
         raise ValueError(
-            f"pixel_values: got shape {tuple(pixel_values.shape)}; expected (N, patch_dim), patch_dim a multiple of "
-            f"{frames * rows * columns}, the pixels of a {frames}x{rows}x{columns} patch."
+            f"pixel_values must be (N, patch_dim), patch_dim a multiple of {frames * rows * columns}, the "
+            f"pixels of a {frames}x{rows}x{columns} patch, got shape {tuple(pixel_values.shape)}."
         )
     if coords.ndim != 2 or coords.shape[1] != 4 or coords.is_floating_point() or coords.dtype == torch.bool:
         raise ValueError(
-            f"coords: got {coords.dtype} {tuple(coords.shape)}; expected an integer tensor (N, 4) of [t, x, y, z]."
+            f"coords must be an integer tensor (N, 4) of [t, x, y, z], got {coords.dtype} {tuple(coords.shape)}."
         )
     if len(coords) != len(pixel_values):
         raise ValueError(
-            f"coords: got {len(coords)} rows for {len(pixel_values)} rows of pixel_values; expected one per token."
+            f"coords must be one per token, got {len(coords)} rows for {len(pixel_values)} rows of pixel_values."
         )
     grid = grid_size(size, (frames, rows, columns))
     index = _grid_index(coords.to(pixel_values.device, torch.int64), grid, size)

@@ -41,8 +41,8 @@ def check_still_image(image: Image.Image, name: str) -> None:
         raise ValueError(f"{name}: cannot count the frames of this {image.format} file: {error}.") from error
     if frames > 1:
         raise ValueError(
-            f"{name}: got a {image.format} with {frames} frames; expected a still image. Pass its path as videos=, or "
-            "a copy() of the one frame that is meant."
+            f"{name} must be a still image, got a {image.format} with {frames} frames. Pass its path as "
+            "videos=, or a copy() of the one frame that is meant."
         )
 
 
@@ -100,8 +100,8 @@ def _sixteen_bit_file(image: Image.Image, name: str) -> bytes | None:
     file = getattr(image, "fp", None)
     if file is None or not file.seekable():
         raise _UnsupportedImage(
-            f"{name}: got a {image.format} with 16 bits per channel, of which Pillow would keep 8; expected its path "
-            "or the pixels as a uint16 array."
+            f"{name} must be given as its path or as a uint16 array, got a {image.format} with 16 bits per "
+            "channel, of which Pillow would keep 8."
         )
     position = file.tell()
     file.seek(0)
@@ -124,8 +124,8 @@ def _decode_sixteen_bit(data: bytes, name: str) -> torch.Tensor:
         swapped = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
         if raw_mode[:-1] not in ("RGB;16", "RGBA;16") or raw_mode[-1] not in swapped:
             raise _UnsupportedImage(
-                f"{name}: got a {first.format} of layout {raw_mode}, of which Pillow would keep 8 bits; expected RGB "
-                "or RGBA of 16 bits, or the pixels as a uint16 array."
+                f"{name} must be RGB or RGBA of 16 bits, or the pixels as a uint16 array, got a {first.format} of "
+                f"layout {raw_mode}, of which Pillow would keep 8 bits."
             )
         upper, lower = _load_raw(data, raw_mode), _load_raw(data, raw_mode[:-1] + swapped[raw_mode[-1]])
         pixels = upper.astype(np.uint16) * 256 + lower
@@ -165,8 +165,8 @@ def _decode_loaded(image: Image.Image, name: str) -> torch.Tensor:
     if mode in ("I", "LAB"):
         meaning = "32-bit integers, which have no agreed white" if mode == "I" else "LAB colours"
         raise _UnsupportedImage(
-            f"{name}: got a Pillow image of mode {mode}, {meaning}; expected RGB, grey, palette, CMYK or 16-bit grey. "
-            "Convert it, or pass the pixels as a uint16 array."
+            f"{name} must be RGB, grey, palette, CMYK or 16-bit grey, got a Pillow image of mode {mode}, "
+            f"{meaning}. Convert it, or pass the pixels as a uint16 array."
         )
     # Pillow leaves a palette index behind as `transparency` when it converts a palette image to RGB.
     if mode in _ALPHA_MODES or (key is not None and (mode != "RGB" or isinstance(key, tuple))):

@@ -81,7 +81,7 @@ class AtokenProcessor(ProcessorMixin):
         self.voxel_processor = AtokenVoxelProcessor() if voxel_processor is None else voxel_processor
         if not isinstance(self.voxel_processor, AtokenVoxelProcessor):
             given = type(voxel_processor).__name__
-            raise TypeError(f"voxel_processor: got {given}; expected an AtokenVoxelProcessor.")
+            raise TypeError(f"voxel_processor must be an AtokenVoxelProcessor, got {given}.")
 
     def __call__(
         self,
@@ -115,15 +115,13 @@ class AtokenProcessor(ProcessorMixin):
             ValueError: nothing is given, text without a tokenizer, or bad media or options; the message names which.
         """
         if images is None and videos is None and text is None and voxels is None:
-            raise ValueError(
-                "images: got None, and no videos, voxels or text either; expected at least one of the four."
-            )
+            raise ValueError("images, videos, voxels or text must be given, got none of the four.")
         if text is not None:
             text = check_texts(text)
             if self.tokenizer is None:
                 raise ValueError(
-                    "text: got text, but this processor has no tokenizer. Load a checkpoint with tokenizer files, or "
-                    "pass AtokenProcessor(..., tokenizer=AutoTokenizer.from_pretrained(...))."
+                    "text must go through a tokenizer, and this processor has no tokenizer. Load a checkpoint with "
+                    "tokenizer files, or pass AtokenProcessor(..., tokenizer=AutoTokenizer.from_pretrained(...))."
                 )
         options = self._options_by_modality(kwargs)
         return_tensors = check_return_tensors(options["text_kwargs"].pop("return_tensors", None))
@@ -144,7 +142,7 @@ class AtokenProcessor(ProcessorMixin):
         if voxels is not None:
             objects = list(voxels) if isinstance(voxels, (list, tuple)) else [voxels]
             if not objects:
-                raise ValueError("voxels: got an empty list; expected at least one object.")
+                raise ValueError("voxels must be at least one object, got an empty list.")
             objects = [as_views(source, f"voxels[{index}]") for index, source in enumerate(objects)]
             batches += [self.voxel_processor(**views.arguments()) for views in objects]
         if batches:
@@ -262,15 +260,15 @@ class AtokenProcessor(ProcessorMixin):
         known = {"common_kwargs"}.union(schemas, *(schema.__annotations__ for schema in schemas.values()))
         for name in given:
             if name not in known:
-                raise ValueError(f"{name}: unknown option; expected one of {', '.join(sorted(known))}.")
+                raise ValueError(f"options must be known, got {name!r}. There are {', '.join(sorted(known))}.")
         for name in given.keys() & {"common_kwargs", *schemas}:
             if not isinstance(given[name], dict):
-                raise ValueError(f"{name}: got {type(given[name]).__name__}; expected a dictionary of options.")
+                raise ValueError(f"{name} must be a dictionary of options, got {type(given[name]).__name__}.")
             allowed = schemas[name].__annotations__ if name in schemas else known
             for option in given[name]:
                 if option not in allowed:
                     expected = ", ".join(sorted(allowed))
-                    raise ValueError(f"{name}: got the unknown option {option!r}; expected one of {expected}.")
+                    raise ValueError(f"{name} must be one of {expected}, got the unknown option {option!r}.")
         # As options of the call itself, common ones reach each part that knows them and no other.
         given = {**given.get("common_kwargs", {}), **given}
         given.pop("common_kwargs", None)

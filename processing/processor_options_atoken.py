@@ -21,7 +21,9 @@ def check_call_options(schema: type, given: Mapping[str, Any]) -> None:
     """
     unknown = sorted(set(given) - set(schema.__annotations__))
     if unknown:
-        raise ValueError(f"{unknown[0]}: unknown option; expected one of {', '.join(sorted(schema.__annotations__))}.")
+        raise ValueError(
+            f"options must be known, got {unknown[0]!r}. There are {', '.join(sorted(schema.__annotations__))}."
+        )
     if "return_tensors" in given:
         check_return_tensors(given["return_tensors"])
     try:
@@ -55,23 +57,24 @@ def check_resolved_options(
     rows_columns = check_patch_size(patch_size)[1:]
     if do_center_crop or crop_size is not None:
         raise ValueError(
-            f"do_center_crop: got {do_center_crop!r} with crop_size={crop_size!r}; expected neither, since nothing is "
-            "ever cropped. Crop the media before passing them, or resize with size=."
+            "do_center_crop must be off, without a crop_size, since nothing is ever cropped, got "
+            f"{do_center_crop!r} with "
+            f"crop_size={crop_size!r}. Crop the media before passing them, or resize with size=."
         )
     if do_pad is False or pad_size is not None:
         raise ValueError(
-            f"do_pad: got {do_pad!r} with pad_size={pad_size!r}; expected neither, since media are always padded to "
-            "whole patches and cut back to their true size by post_process."
+            "do_pad must be on, without a pad_size, since media are always padded to whole patches and cut back to "
+            f"their true size by post_process, got {do_pad!r} with pad_size={pad_size!r}."
         )
     if do_convert_rgb is False:
-        raise ValueError("do_convert_rgb: got False; expected True, since a token always holds RGB.")
+        raise ValueError("do_convert_rgb must be True, since a token always holds RGB, got False.")
     if data_format is not None:
-        raise ValueError(f"data_format: got {data_format!r}; expected None, since the output is tokens, not images.")
+        raise ValueError(f"data_format must be None, since the output is tokens, not images, got {data_format!r}.")
     if do_rescale and not isinstance(rescale_factor, (int, float)):
-        raise ValueError(f"rescale_factor: got {rescale_factor!r}; expected a number when do_rescale is on.")
+        raise ValueError(f"rescale_factor must be a number when do_rescale is on, got {rescale_factor!r}.")
     if do_normalize:
         check_statistics(image_mean, image_std)
     check_input_data_format(input_data_format)
     resize = check_resize_request(do_resize, size, min_pixels, max_pixels, rows_columns)
     if any(resize) and resample is None:
-        raise ValueError("resample: got None; expected a resampling filter when a resize is asked for.")
+        raise ValueError("resample must be a resampling filter when a resize is asked for, got None.")

@@ -11,7 +11,7 @@ _SIZE_FORMS = (
     {"min_pixels", "max_pixels"},
 )
 _EXPECTED = (
-    'expected {"height", "width"}, {"shortest_edge"}, {"longest_edge"}, {"shortest_edge", "longest_edge"} or '
+    '{"height", "width"}, {"shortest_edge"}, {"longest_edge"}, {"shortest_edge", "longest_edge"} or '
     '{"min_pixels", "max_pixels"} with positive integers'
 )
 
@@ -41,28 +41,30 @@ def check_resize_request(
     """
     size = {} if size is None else dict(size)
     if size and set(size) not in _SIZE_FORMS:
-        raise ValueError(f"size: got {size}; {_EXPECTED}.")
+        raise ValueError(f"size must be {_EXPECTED}, got {size}.")
     for name, value in [*size.items(), ("min_pixels", min_pixels), ("max_pixels", max_pixels)]:
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             where = f"size[{name!r}]" if name in size else name
-            raise ValueError(f"{where}: got {value!r}; expected a positive integer.")
+            raise ValueError(f"{where} must be a positive integer, got {value!r}.")
     if size and (min_pixels is not None or max_pixels is not None):
         raise ValueError(
-            f"size: got {size} together with min_pixels={min_pixels}, max_pixels={max_pixels}; expected one or the "
-            "other. Pass None for those that are not wanted."
+            f"size must be given without bounds, got {size} together with min_pixels={min_pixels}, "
+            f"max_pixels={max_pixels}. Pass None for those that are not wanted."
         )
     if "min_pixels" in size:
         min_pixels, max_pixels, size = size["min_pixels"], size["max_pixels"], {}
     if size.get("longest_edge") and size.get("shortest_edge", 0) > size["longest_edge"]:
-        raise ValueError(f"size: got {size}; expected shortest_edge <= longest_edge.")
+        raise ValueError(f"size must have shortest_edge <= longest_edge, got {size}.")
     if max_pixels is not None and max_pixels < patch[0] * patch[1]:
         raise ValueError(
-            f"max_pixels: got {max_pixels}; expected at least {patch[0] * patch[1]}, the pixels of one patch."
+            f"max_pixels must be at least {patch[0] * patch[1]}, the pixels of one patch, got {max_pixels}."
         )
     if min_pixels is not None and max_pixels is not None and min_pixels > max_pixels:
-        raise ValueError(f"min_pixels: got {min_pixels}; expected at most max_pixels = {max_pixels}.")
+        raise ValueError(f"min_pixels must be at most max_pixels = {max_pixels}, got {min_pixels}.")
     if do_resize and not size and min_pixels is None and max_pixels is None:
-        raise ValueError("do_resize: got True without a target; pass size, min_pixels or max_pixels as well.")
+        raise ValueError(
+            "do_resize must have a target, got True without a target. Pass size, min_pixels or max_pixels as well."
+        )
     if do_resize is False:
         return {}, None, None
     return size, min_pixels, max_pixels
@@ -115,7 +117,7 @@ def resized_size(
     target = rows * patch[0], columns * patch[1]
     if min_pixels is not None and target[0] * target[1] < min_pixels:
         raise ValueError(
-            f"min_pixels: got {min_pixels} with max_pixels={max_pixels}, between which there is no size in whole "
-            f"{patch[0]}x{patch[1]} patches for media of {height}x{width}. Move the two bounds apart."
+            f"min_pixels must leave a size in whole {patch[0]}x{patch[1]} patches below max_pixels={max_pixels} "
+            f"for media of {height}x{width}, got {min_pixels}. Move the two bounds apart."
         )
     return target

@@ -28,7 +28,7 @@ def canonicalize_text(text: str) -> str:
         ImportError: ftfy is not installed.
     """
     if not isinstance(text, str):
-        raise ValueError(f"text: got {type(text).__name__}; expected a string.")
+        raise ValueError(f"text must be a string, got {type(text).__name__}.")
     try:
         import ftfy
     except ImportError as error:
@@ -44,10 +44,10 @@ def check_texts(text: Any) -> list[str]:
         return [text]
     if not isinstance(text, (list, tuple)) or not text:
         given = "an empty list" if isinstance(text, (list, tuple)) else type(text).__name__
-        raise ValueError(f"text: got {given}; expected a string or a list of strings.")
+        raise ValueError(f"text must be a string or a list of strings, got {given}.")
     for index, entry in enumerate(text):
         if not isinstance(entry, str):
-            raise ValueError(f"text[{index}]: got {type(entry).__name__}; expected a string.")
+            raise ValueError(f"text[{index}] must be a string, got {type(entry).__name__}.")
     return list(text)
 
 
@@ -79,16 +79,16 @@ def tokenize_text(
         ValueError: `tokenizer` is None or cannot pad, `texts` are not strings, or an option has no such value.
     """
     if tokenizer is None:
-        raise ValueError("tokenizer: got None; expected a tokenizer, since text is given.")
+        raise ValueError("tokenizer must be a tokenizer, since text is given, got None.")
     texts = check_texts(texts)
     if isinstance(max_length, bool) or not isinstance(max_length, int) or max_length < 1:
-        raise ValueError(f"max_length: got {max_length!r}; expected a positive integer such as 64.")
+        raise ValueError(f"max_length must be a positive integer such as 64, got {max_length!r}.")
     if isinstance(padding, bool):
         padding = "longest" if padding else "do_not_pad"
     if padding not in ("max_length", "longest", "do_not_pad"):
-        raise ValueError(f'padding: got {padding!r}; expected "max_length", "longest" or "do_not_pad".')
+        raise ValueError(f'padding must be "max_length", "longest" or "do_not_pad", got {padding!r}.')
     if padding_side not in ("left", "right"):
-        raise ValueError(f'padding_side: got {padding_side!r}; expected "right" or "left".')
+        raise ValueError(f'padding_side must be "right" or "left", got {padding_side!r}.')
     if padding != "do_not_pad" and tokenizer.pad_token_id is None:
         raise ValueError("tokenizer: it has no padding token; set tokenizer.pad_token before tokenising.")
 

@@ -102,7 +102,7 @@ class AtokenVideoProcessor(BaseVideoProcessor):
             ImportError: a file is given and PyAV is not installed.
         """
         if isinstance(kwargs.get("video_metadata"), (list, tuple)) and not kwargs["video_metadata"]:
-            raise ValueError("video_metadata: got an empty list; expected one entry per video.")
+            raise ValueError("video_metadata must have one entry per video, got an empty list.")
         check_call_options(self.valid_kwargs, kwargs)
         options = {name: kwargs.get(name, getattr(self, name, None)) for name in self.valid_kwargs.__annotations__}
         options["num_frames"], options["fps"] = self._sampling_request(kwargs, options["do_sample_frames"])
@@ -149,16 +149,20 @@ class AtokenVideoProcessor(BaseVideoProcessor):
         if num_frames is None and fps is None:
             num_frames, fps = self.num_frames, self.fps
         if num_frames is not None and fps is not None:
-            raise ValueError(f"num_frames: got {num_frames} together with fps={fps}; expected one of the two.")
+            raise ValueError(f"num_frames must be one of the two, got {num_frames} together with fps={fps}.")
         if fps is not None and metadata.fps is None:
             raise ValueError(
-                f"fps: got {fps} for a video of unknown frame rate; pass video_metadata with its fps, or num_frames."
+                f"fps must be asked of videos of a known frame rate, got {fps} for a video of unknown frame rate. "
+                "Pass video_metadata with its fps, or num_frames."
             )
         if fps is not None and fps > metadata.fps:
-            raise ValueError(f"fps: got {fps} for a video of {metadata.fps:g} frames per second; expected no more.")
+            raise ValueError(
+                f"fps must be at most that of the video, got {fps} for a video of {metadata.fps:g} frames per second."
+            )
         if num_frames is not None and num_frames > metadata.total_num_frames:
             raise ValueError(
-                f"num_frames: got {num_frames} for a video of {metadata.total_num_frames} frames; expected no more."
+                f"num_frames must be at most those of the video, got {num_frames} for a video of "
+                f"{metadata.total_num_frames} frames."
             )
         return default_sample_indices_fn(metadata, num_frames=num_frames, fps=fps)
 
@@ -211,11 +215,13 @@ class AtokenVideoProcessor(BaseVideoProcessor):
             num_frames, fps = (None if name in given else getattr(self, name, None) for name in ("num_frames", "fps"))
         for name, value in (("num_frames", num_frames), ("fps", fps)):
             if value is not None and (isinstance(value, bool) or not 0 < value < float("inf")):
-                raise ValueError(f"{name}: got {value!r}; expected a positive number, or None to keep every frame.")
+                raise ValueError(f"{name} must be a positive number, or None to keep every frame, got {value!r}.")
         if num_frames is not None and fps is not None:
-            raise ValueError(f"num_frames: got {num_frames} together with fps={fps}; expected one of the two.")
+            raise ValueError(f"num_frames must be one of the two, got {num_frames} together with fps={fps}.")
         if do_sample_frames and num_frames is None and fps is None:
-            raise ValueError("do_sample_frames: got True without a target; pass num_frames or fps as well.")
+            raise ValueError(
+                "do_sample_frames must have a target, got True without a target. Pass num_frames or fps as well."
+            )
         return (None, None) if do_sample_frames is False else (num_frames, fps)
 
     def _validate_preprocess_kwargs(self, **kwargs: Any) -> None:
@@ -264,17 +270,17 @@ def list_videos(videos: Any) -> tuple[list[Any], list[str]]:
             return list(videos), [f"videos[{index}]" for index in range(len(videos))]
         return [videos], ["videos"]
     if isinstance(videos, Image.Image):
-        raise ValueError("videos: got one PIL image; expected a list of frames. Pass still images as images=.")
+        raise ValueError("videos must be a list of frames, got one PIL image. Pass still images as images=.")
     if not isinstance(videos, (list, tuple)):
-        raise ValueError(f"videos: got {type(videos).__name__}; expected {_EXPECTED}.")
+        raise ValueError(f"videos must be {_EXPECTED}, got {type(videos).__name__}.")
     if not videos:
-        raise ValueError(f"videos: got an empty list; expected {_EXPECTED}.")
+        raise ValueError(f"videos must be {_EXPECTED}, got an empty list.")
     kinds = [_kind(video, f"videos[{index}]") for index, video in enumerate(videos)]
     for index, kind in enumerate(kinds):
         if (kind in _FRAME_KINDS) != (kinds[0] in _FRAME_KINDS):
             raise ValueError(
-                f"videos[{index}]: got {kind} in a list that starts with {kinds[0]}; expected either the frames of one "
-                "video or a list of videos."
+                f"videos[{index}] must be either the frames of one video or a list of videos, got {kind} in a list "
+                f"that starts with {kinds[0]}."
             )
     if kinds[0] in _FRAME_KINDS:
         return [list(videos)], ["videos"]
@@ -301,18 +307,18 @@ def _kind(item: Any, name: str) -> str:
         return "a list of frames"
     if isinstance(item, (np.ndarray, torch.Tensor)):
         return "an array of one frame" if item.ndim in (2, 3) else "an array of several frames"
-    raise ValueError(f"{name}: got {type(item).__name__}; expected {_EXPECTED}.")
+    raise ValueError(f"{name} must be {_EXPECTED}, got {type(item).__name__}.")
 
 
 def _check_frames(frames: Sequence[Any], name: str, input_data_format: str | None) -> None:
     if not frames:
-        raise ValueError(f"{name}: got an empty list; expected at least one frame.")
+        raise ValueError(f"{name} must be at least one frame, got an empty list.")
     kinds = [_kind(frame, f"{name}[{index}]") for index, frame in enumerate(frames)]
     for index, kind in enumerate(kinds):
         if kind not in _FRAME_KINDS or kind != kinds[0]:
             raise ValueError(
-                f"{name}[{index}]: got {kind}; expected the frames of one video, either all PIL images or all arrays "
-                "(H, W, C) or (C, H, W)."
+                f"{name}[{index}] must be the frames of one video, either all PIL images or all arrays (H, W, C) or "
+                f"(C, H, W), got {kind}."
             )
     sizes = []
     for index, frame in enumerate(frames):
@@ -325,8 +331,8 @@ def _check_frames(frames: Sequence[Any], name: str, input_data_format: str | Non
             sizes.append((*pixels.shape[1:], pixels.shape[0], pixels.dtype))
         if sizes[index] != sizes[0]:
             raise ValueError(
-                f"{label}: got a frame of {_describe(sizes[index])}, but frame 0 has {_describe(sizes[0])}; expected "
-                "all frames of a video to be alike. Resize or convert them first."
+                f"{label} must have frames that are alike, got a frame of {_describe(sizes[index])}, but "
+                f"frame 0 has {_describe(sizes[0])}. Resize or convert them first."
             )
 
 
@@ -340,7 +346,7 @@ def _video_array(video: Any, name: str, input_data_format: str | None) -> torch.
     frames = as_media_tensor(video, name)
     if frames.ndim != 4:
         raise ValueError(
-            f"{name}: got shape {tuple(frames.shape)}; expected (T, H, W, C) or (T, C, H, W). Pass one frame as "
+            f"{name} must be (T, H, W, C) or (T, C, H, W), got shape {tuple(frames.shape)}. Pass one frame as "
             "images=, several videos as a list."
         )
     return channels_first(frames, name, input_data_format)
@@ -353,13 +359,13 @@ def _list_metadata(video_metadata: Any, count: int) -> list[VideoMetadata | dict
     if all(isinstance(entry, (list, tuple)) for entry in entries):
         entries = [inner for entry in entries for inner in entry]
     if len(entries) != count:
-        raise ValueError(f"video_metadata: got {len(entries)} entries for {count} videos; expected one per video.")
+        raise ValueError(f"video_metadata must be one per video, got {len(entries)} entries for {count} videos.")
     known = [field.name for field in fields(VideoMetadata)]
     for index, entry in enumerate(entries):
         if entry is not None and (not isinstance(entry, Mapping) or set(entry) - set(known)):
             given = sorted(map(str, entry)) if isinstance(entry, Mapping) else type(entry).__name__
             raise ValueError(
-                f"video_metadata[{index}]: got {given}; expected a VideoMetadata or a dictionary of {', '.join(known)}."
+                f"video_metadata[{index}] must be a VideoMetadata or a dictionary of {', '.join(known)}, got {given}."
             )
     return entries
 
@@ -374,7 +380,7 @@ def _load(
     """Frames (T, C, H, W) in their own dtype and their metadata, after sampling."""
     if isinstance(video, (str, os.PathLike)):
         if given is not None:
-            raise ValueError(f"video_metadata: got an entry for {name}, a file that states its own; expected None.")
+            raise ValueError(f"video_metadata must be None, got an entry for {name}, a file that states its own.")
         frames, metadata = read_video(video, select, name)
         return frames.permute(0, 3, 1, 2), metadata
     if isinstance(video, (list, tuple)):
@@ -384,8 +390,8 @@ def _load(
             # An EXIF rotation or a 16-bit file only shows once a PIL image is decoded.
             if frame.shape != frames[0].shape or frame.dtype != frames[0].dtype:
                 raise ValueError(
-                    f"{label}: got a frame of {tuple(frame.shape)} {frame.dtype}, but frame 0 is "
-                    f"{tuple(frames[0].shape)} {frames[0].dtype}; expected all frames of a video to be alike."
+                    f"{label} must have frames that are alike, got a frame of {tuple(frame.shape)} "
+                    f"{frame.dtype}, but frame 0 is {tuple(frames[0].shape)} {frames[0].dtype}."
                 )
         frames = torch.stack(frames)
     else:
@@ -395,7 +401,8 @@ def _load(
     metadata = VideoMetadata(**{"total_num_frames": total, **(dict(given) if given is not None else {})})
     if metadata.total_num_frames != total:
         raise ValueError(
-            f"video_metadata: got total_num_frames={metadata.total_num_frames} for {name}, which has {total} frames."
+            f"video_metadata must have total_num_frames={total} for {name}, got "
+            f"total_num_frames={metadata.total_num_frames}."
         )
     metadata.height, metadata.width = frames.shape[-2:]
     if metadata.duration is None and metadata.fps:

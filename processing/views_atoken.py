@@ -90,7 +90,7 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
     path = Path(folder)
     path = path / TRANSFORMS if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"{name}: {path} does not exist; expected a folder with {TRANSFORMS}.")
+        raise FileNotFoundError(f"{name} must be a folder with {TRANSFORMS}, got {path}, which does not exist.")
     cameras, frames, scale = read_transforms(path)
     images, depths, masks = [], [], []
     for index, frame in enumerate(frames):
@@ -107,8 +107,8 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
     found = [kind for kind, values in kinds.items() if len(values) == len(frames)]
     if not found:
         raise ValueError(
-            f"{name}: {path} gives {len(depths)} depths and {len(masks)} masks for {len(frames)} frames; expected "
-            "depth_file_path, mask_path or an alpha channel in every frame."
+            f"{name} must have depth_file_path, mask_path or an alpha channel in every frame, got {path}, which "
+            f"gives {len(depths)} depths and {len(masks)} masks for {len(frames)} frames."
         )
     stacked = {kind: _stack(kinds[kind], kind) for kind in found}
     return Views(_stack(images, "images"), cameras, **stacked)
@@ -131,7 +131,7 @@ def as_views(source: Any, name: str = "voxels") -> Views:
     if isinstance(source, Mapping):
         unknown, missing = source.keys() - set(_DICT_KEYS), set(_DICT_KEYS) - {"depths", "masks"} - source.keys()
         if unknown or missing:
-            raise ValueError(f"{name}: got the keys {sorted(source)}; expected {', '.join(_DICT_KEYS)}.")
+            raise ValueError(f"{name} must be {', '.join(_DICT_KEYS)}, got the keys {sorted(source)}.")
         cameras = Cameras(source["world_to_camera"], source["intrinsics"])
         return Views(source["images"], cameras, source.get("depths"), source.get("masks"))
     if isinstance(source, (str, os.PathLike)):
@@ -140,16 +140,16 @@ def as_views(source: Any, name: str = "voxels") -> Views:
             return read_views(path, name=name)
         if path.exists() and path.suffix.lower() not in SUFFIXES:
             raise ValueError(
-                f"{name}: got {path.name}; expected a mesh ({', '.join(SUFFIXES)}) or a folder with {TRANSFORMS}."
+                f"{name} must be a mesh ({', '.join(SUFFIXES)}) or a folder with {TRANSFORMS}, got {path.name}."
             )
         return mesh_views(path, name=name)
-    raise ValueError(f"{name}: got {type(source).__name__}; expected Views, a path or a dictionary.")
+    raise ValueError(f"{name} must be Views, a path or a dictionary, got {type(source).__name__}.")
 
 
 def _read_picture(folder: Path, frame: Mapping[str, Any], key: str, where: str) -> Image.Image:
     given = frame.get(key)
     if not isinstance(given, str) or not given:
-        raise ValueError(f"{where}.{key}: got {given!r}; expected the path of a picture.")
+        raise ValueError(f"{where}.{key} must be the path of a picture, got {given!r}.")
     path = folder / given
     # Blender's synthetic scenes leave out the suffix.
     path = path if path.is_file() or path.suffix else path.with_suffix(".png")
@@ -174,13 +174,13 @@ def _read_depth(folder: Path, frame: Mapping[str, Any], where: str, scale: float
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{where}.depth_file_path: {path} cannot be read ({error}).") from error
         if depth.ndim != 2 or depth.dtype.kind != "f":
-            raise ValueError(f"{where}.depth_file_path: got {depth.dtype} {depth.shape}; expected floats (h, w).")
+            raise ValueError(f"{where}.depth_file_path must be floats (h, w), got {depth.dtype} {depth.shape}.")
     else:
         picture = _read_picture(folder, frame, "depth_file_path", where)
         if not picture.mode.startswith("I"):
             raise ValueError(
-                f"{where}.depth_file_path: got a picture of mode {picture.mode}; expected 16-bit integers, or a .npy "
-                "of floats."
+                f"{where}.depth_file_path must be 16-bit integers, or a .npy of floats, got a picture of mode "
+                f"{picture.mode}."
             )
         depth = np.asarray(picture) * scale
     return np.where(depth > 0, depth, -1).astype(np.float32)
@@ -189,5 +189,5 @@ def _read_depth(folder: Path, frame: Mapping[str, Any], where: str, scale: float
 def _stack(values: list[np.ndarray], name: str) -> torch.Tensor:
     shapes = {value.shape for value in values}
     if len(shapes) > 1:
-        raise ValueError(f"{name}: got pictures of {len(shapes)} sizes, {sorted(shapes)}; expected one size.")
+        raise ValueError(f"{name} must be one size, got pictures of {len(shapes)} sizes, {sorted(shapes)}.")
     return torch.from_numpy(np.stack(values))

@@ -59,7 +59,7 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
         super().__init__(**kwargs)
         for name, value in (("resolution", resolution), ("max_points", max_points), ("max_voxels", max_voxels)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name}: got {value!r}; expected an integer of at least 1.")
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
         self.resolution = resolution
         self.max_points = max_points
         self.max_voxels = max_voxels
@@ -106,14 +106,16 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
         }
         if (depths is None) == (masks is None):
             given = "neither" if depths is None else "both"
-            raise ValueError(f"depths: expected depths or masks, got {given}.")
+            raise ValueError(f"depths or masks must be given, got {given}.")
         arguments.pop("depths" if depths is None else "masks")
         are_lists = {name: isinstance(value, (list, tuple)) for name, value in arguments.items()}
         if any(are_lists.values()):
             count = len(next(value for name, value in arguments.items() if are_lists[name]))
             for name, value in arguments.items():
                 if not are_lists[name] or len(value) != count or not count:
-                    raise ValueError(f"{name}: expected, as the others, a list with one entry per object.")
+                    raise ValueError(
+                        f"{name} must be, as the others, a list with one entry per object, got another length or type."
+                    )
             objects = [dict(zip(arguments, values, strict=True)) for values in zip(*arguments.values(), strict=True)]
         else:
             objects = [arguments]
@@ -139,21 +141,21 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
         framework = check_return_tensors(return_tensors)
         coords, rgb = _tensor(coords, "coords"), _tensor(rgb, "rgb")
         if coords.is_floating_point() or coords.dtype == torch.bool:
-            raise ValueError(f"coords: got {coords.dtype}; expected integers.")
+            raise ValueError(f"coords must be integers, got {coords.dtype}.")
         if coords.ndim != 2 or coords.shape[1] != 3 or not len(coords):
-            raise ValueError(f"coords: got shape {tuple(coords.shape)}; expected (N, 3), N at least 1.")
+            raise ValueError(f"coords must be (N, 3), N at least 1, got shape {tuple(coords.shape)}.")
         self._check_count(len(coords))
         if coords.min() < 0 or coords.max() >= self.resolution:
             raise ValueError(
-                f"coords: got values from {int(coords.min())} to {int(coords.max())}; expected 0 to "
-                f"{self.resolution - 1}."
+                f"coords must be 0 to {self.resolution - 1}, got values from {int(coords.min())} to "
+                f"{int(coords.max())}."
             )
         if len(torch.unique(coords, dim=0)) != len(coords):
-            raise ValueError("coords: got a voxel more than once; expected each at most once.")
+            raise ValueError("coords must hold each voxel at most once, got a voxel more than once.")
         if not rgb.is_floating_point() or rgb.shape != (len(coords), _VALUES):
-            raise ValueError(f"rgb: got {rgb.dtype} {tuple(rgb.shape)}; expected floats ({len(coords)}, {_VALUES}).")
+            raise ValueError(f"rgb must be floats ({len(coords)}, {_VALUES}), got {rgb.dtype} {tuple(rgb.shape)}.")
         if not ((rgb >= 0) & (rgb <= 1)).all():
-            raise ValueError("rgb: got values that are NaN or outside [0, 1]; expected colours in [0, 1].")
+            raise ValueError("rgb must be colors in [0, 1], got values that are NaN or outside [0, 1].")
         return BatchFeature(self._pack(coords, rgb.float()), tensor_type=framework)
 
     def _voxelize(
@@ -168,8 +170,8 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
             coords = visual_hull(masks, cameras, self.resolution)
             if not len(coords):
                 raise ValueError(
-                    "masks: no voxel of the cube [-0.5, 0.5]^3 is on the object in every view; expected an object "
-                    "normalised to it, and cameras that go with it."
+                    "masks must show an object normalized to the cube [-0.5, 0.5]^3, and cameras must go with it; no "
+                    "voxel of the cube is on the object in every view."
                 )
         else:
             coords = self._occupied(depths, cameras, generator)
@@ -179,14 +181,14 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
     def _occupied(self, depths: torch.Tensor, cameras: Cameras, generator: torch.Generator) -> torch.Tensor:
         points = unproject(depths, cameras)
         if not len(points):
-            raise ValueError("depths: every pixel is background (negative); expected a surface.")
+            raise ValueError("depths must show a surface, got background (negative) everywhere.")
         if len(points) > self.max_points:
             points = points[torch.randperm(len(points), generator=generator)[: self.max_points].to(points.device)]
         coords = occupied_voxels(points, self.resolution)
         if not len(coords):
             raise ValueError(
-                "depths: no surface point lies in the cube [-0.5, 0.5]^3; expected an object normalised to it, and "
-                "cameras that go with it (Cameras.normalized moves them)."
+                "depths must show an object normalized to the cube [-0.5, 0.5]^3, and cameras must go with it "
+                "(Cameras.normalized moves them); no surface point lies in the cube."
             )
         return coords
 
@@ -212,7 +214,7 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
     def _check_count(self, count: int) -> None:
         if count > self.max_voxels:
             raise ValueError(
-                f"voxels: got {count}; expected at most {self.max_voxels}, the processor's max_voxels. Lower its "
+                f"voxels must be at most {self.max_voxels}, the processor's max_voxels, got {count}. Lower its "
                 "resolution, or raise max_voxels."
             )
 
@@ -306,33 +308,35 @@ def _check_views(
     cameras = Cameras(world_to_camera, _tensor(intrinsics, "intrinsics")).to(dtype=torch.float32)
     if images.is_floating_point():
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images: got shape {tuple(images.shape)}; expected floats (V, 3, H, W).")
+            raise ValueError(f"images must be floats (V, 3, H, W), got shape {tuple(images.shape)}.")
         if not ((images >= 0) & (images <= 1)).all():
-            raise ValueError("images: got values that are NaN or outside [0, 1]; expected floats in [0, 1].")
+            raise ValueError("images must be floats in [0, 1], got values that are NaN or outside [0, 1].")
         images = (images.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     elif images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise ValueError(f"images: got {images.dtype} {tuple(images.shape)}; expected uint8 (V, H, W, 3).")
+        raise ValueError(f"images must be uint8 (V, H, W, 3), got {images.dtype} {tuple(images.shape)}.")
     if images.shape[1] != images.shape[2] or not images.shape[1]:
-        raise ValueError(f"images: got {images.shape[1]}x{images.shape[2]} pixels; expected square views.")
+        raise ValueError(f"images must be square views, got {images.shape[1]}x{images.shape[2]} pixels.")
     depths = None if depths is None else _check_depths(_tensor(depths, "depths"))
     masks = None if masks is None else _check_masks(_tensor(masks, "masks"))
     for name, value in (("images", images), ("depths", depths), ("masks", masks)):
         if value is not None and len(value) != len(cameras):
-            raise ValueError(f"{name}: got {len(value)} views for {len(cameras)} cameras; expected one for each.")
+            raise ValueError(
+                f"{name} must have one view for each camera, got {len(value)} views for {len(cameras)} cameras."
+            )
     return images, depths, masks, cameras
 
 
 def _check_depths(depths: torch.Tensor) -> torch.Tensor:
     if not depths.is_floating_point() or depths.ndim != 3 or not depths.numel():
-        raise ValueError(f"depths: got {depths.dtype} {tuple(depths.shape)}; expected floats (V, h, w).")
+        raise ValueError(f"depths must be floats (V, h, w), got {depths.dtype} {tuple(depths.shape)}.")
     if not torch.isfinite(depths).all():
-        raise ValueError("depths: got NaN or infinite values; expected finite ones, negative for the background.")
+        raise ValueError("depths must be finite, negative for the background, got NaN or infinite values.")
     return depths
 
 
 def _check_masks(masks: torch.Tensor) -> torch.Tensor:
     if masks.dtype != torch.bool or masks.ndim != 3 or not masks.numel():
-        raise ValueError(f"masks: got {masks.dtype} {tuple(masks.shape)}; expected bool (V, h, w).")
+        raise ValueError(f"masks must be bool (V, h, w), got {masks.dtype} {tuple(masks.shape)}.")
     return masks
 
 
@@ -341,4 +345,4 @@ def _tensor(value: Any, name: str) -> torch.Tensor:
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return torch.from_numpy(np.array(value))
-    raise ValueError(f"{name}: got {type(value).__name__}; expected a torch tensor or a numpy array.")
+    raise ValueError(f"{name} must be a torch tensor or a numpy array, got {type(value).__name__}.")

@@ -290,11 +290,11 @@ class TestBadInput:
         ],
     )
     def test_world(self, name, options):
-        with pytest.raises(ValueError, match=f"^{name}: got"):
+        with pytest.raises(ValueError, match=f"^{name} must be .*got"):
             MiniatureWorld(**{"kind": "image", **options})
 
     def test_index(self):
-        with pytest.raises(IndexError, match="index: got 10000"):
+        with pytest.raises(IndexError, match="index must .*got 10000"):
             MiniatureWorld("image")[10000]
 
     @pytest.mark.parametrize(
@@ -309,18 +309,18 @@ class TestBadInput:
         ],
     )
     def test_scene(self, name, words):
-        with pytest.raises(ValueError, match=f"^{name}: got"):
+        with pytest.raises(ValueError, match=f"^{name} must be .*got"):
             Scene(
                 **{"kind": "image", "colour": "red", "shape": "star", "material": "plain", "position": "top", **words}
             )
 
     def test_combination_that_the_split_has_not(self):
         pair = next((c, s) for c in COLOURS for s in FLAT_SHAPES if is_held_out(c, s))
-        with pytest.raises(ValueError, match="^fixed: got"):
+        with pytest.raises(ValueError, match="^fixed must be .*got"):
             random_scene("image", "train", np.random.default_rng(0), colour=pair[0], shape=pair[1])
 
     def test_unknown_words_of_the_rule(self):
-        with pytest.raises(ValueError, match="^shape: got 'sock'"):
+        with pytest.raises(ValueError, match="^shape must .*got 'sock'"):
             is_held_out("red", "sock")
-        with pytest.raises(ValueError, match="^word: got 'grey'"):
+        with pytest.raises(ValueError, match="^word must .*got 'grey'"):
             is_held_out("grey", "star")

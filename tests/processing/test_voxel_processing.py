@@ -99,7 +99,7 @@ def test_bad_voxels(culprit, coords, rgb):
 
 
 def test_too_many_voxels():
-    with pytest.raises(ValueError, match="^voxels: got 2"):
+    with pytest.raises(ValueError, match="^voxels must .*got 2"):
         AtokenVoxelProcessor(max_voxels=1).pack_voxels(torch.tensor([[0, 0, 0], [0, 0, 1]]), torch.zeros(2, 768))
 
 
