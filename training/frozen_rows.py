@@ -1,4 +1,4 @@
-"""Rows of weights that a start wrote by hand and that training leaves alone (see `pca_start.protected_rows`)."""
+"""Rows of weights that a start wrote by hand and that training leaves alone, recorded beside the weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +8,17 @@ from accelerate import DistributedType
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from .trainer import Hook
+
 FILE = "protected_rows.safetensors"
 _SHARDED = (DistributedType.FSDP, DistributedType.DEEPSPEED)
 
 
 @dataclass
-class ProtectedRows:
+class ProtectedRows(Hook):
     """
+    Keeps rows of weights as they are in training, and writes down which, so that the next stage keeps them, too.
+
     Attributes:
         rows: name of a parameter -> indices (K,) of its first dimension.
     """
@@ -23,7 +27,7 @@ class ProtectedRows:
 
     @classmethod
     def of(cls, model: nn.Module, rows: list[tuple[nn.Parameter, torch.Tensor]]) -> "ProtectedRows":
-        """From parameters of a model; several entries of one parameter are joined."""
+        """Takes rows of parameters of a model; several entries of one parameter are joined."""
         names = {parameter: name for name, parameter in model.named_parameters()}
         joined: dict[str, torch.Tensor] = {}
         for parameter, indices in rows:
@@ -34,7 +38,7 @@ class ProtectedRows:
     @classmethod
     def load(cls, start: str, distributed_type: DistributedType = DistributedType.NO) -> "ProtectedRows":
         """
-        Those of a start's folder; none where it has no such file.
+        Reads the rows of a start's folder; there are none where it has no such file.
 
         Raises:
             ValueError: there are some, but parameters are to be sharded.
@@ -43,15 +47,15 @@ class ProtectedRows:
         if not path.is_file():
             return cls({})
         if distributed_type in _SHARDED:
-            raise ValueError(f"init-from: {path} protects rows of weights, which shards have no whole of; use DDP")
+            raise ValueError(f"start must have no protected rows when parameters are sharded, got {path}; use DDP")
         return cls(load_file(path))
 
     def save(self, folder: Path) -> None:
-        """Beside a model, so that the next stage keeps them, too."""
+        """Writes the rows beside a model."""
         if self.rows:
             save_file(self.rows, folder / FILE)
 
-    def apply(self, model: nn.Module) -> None:
+    def before_clip(self, model: nn.Module) -> None:
         """Sets the gradients of the rows to 0."""
         if not self.rows:
             return
@@ -60,3 +64,7 @@ class ProtectedRows:
             gradient = parameters[name].grad
             if gradient is not None:
                 gradient[indices.to(gradient.device)] = 0
+
+    def on_export(self, folder: Path) -> None:
+        """Writes the rows beside the exported model."""
+        self.save(folder)

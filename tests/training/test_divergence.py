@@ -6,11 +6,11 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
 from atoken.training.data.tasks import open_tasks, read_data
-from atoken.training.frozen_rows import ProtectedRows
 from atoken.training.tokenizer.curriculum import Stage
 from atoken.training.tokenizer.networks import load_start
 from atoken.training.tokenizer.objective import Objective
-from atoken.training.tokenizer.train import Diverged, Trainer
+from atoken.training.tokenizer.turns import TurnBatches
+from atoken.training.trainer import Diverged, Trainer, TrainerSettings
 
 from .stage_samples import make_start, write_data, write_stage
 
@@ -25,10 +25,13 @@ def trainer(tmp_path, monkeypatch):
         tasks, read_data(write_data(tmp_path)), stage.batch_sizes, stage.limits, processor.tokenizer, 16, 0, 0, 1, 1
     )
     accelerator = Accelerator(gradient_accumulation_steps=2, cpu=True)
-    objective = Objective(model, stage.losses)
-    yield Trainer(accelerator, stage, objective, processor, batches, tmp_path, ProtectedRows({}), 2, 1, 1)
-    for each in batches.values():
-        each.close()
+    objective = Objective(model, stage.losses, processor=processor)
+    settings = TrainerSettings(
+        tmp_path, stage.steps, stage.optimizer, max_skipped=2, save_every=100, log_every=1, keep=1
+    )
+    turns = TurnBatches(batches, stage.ratios)
+    yield Trainer(accelerator, objective, turns, settings)
+    turns.close()
     AcceleratorState._reset_state(reset_partial_state=True)
 
 
@@ -49,8 +52,8 @@ def test_a_bad_step_changes_nothing_and_is_counted(trainer):
     poison(trainer, {1, 2, 5})
     weights, averages = [], []
     for _ in range(7):
-        trainer._step(trainer._draw())
-        weights.append(trainer.model.decoder.out_layer.weight.detach().clone())
+        trainer.step(next(trainer.batches))
+        weights.append(trainer.bare_objective.model.decoder.out_layer.weight.detach().clone())
         averages.append(trainer.average.values["model.decoder.out_layer.weight"].clone())
     moved = [not torch.equal(before, after) for before, after in zip(weights, weights[1:], strict=False)]
     assert moved == [False, False, True, True, False, True]
@@ -61,6 +64,6 @@ def test_a_bad_step_changes_nothing_and_is_counted(trainer):
 
 def test_too_many_in_a_row_stop_the_run(trainer):
     poison(trainer, {2, 3, 4, 5, 6})
-    with pytest.raises(Diverged, match="not finite for 3 steps in a row, up to 5.*another --seed"):
-        trainer.run(save_every=100, validate_every=100, validation=None)
-    assert not (trainer.output / "model").exists()
+    with pytest.raises(Diverged, match="not finite for 3 steps in a row, up to 5.*another seed"):
+        trainer.run()
+    assert not trainer.settings.exported.exists()

@@ -65,6 +65,11 @@ class TrainingBatch:
     def num_tokens(self) -> int:
         return len(self.coords)
 
+    @property
+    def weighed_by_tokens(self) -> bool:
+        """Tells whether the loss is a mean over tokens; understanding compares samples."""
+        return not self.task.endswith("understanding")
+
     def to(self, device: torch.device | str) -> "TrainingBatch":
         """A copy whose tensors lie on a device; cameras stay, the renderer moves them."""
         moved = copy.copy(self)

@@ -19,7 +19,8 @@ from atoken import AtokenConfig, AtokenModel
 
 from ..data.batches import TrainingBatch
 from ..data.samples import patches_that_fit
-from ..throughput import PEAKS, training_flops
+from ..throughput import PEAKS
+from .arithmetic import training_flops
 from .curriculum import Stage
 
 DRAWS = 2000

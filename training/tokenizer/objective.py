@@ -4,6 +4,7 @@ One module, so that whatever wraps a model for data parallelism or sharding sees
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,9 +13,11 @@ from torch.nn import functional as F
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from atoken import AtokenModel, AtokenVisionModel, render
+from atoken.processing import AtokenProcessor
 from atoken.tokens_atoken import unpatchify
 
 from ..data.batches import TrainingBatch
+from .arithmetic import training_flops
 from .losses import (
     ClipLoss,
     VggLosses,
@@ -50,6 +53,7 @@ class Objective(nn.Module):
         teacher_scale: logarithm of the factor that the teacher's cosines are multiplied by.
         vgg, clip: networks of the perceptual parts that have a weight.
         seed: of the posterior's noise, which follows from a sample's number alone.
+        processor: is exported with the model.
 
     Raises:
         ValueError: a part without its network, or an unknown one.
@@ -64,6 +68,7 @@ class Objective(nn.Module):
         vgg: VggLosses | None = None,
         clip: ClipLoss | None = None,
         seed: int = 0,
+        processor: AtokenProcessor | None = None,
     ):
         super().__init__()
         for medium, parts in weights.items():
@@ -83,7 +88,17 @@ class Objective(nn.Module):
         frozen = {"teacher": teacher, "vgg": vgg, "clip": clip}
         # In a plain dict they are no submodules: they are in no checkpoint, and no wrapper shards or casts them.
         self.frozen = {name: net.requires_grad_(False).eval() for name, net in frozen.items() if net is not None}
-        self.teacher_scale, self.seed = teacher_scale, seed
+        self.teacher_scale, self.seed, self.processor = teacher_scale, seed, processor
+
+    def count_flops(self, batch: TrainingBatch) -> float:
+        """Counts the floating point operations of a forward and backward pass."""
+        return training_flops(self.model, batch, self.has_teacher)
+
+    def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
+        """Writes the model, with weights from a state dict of this module, and its processor into a folder."""
+        self.model.save_pretrained(folder, state_dict=model_state(state))
+        if self.processor is not None:
+            self.processor.save_pretrained(folder)
 
     @property
     def has_teacher(self) -> bool:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -11,13 +12,45 @@ from atoken.evaluation.reconstruction import round_trip
 from atoken.evaluation.registry import SETS, TOKENIZERS, find
 from atoken.evaluation.runner import evaluate
 
+from ..trainer import Hook, Trainer
+
 MODEL_NAME = "MODEL"  # stands for the folder of the exported weights in a validation file
 PICTURES = 4  # samples of each set
 
 
+class Validation(Hook):
+    """
+    Exports and measures the model every so often, and after the last step.
+
+    Args:
+        template: an evaluation configuration whose models lie at MODEL.
+        every: steps between validations.
+    """
+
+    def __init__(self, template: Path, every: int):
+        self.template, self.every = template, every
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Measures in the first process, while the others wait."""
+        step, settings, accelerator = trainer.progress.step, trainer.settings, trainer.accelerator
+        if step % self.every and step != settings.steps:
+            return
+        trainer.export(settings.exported)
+        if accelerator.is_main_process:
+            output = settings.output / "validation" / f"{step:08d}"
+            numbers, pictures = validate(self.template, settings.exported, output)
+            accelerator.log({f"validation/{name}": value for name, value in numbers.items()}, step)
+            for tracker in accelerator.trackers:
+                if tracker.name == "tensorboard":
+                    images = {name: np.asarray(Image.open(path))[None] for name, path in pictures.items()}
+                    tracker.log_images(images, step=step, dataformats="NHWC")
+            trainer.append_line("validation.jsonl", numbers)
+        accelerator.wait_for_everyone()
+
+
 def write_configuration(template: Path, model: Path, path: Path) -> EvaluationConfig:
     """
-    An evaluation configuration for one exported model, at `path`.
+    Writes an evaluation configuration for one exported model to `path`.
 
     Raises:
         ValueError: the template has no model called MODEL, or does not fit the harness.

@@ -104,7 +104,7 @@ def test_protected_rows_keep_the_latents(start, tmp_path):
     for _ in range(3):
         optimizer.zero_grad()
         model.encode(pixels).pooler_output.square().sum().backward()
-        rows.apply(model)
+        rows.before_clip(model)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)
         optimizer.step()
     found = model.encode(pixels)
@@ -137,7 +137,7 @@ def test_what_is_trained_with_few_latents_leaves_room_for_the_others():
     for _ in range(3):
         optimizer.zero_grad()
         (states(narrow)[2] - 0.5).square().mean().backward()
-        rows.apply(narrow)
+        rows.before_clip(narrow)
         torch.nn.utils.clip_grad_norm_(narrow.parameters(), 0.1)
         optimizer.step()
     with torch.no_grad():
