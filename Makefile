@@ -22,7 +22,7 @@ conformance: .venv/installed
 table: .venv/installed
 	$(BIN)/python -m atoken.training.recipes.tiny.collect_media data
 	$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes
-	test -f data/pca.safetensors || $(BIN)/python -m atoken.evaluation.models.pca_tokenizer data data/pca.safetensors
+	test -f data/pca.safetensors || $(BIN)/python -m atoken.training.recipes.tiny.fit_pca data data/pca.safetensors
 	$(BIN)/atoken evaluate examples/evaluation/offline.yaml --output table --processes 2
 	$(BIN)/python -m atoken.evaluation.readme_table table/results.json docs/results.md
 

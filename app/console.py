@@ -1,4 +1,4 @@
-"""What the application writes to the terminal: results on standard output, everything else on standard error."""
+"""The terminal of the application: results on standard output, everything else on standard error."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""What the demo shows of one file: its reconstructions by several models, as pictures, clips and pages."""
+"""The reconstructions of one file by several models, as the demo shows them: pictures, clips and pages."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,12 +1,13 @@
 """`atoken evaluate`: the tables of a configuration file."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
+from rich.progress import TaskID
 
-from .console import say
+from .console import print_json, progress_bar, say
 from .errors import UsageError
 from .jobs import check_output_folder
 from .options import AsJson
@@ -23,14 +24,21 @@ def evaluate(
     if not config.is_file():
         raise UsageError(f"CONFIG: {config} is not a file")
     check_output_folder(output)
-    from atoken.evaluation.page import markdown_table, set_table
+    from atoken.evaluation.page import set_table
     from atoken.evaluation.runner import evaluate as run
 
-    results = run(config, output, processes, overwrite)
+    with progress_bar() as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def show(description: str, done: int, total: int) -> None:
+            if description not in tasks:
+                tasks[description] = bar.add_task(escape(description), total=total)
+            bar.update(tasks[description], completed=done)
+
+        results = run(config, output, processes, overwrite, show)
     if as_json:
-        print(json.dumps(results, indent=1))
+        print_json(results.to_dict())
         return
-    for name in dict.fromkeys(result["set"] for result in results["results"]):
-        chosen = [result for result in results["results"] if result["set"] == name]
-        print(f"\n{name}\n\n{markdown_table(*set_table(chosen))}")
+    for name, chosen in results.by_set().items():
+        print(f"\n{name}\n\n{set_table(chosen).to_markdown()}")
     say(f"{output / 'index.html'} has the pictures")

@@ -1,4 +1,4 @@
-"""What commands do with one image or video; for 3D objects, see object_jobs.py."""
+"""The work of commands on one image or video; for 3D objects, see object_jobs.py."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What commands do with one 3D object."""
+"""The work of commands on one 3D object."""
 
 from dataclasses import asdict
 

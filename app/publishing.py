@@ -45,7 +45,8 @@ def _remote_code() -> Iterator[None]:
 
 def read_evaluation(path: Path) -> dict[str, Any]:
     """
-    The scores for a card, from a JSON such as `training.json`: {"protocol": text, "held_out": {set: {metric: number}}}.
+    Reads the scores for a card from a JSON file such as `training.json`:
+    {"protocol": text, "held_out": {set: {metric: number}}}.
 
     Raises:
         ValueError: if the file is not of that form.
@@ -69,7 +70,7 @@ def write_repository(
     processor: AtokenProcessor,
     folder: Path,
     name: str,
-    licence: str,
+    license: str,
     evaluation: dict[str, Any] | None = None,
     max_shard_size: str = "5GB",
 ) -> None:
@@ -81,7 +82,7 @@ def write_repository(
         processor: goes along.
         folder: an existing, empty folder.
         name: the repository's name, for the card.
-        licence: an identifier that the Hub knows, or OFFICIAL_LICENSE.
+        license: an identifier that the Hub knows, or OFFICIAL_LICENSE.
         evaluation: as `read_evaluation` gives it.
         max_shard_size: weights above it are split.
     """
@@ -92,8 +93,8 @@ def write_repository(
         AutoencoderAtoken.from_atoken_model(model).save_pretrained(vae, max_shard_size=max_shard_size)
     for source in _autoencoder_files():
         (vae / source.name).write_bytes(source.read_bytes())
-    (folder / "README.md").write_text(model_card(model, name, licence, evaluation), encoding="utf-8")
-    if licence == OFFICIAL_LICENSE:
+    (folder / "README.md").write_text(model_card(model, name, license, evaluation), encoding="utf-8")
+    if license == OFFICIAL_LICENSE:
         (folder / NOTICE).write_text(_NOTICE_TEXT, encoding="utf-8")
 
 
@@ -104,8 +105,8 @@ def _autoencoder_files() -> list[Path]:
     return [source, *(source.with_name(f"{sibling}.py") for sibling in sorted(set(siblings)))]
 
 
-def model_card(model: AtokenModel, name: str, licence: str, evaluation: dict[str, Any] | None) -> str:
-    """The README of a repository, filled in from the configuration and the evaluation."""
+def model_card(model: AtokenModel, name: str, license: str, evaluation: dict[str, Any] | None) -> str:
+    """Writes the README of a repository, from the configuration and the evaluation."""
     config, quantizer = model.config, model.config.quantizer_config
     results = None
     if evaluation is not None:
@@ -121,11 +122,11 @@ def model_card(model: AtokenModel, name: str, licence: str, evaluation: dict[str
             for metric, value in metrics.items()
             if metric != "count"
         ]
-    research = licence == OFFICIAL_LICENSE
+    research = license == OFFICIAL_LICENSE
     metadata = ModelCardData(
         library_name="transformers",
-        license="other" if research else licence,
-        license_name=licence if research else None,
+        license="other" if research else license,
+        license_name=license if research else None,
         license_link=NOTICE if research else None,
         tags=["vision", "tokenizer", "autoencoder", "image-feature-extraction", "video", "atoken"],
         model_name=name.split("/")[-1],
@@ -159,7 +160,7 @@ def model_card(model: AtokenModel, name: str, licence: str, evaluation: dict[str
         decode=latents,
         gaussians=gaussians,
         evaluation=_evaluation_section(evaluation),
-        licence=_NOTICE_TEXT if research else f"Weights: {licence}. Code: Apache-2.0.",
+        license=_NOTICE_TEXT if research else f"Weights: {license}. Code: Apache-2.0.",
     )
 
 
@@ -195,8 +196,8 @@ def push_repository(folder: Path, name: str, private: bool) -> str:
 
 
 _NOTICE_TEXT = """\
-The weights are converted from the authors' AToken checkpoints. **They stay under the authors' research licence:
-research only, no commercial use.** Read the licence that came with the original file, and pass it on. The code is
+The weights are converted from the authors' AToken checkpoints. **They stay under the authors' research license:
+research only, no commercial use.** Read the license that came with the original file, and pass it on. The code is
 Apache-2.0.
 """
 
@@ -253,7 +254,7 @@ video = vae.decode(latents).sample
 
 {evaluation}
 
-## Licence
+## License
 
-{licence}
+{license}
 """

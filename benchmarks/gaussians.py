@@ -1,4 +1,4 @@
-"""Speed and memory of 3D: voxels to latents, to colours and to Gaussians, against the physical limit.
+"""Speed and memory of 3D: voxels to latents, to colors and to Gaussians, against the physical limit.
 
     python benchmarks/gaussians.py --device cpu
     python benchmarks/gaussians.py --voxels 5000 --official-voxels 0 --repeats 5
@@ -90,8 +90,8 @@ def run_model(model: AtokenModel, voxels: int, repeats: int) -> dict:
     coords = torch.nn.functional.pad(places, (1, 0))  # (N, 4), t = 0
     starts = torch.tensor([0, voxels], dtype=torch.int32, device=device)
     width = model.config.gaussian_config.in_channels
-    colours = torch.rand(voxels, width, device=device).to(dtype) * 2 - 1
-    features = torch.nn.functional.pad(colours, (0, model.config.vision_config.patch_dim - width))
+    colors = torch.rand(voxels, width, device=device).to(dtype) * 2 - 1
+    features = torch.nn.functional.pad(colors, (0, model.config.vision_config.patch_dim - width))
     latents = torch.randn(voxels, model.config.latent_channels, device=device).to(dtype)
     tower, decoder = model.vision_model, model.decoder
     encoding, decoding = (TokenBatch.from_packed(rows, coords, starts) for rows in (features, latents))
@@ -105,7 +105,7 @@ def run_model(model: AtokenModel, voxels: int, repeats: int) -> dict:
             bare_transformer(decoder, decoding, decoder.out_layer),
         ),
         "Gaussians": (
-            lambda: model.gaussian_decoder(colours, places, starts),
+            lambda: model.gaussian_decoder(colors, places, starts),
             bare_gaussian_decoder(model.gaussian_decoder, places),
         ),
     }
@@ -117,9 +117,9 @@ def run_official(voxels: int, repeats: int, device: torch.device, dtype: torch.d
     with torch.device(device):
         decoder = AtokenGaussianDecoder(AtokenGaussianConfig()).to(dtype).eval()
     places = shell_voxels(voxels, device)
-    colours = torch.rand(voxels, decoder.config.in_channels, device=device).to(dtype) * 2 - 1
+    colors = torch.rand(voxels, decoder.config.in_channels, device=device).to(dtype) * 2 - 1
     starts = torch.tensor([0, voxels], dtype=torch.int32, device=device)
-    parts = {"Gaussians": (lambda: decoder(colours, places, starts), bare_gaussian_decoder(decoder, places))}
+    parts = {"Gaussians": (lambda: decoder(colors, places, starts), bare_gaussian_decoder(decoder, places))}
     return measure(parts, voxels, repeats, device)
 
 

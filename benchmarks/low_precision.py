@@ -26,7 +26,7 @@ ALL_BUT_ATTENTION = [".*mlp", ".*input_layer", "latent_proj", ".*out_layer"]
 
 
 def groups(dtype: torch.dtype, size: int) -> IntxWeightOnlyConfig:
-    """One scale for `size` neighbouring input channels of each output channel."""
+    """One scale for `size` neighboring input channels of each output channel."""
     return IntxWeightOnlyConfig(weight_dtype=dtype, granularity=PerGroup(size))
 
 

@@ -26,8 +26,8 @@ BOUNDS = {256: (20.0, 4096)}  # seconds, MiB
 def shell(per_voxel: int) -> Gaussians:
     """Gaussians on a sphere of radius 0.45."""
     generator = torch.Generator().manual_seed(0)
-    centres = torch.nn.functional.normalize(torch.randn(VOXELS, 3, generator=generator)) * 0.45
-    means = centres[:, None] + (torch.rand(VOXELS, per_voxel, 3, generator=generator) - 0.5) * 1.5 / 64
+    centers = torch.nn.functional.normalize(torch.randn(VOXELS, 3, generator=generator)) * 0.45
+    means = centers[:, None] + (torch.rand(VOXELS, per_voxel, 3, generator=generator) - 0.5) * 1.5 / 64
     count = VOXELS * per_voxel
     return Gaussians(
         means.flatten(0, 1),

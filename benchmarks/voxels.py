@@ -3,7 +3,7 @@
     python benchmarks/voxels.py
     python benchmarks/voxels.py --faces 20000 --views 4 --repeats 5
 
-Everything runs on the CPU; the mesh is a bumpy sphere with colours, written as GLB.
+Everything runs on the CPU; the mesh is a bumpy sphere with colors, written as GLB.
 """
 
 import argparse
@@ -28,7 +28,7 @@ BOUNDS = {"mesh to tokens": 30.0, "points to voxels": 1.0}
 
 
 def bumpy_sphere(faces: int) -> trimesh.Trimesh:
-    """A sphere with waves on it, and at least as many faces as asked for, coloured by place."""
+    """A sphere with waves on it, and at least as many faces as asked for, colored by place."""
     rings = max(4, int(np.ceil((faces / 8) ** 0.5)) + 2)
     ball = trimesh.creation.uv_sphere(count=[rings, 2 * rings])
     waves = 1 + 0.1 * np.sin(6 * ball.vertices).prod(axis=1, keepdims=True)

@@ -1,1 +1,1 @@
-"""What model folders and latents files say about themselves, read without torch."""
+"""The headers of model folders and latents files, read without torch."""

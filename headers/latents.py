@@ -52,22 +52,22 @@ class LatentHeader:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """Tokens in time, rows and columns."""
+        """Counts tokens in time, rows and columns."""
         return tuple(-(-side // patch) for side, patch in zip(self.media_size, self.patch_size, strict=True))
 
     @property
     def tokens(self) -> int:
-        """How many tokens the file holds."""
+        """Counts the tokens of the file."""
         return math.prod(self.grid) if self.voxels is None else self.voxels
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the tensor of latents or codes."""
+        """Gives the shape of the tensor of latents or codes."""
         grid = self.grid if self.voxels is None else (self.voxels,)
         return *grid, self.latent_channels if self.content == "latents" else self.quantizer["num_codebooks"]
 
     def to_metadata(self) -> dict[str, str]:
-        """The metadata of the file, in which safetensors allows strings only."""
+        """Gives the metadata of the file, in which safetensors allows strings only."""
         metadata = {
             "format": FORMAT,
             "version": VERSION,
@@ -89,7 +89,7 @@ class LatentHeader:
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], dtype: str) -> "LatentHeader":
-        """The reverse of `to_metadata`. Raises ValueError naming the entry that is missing or makes no sense."""
+        """Reverses `to_metadata`. Raises ValueError naming the entry that is missing or makes no sense."""
 
         def entry(name: str) -> str:
             if name not in metadata:

@@ -34,12 +34,12 @@ def with_article(words: str) -> str:
 
 
 def full_caption(scene: Scene) -> str:
-    """All that there is to say, such as "a striped red star in the top left" or "a plain blue ball"."""
+    """Says all that there is to say, such as "a striped red star in the top left" or "a plain blue ball"."""
     return " ".join(filter(None, (with_article(f"{scene.material} {scene.colour} {scene.shape}"), _where(scene))))
 
 
 def captions(scene: Scene) -> tuple[str, ...]:
-    """Every true sentence of the templates; the first four say everything, the others leave something out."""
+    """Lists every true sentence of the templates; the first four say everything, the others leave something out."""
     medium, where, full = MEDIUM[scene.kind], _where(scene), full_caption(scene)
     thing = with_article(f"{scene.material} {scene.colour} {scene.shape}")
     colour, shape = with_article(f"{scene.colour} {scene.shape}"), with_article(scene.shape)
@@ -64,7 +64,7 @@ def captions(scene: Scene) -> tuple[str, ...]:
 
 
 def random_caption(scene: Scene, rng: np.random.Generator) -> str:
-    """In half of the cases a sentence that says everything, else one that leaves something out."""
+    """Draws in half of the cases a sentence that says everything, else one that leaves something out."""
     sentences = captions(scene)
     low, high = (0, 4) if rng.random() < 0.5 else (4, len(sentences))
     return sentences[rng.integers(low, high)]

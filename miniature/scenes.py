@@ -1,4 +1,4 @@
-"""What the miniature world consists of: its words, one scene of it, and which combinations training never sees."""
+"""The parts of the miniature world: its words, one scene of it, and which combinations training never sees."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -40,14 +40,14 @@ POSITIONS = {
 
 
 def shapes_of(kind: str) -> tuple[str, ...]:
-    """The eight shapes of a kind: solids of objects, flat shapes of images and videos."""
+    """Lists the eight shapes of a kind: solids of objects, flat shapes of images and videos."""
     return SOLID_SHAPES if kind == "object" else FLAT_SHAPES
 
 
 @dataclass(frozen=True)
 class Scene:
     """
-    One thing in front of a muted background; an object has no background.
+    Describes one thing in front of a muted background; an object has no background.
 
     Attributes:
         kind: "image", "video" or "object".
@@ -80,14 +80,14 @@ class Scene:
         check_integer("jitter", self.jitter, 0)
 
     def facts(self) -> dict[str, str]:
-        """The attributes that this kind has, in words."""
+        """Gives the attributes that this kind has, in words."""
         names = ("kind", "colour", "shape", "material", "motion", "position")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 def is_held_out(colour: str, shape: str, motion: str | None = None) -> bool:
     """
-    Whether training never sees such a combination.
+    Tells whether training never sees such a combination.
 
     12 of the 64 pairs of colour and shape are held out, and 12 of the 64 pairs of motion and shape; every word has at
     least six partners left. Materials and positions are free. A solid has the rule of the flat shape it corresponds to.
@@ -104,7 +104,7 @@ def is_held_out(colour: str, shape: str, motion: str | None = None) -> bool:
 
 
 def is_pair_held_out(word: str, shape: str) -> bool:
-    """The rule for one pair: `word` is a colour or a motion."""
+    """Decides for one pair; `word` is a color or a motion."""
     check_choice("shape", shape, tuple(dict.fromkeys(FLAT_SHAPES + SOLID_SHAPES)))
     words = tuple(COLOURS) if word in COLOURS else MOTIONS
     check_choice("word", word, tuple(COLOURS) + MOTIONS)
@@ -172,13 +172,13 @@ def _combinations(
 
 
 def check_choice(name: str, value: object, choices: object) -> None:
-    """`ValueError` that names the argument unless `value` is among `choices`."""
+    """Raises a ValueError that names the argument unless `value` is among `choices`."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
 def check_integer(name: str, value: object, least: int) -> None:
-    """`ValueError` that names the argument unless `value` is an integer of at least `least`."""
+    """Raises a ValueError that names the argument unless `value` is an integer of at least `least`."""
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}.")
 

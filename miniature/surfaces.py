@@ -26,7 +26,7 @@ RING_HOLE = 0.48
 
 @lru_cache
 def outline(shape: str, points: int) -> np.ndarray:
-    """(K, 2) x and upward y of a flat shape, about `points` of them, anticlockwise, within 1.05 of the middle."""
+    """Gives (K, 2) x and upward y of a flat shape, about `points` of them, anticlockwise, within 1.05 of the middle."""
     turn = np.arange(points) * (2 * np.pi / points)
     if shape == "heart":
         x = -(np.sin(turn) ** 3)
@@ -41,7 +41,7 @@ def outline(shape: str, points: int) -> np.ndarray:
 
 
 def base_colour(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """(3,) in [0, 1], the scene's colour a little changed."""
+    """Gives (3,) in [0, 1], the scene's color a little changed."""
     colour = np.array(COLOURS[scene.colour]) * rng.uniform(0.94, 1.04) + rng.uniform(-0.03, 0.03, size=3)
     return colour.clip(0, 1)
 

@@ -32,14 +32,14 @@ def draw(scene: Scene, size: int = 64, frames: int = 8) -> torch.Tensor | Colore
 
 
 def check_options(size: int, frames: int) -> None:
-    """`ValueError` for pictures smaller than 16 pixels or clips of fewer than 4 frames."""
+    """Raises a ValueError for pictures smaller than 16 pixels or clips of fewer than 4 frames."""
     check_integer("size", size, LEAST_SIZE)
     check_integer("frames", frames, LEAST_FRAMES)
 
 
 class MiniatureWorld(Dataset):
     """
-    Samples with captions; sample i of a seed is the same in every process and order.
+    Draws samples with captions; sample i of a seed is the same in every process and order.
 
     An item has `sample` (what `draw` returns), `caption` (a sentence that is true of it; half of them leave something
     out) and `scene` (its words: kind, colour, shape, material and, where there are such, motion and position).
@@ -71,7 +71,7 @@ class MiniatureWorld(Dataset):
         return self.length
 
     def describe(self, index: int) -> tuple[Scene, str]:
-        """The scene and the caption of a sample, without drawing it; `IndexError` outside of the length."""
+        """Gives the scene and the caption of a sample, without drawing it; `IndexError` outside of the length."""
         if not 0 <= index < self.length:
             raise IndexError(f"index must be below {self.length}, the number of samples, got {index}.")
         rng = np.random.default_rng((self.seed, int(index), KINDS.index(self.kind), SPLITS.index(self.split)))

@@ -42,7 +42,7 @@ _UNSUPPORTED = ("quantization_config", "parallel_config", "use_flashpack", "igno
 
 class QuantizedDistribution(LatentDistribution):
     """
-    The latents of a discrete model in the shape of a distribution: every draw is the same.
+    Holds the latents of a discrete model in the shape of a distribution: every draw is the same.
 
     `mode()` and `sample()` are the quantized values, so that whatever a pipeline takes can be decoded as it is. The
     variance is 0 (`logvar` is -inf), and `kl()` is 0 because a codebook has no prior to keep close to.
@@ -101,7 +101,7 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
     ```
 
     Images (B, C, H, W) become latents (B, latent_channels, h, w) and back. Videos are filled up at the end with zeros
-    (mid-grey) to a multiple of the patch's frames.
+    (mid-gray) to a multiple of the patch's frames.
 
     **Number of frames.** Video pipelines reckon with causal autoencoders: T = r k + 1 frames are k + 1 latent frames,
     where r is the temporal compression (4). AToken makes as many, but a latent frame decodes to r frames, the last one
@@ -122,7 +122,7 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         quantizer_config (`dict`, *optional*): Arguments of [`AtokenQuantizerConfig`]. Given, the tokens are discrete.
         latent_channels (`int`): Channels of a latent.
         latents_mean, latents_std (`list[float]`, *optional*): Statistics of the latents by channel, with which
-            pipelines normalise; zeros and ones when not given. `encode` and `decode` do not apply them.
+            pipelines normalize; zeros and ones when not given. `encode` and `decode` do not apply them.
         scaling_factor (`float`), shift_factor (`float`): The same for pipelines that use one number for all channels:
             (latents - shift_factor) * scaling_factor.
         trim_to_causal_length (`bool`): Whether `decode` drops the last r - 1 frames of a video, see above.
@@ -229,19 +229,19 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
     # be hidden by the configuration's key, and would be empty when the model is built on the meta device.
     @property
     def latents_mean(self) -> torch.Tensor:
-        """(latent_channels,) fp32 on the CPU."""
+        """Gives (latent_channels,) fp32 on the CPU."""
         return torch.tensor(self.config.latents_mean, dtype=torch.float32)
 
     @property
     def latents_std(self) -> torch.Tensor:
-        """(latent_channels,) fp32 on the CPU."""
+        """Gives (latent_channels,) fp32 on the CPU."""
         return torch.tensor(self.config.latents_std, dtype=torch.float32)
 
     @classmethod
     def from_atoken_model(cls, model: AtokenModel, **overrides) -> "AutoencoderAtoken":
         """
-        The autoencoder of an [`AtokenModel`]. The modules are shared, not copied: what is done to one (training, `.to`)
-        is done to the other. Text tower and logits are left out.
+        Makes the autoencoder of an [`AtokenModel`]. The modules are shared, not copied: what is done to one (training,
+        `.to`) is done to the other. Text tower and logits are left out.
 
         Args:
             model: continuous or discrete.
@@ -391,7 +391,7 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         num_frames: int | None = None,
     ) -> DecoderOutput | tuple[torch.Tensor]:
         """
-        Latents to images or videos.
+        Decodes latents to images or videos.
 
         Args:
             z: (B, latent_channels, h, w) or (B, latent_channels, t, h, w), floating point of any dtype. For a discrete
@@ -424,7 +424,7 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
 
     def latents_from_codes(self, codes: torch.Tensor) -> torch.Tensor:
         """
-        Codes of a discrete model to the latents that `decode` takes.
+        Turns codes of a discrete model into the latents that `decode` takes.
 
         Args:
             codes: (B, num_codebooks, [t,] h, w) integers in [0, codebook_size), such as `encode(...).codes`.

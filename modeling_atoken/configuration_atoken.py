@@ -14,7 +14,7 @@ from transformers.configuration_utils import SubConfigSpec
 
 class PatchSize(tuple):
     """
-    Frames, rows and columns of a patch. Image sizes can be divided by it: `size // patch_size` counts patches.
+    Holds frames, rows and columns of a patch. Image sizes can be divided by it: `size // patch_size` counts patches.
 
     Multimodal models of transformers compute so with the patch of their vision tower, which they take for one number:
     LLaVA divides the tensor of all heights and widths, LLaVA-OneVision the number `image_size`.
@@ -30,7 +30,7 @@ class PatchSize(tuple):
 
 
 class AtokenTransformerConfig(PreTrainedConfig):
-    """What the encoder's and the decoder's configurations have in common: the patch and the checks."""
+    """Holds what the encoder's and the decoder's configurations have in common: the patch and the checks."""
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -95,7 +95,7 @@ class AtokenVisionConfig(AtokenTransformerConfig):
         intermediate_size (`int`): Width of the MLP.
         num_hidden_layers (`int`): Number of blocks.
         num_attention_heads (`int`): Heads; `hidden_size / num_attention_heads` must be a multiple of 8.
-        num_channels (`int`): Colour channels.
+        num_channels (`int`): Color channels.
         patch_size (`list[int]`): Frames, rows and columns of a patch.
         hidden_act (`str`): Activation of the MLP.
         layer_norm_eps (`float`): Epsilon of the layer norms.
@@ -266,7 +266,7 @@ class AtokenConfig(PreTrainedConfig):
             checkpoints go with 4.8438, which is SigLIP2's.
         logit_bias_init_value (`float`): Bias of those logits.
         latents_mean, latents_std (`list[float]`, *optional*): Statistics of the latents by channel, for diffusion.
-        weights_license (`str`, *optional*): The licence of the weights, as the Hub names it. Converted official weights
+        weights_license (`str`, *optional*): The license of the weights, as the Hub names it. Converted official weights
             keep theirs, through fine-tuning and saving, too.
         initializer_range (`float`): Standard deviation of freshly drawn weights.
     """
@@ -340,7 +340,7 @@ class AtokenConfig(PreTrainedConfig):
 
     @classmethod
     def from_preset(cls, name: str, **overrides) -> "AtokenConfig":
-        """The configuration of a named size: "so400m", "base" or "tiny". Raises ValueError for another name."""
+        """Gives the configuration of a named size: "so400m", "base" or "tiny". Raises ValueError for another name."""
         folder = Path(__file__).parent / "presets"
         path = folder / f"{name}.json"
         if not path.is_file():

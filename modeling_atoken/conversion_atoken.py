@@ -41,7 +41,7 @@ def _released_names(model: AtokenModel) -> dict[str, str]:
 
 def read_original_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     """
-    The tensors of a released `.pt` file. The pickle is restricted to tensors, so a file cannot run code.
+    Reads the tensors of a released `.pt` file. The pickle is restricted to tensors, so a file cannot run code.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -167,7 +167,7 @@ def convert_original_checkpoint(
     text_tower: str | Path | None = None,
 ) -> AtokenModel:
     """
-    A released AToken file as an [`AtokenModel`].
+    Converts a released AToken file to an [`AtokenModel`].
 
     Args:
         path: the `.pt` file (or a `.safetensors` file with the same names).
@@ -236,14 +236,14 @@ def _as_siglip2_text(config):
 
 
 def to_original_state_dict(model: AtokenModel) -> dict[str, torch.Tensor]:
-    """The model's encoder, latent projection and decoder under the released names (the reverse of the conversion)."""
+    """Names encoder, latent projection and decoder as the released files do (the reverse of the conversion)."""
     state = model.state_dict()
     return {released: state[name] for name, released in _released_names(model).items()}
 
 
 def vision_model_from_siglip2(siglip2_vision_model: Siglip2VisionModel) -> AtokenVisionModel:
     """
-    An encoder that starts from SigLIP2 (paper, section 3.2; stage 1 of the curriculum).
+    Makes an encoder that starts from SigLIP2 (paper, section 3.2; stage 1 of the curriculum).
 
     SigLIP2's patch embedding goes to the first frame, the other frames' weights are zero. With `use_rope=False` the
     result reproduces the SigLIP2 tower on any image.

@@ -49,7 +49,7 @@ def export_program(
     model: AtokenModel, part: str, example: torch.Tensor, dynamic_batch: bool = True
 ) -> torch.export.ExportedProgram:
     """
-    One half of the tokenizer as an `ExportedProgram`, which runs, saves and compiles without this package.
+    Exports one half of the tokenizer as an `ExportedProgram`, which runs, saves and compiles without this package.
 
     Args:
         model: continuous or discrete, with `cache_frames` 0.
@@ -96,7 +96,7 @@ def export_onnx(
     model: AtokenModel, part: str, example: torch.Tensor, path: str | Path, dynamic_batch: bool = True
 ) -> Path:
     """
-    One half of the tokenizer as an ONNX file. Needs `pip install "atoken[export]"`.
+    Exports one half of the tokenizer as an ONNX file. Needs `pip install "atoken[export]"`.
 
     Inputs and outputs are named as in [`export_program`]. Weights of more than 2 GB go into a file beside it, called
     like it with `.data` at the end.

@@ -32,7 +32,7 @@ def _released_names(model: AtokenGaussianDecoder) -> dict[str, str]:
 
 def convert_original_gaussian_decoder(path: str | Path, *, num_heads: int | None = None) -> AtokenGaussianDecoder:
     """
-    A released Gaussian decoder file as an [`AtokenGaussianDecoder`].
+    Converts a released Gaussian decoder file to an [`AtokenGaussianDecoder`].
 
     Args:
         path: the `.pt` file (or a `.safetensors` file with the same names); its `lpips_loss.*` is dropped.
@@ -94,6 +94,6 @@ def attach_gaussian_decoder(model: AtokenModel, gaussian_decoder: AtokenGaussian
 
 
 def to_original_gaussian_state_dict(model: AtokenGaussianDecoder) -> dict[str, torch.Tensor]:
-    """The decoder's tensors under the released names (the reverse of the conversion)."""
+    """Names the decoder's tensors as the released files do (the reverse of the conversion)."""
     state = model.state_dict()
     return {released: state[name] for name, released in _released_names(model).items()}

@@ -22,9 +22,9 @@ _MAX_LOGITS = 2**24
 _BUCKET = 16
 
 # The released activations: standard deviation and opacity of an output of 0, the smallest standard deviation, how far
-# outside its voxel a centre may lie (in voxels), the factor on the rotation output.
+# outside its voxel a center may lie (in voxels), the factor on the rotation output.
 _SCALE_BIAS, _OPACITY_BIAS, _MIN_SCALE, _REACH, _ROTATION_RATE = 0.004, 0.1, 0.0009, 1.5, 0.1
-_CHANNELS = (3, 3, 3, 4, 1)  # offset, colour, scale, rotation, opacity
+_CHANNELS = (3, 3, 3, 4, 1)  # offset, color, scale, rotation, opacity
 
 
 @dataclass
@@ -38,7 +38,7 @@ class WindowBatch:
 
 @dataclass
 class WindowGroups:
-    """All tokens, grouped by window, and how to bring the batches' results back into the given order."""
+    """Holds all tokens, grouped by window, and how to bring the batches' results back into the given order."""
 
     batches: list[WindowBatch]
     inverse: torch.Tensor  # (N,)
@@ -47,7 +47,7 @@ class WindowGroups:
     def build(
         cls, coords: torch.Tensor, sample: torch.Tensor, shift: int, size: int, resolution: int, num_heads: int
     ) -> "WindowGroups":
-        """Groups tokens with coords (N, 3) of samples (N,) by (coords + shift) // size; one host synchronisation."""
+        """Groups tokens with coords (N, 3) of samples (N,) by (coords + shift) // size; one host synchronization."""
         side = (resolution + shift) // size + 1
         window = (coords + shift) // size
         key = ((sample * side + window[:, 0]) * side + window[:, 1]) * side + window[:, 2]
@@ -79,7 +79,7 @@ class AtokenWindowAttention(nn.Module):
         self.out_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
 
     def forward(self, hidden_states: torch.Tensor, groups: WindowGroups) -> torch.Tensor:
-        """(N, hidden_size) -> (N, hidden_size)."""
+        """Maps (N, hidden_size) to (N, hidden_size)."""
         qkv = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1))  # (N, 3, heads, head_dim)
         pieces = []
         for batch in groups.batches:
@@ -107,7 +107,7 @@ class AtokenGaussianBlock(GradientCheckpointingLayer):
 
 
 def sinusoidal_positions(coords: torch.Tensor, width: int) -> torch.Tensor:
-    """(N, 3) -> (N, width) fp32: for x, y, z in turn [sin, cos] of width // 6 frequencies, then zeros."""
+    """Turns (N, 3) into (N, width) fp32: for x, y, z in turn [sin, cos] of width // 6 frequencies, then zeros."""
     frequencies = width // 6
     exponents = torch.arange(frequencies, device=coords.device, dtype=torch.float32) / frequencies
     angles = coords[:, :, None].float() * 10000.0**-exponents  # (N, 3, f)
@@ -116,7 +116,7 @@ def sinusoidal_positions(coords: torch.Tensor, width: int) -> torch.Tensor:
 
 
 def hammersley_offsets(count: int) -> torch.Tensor:
-    """(count, 3) raw offsets that spread the centres of an untrained decoder over the voxel: Hammersley points."""
+    """Gives (count, 3) raw offsets that spread an untrained decoder's centers over the voxel: Hammersley points."""
     index = torch.arange(count, dtype=torch.float64)
     points = [index / count]
     for base in (2, 3):
@@ -168,6 +168,8 @@ class AtokenGaussianDecoder(PreTrainedModel):
         self, features: torch.Tensor, coords: torch.Tensor, cu_seqlens: torch.Tensor, **kwargs
     ) -> list[Gaussians]:
         r"""
+        Decodes voxel features to Gaussians.
+
         Args:
             features (`torch.Tensor`): (N, in_channels), the first features of each decoded voxel.
             coords (`torch.Tensor`): (N, 3) integers [x, y, z] in [0, resolution); no voxel of a sample twice.
@@ -175,7 +177,7 @@ class AtokenGaussianDecoder(PreTrainedModel):
 
         Returns:
             One [`Gaussians`] per sample in fp32, `num_gaussians` for each voxel in the order given, in world units:
-            the grid is the cube [-0.5, 0.5]^3, and a centre lies at most 0.75 voxels from its voxel's along each axis.
+            the grid is the cube [-0.5, 0.5]^3, and a center lies at most 0.75 voxels from its voxel's along each axis.
 
         Raises:
             ValueError: naming the argument that does not fit.
@@ -201,11 +203,11 @@ class AtokenGaussianDecoder(PreTrainedModel):
     def _activate(self, raw: torch.Tensor, coords: torch.Tensor, lengths: list[int]) -> list[Gaussians]:
         count, resolution = self.config.num_gaussians, self.config.resolution
         parts = raw.split([count * width for width in _CHANNELS], dim=-1)
-        offset, colour, scale, rotation, opacity = (
+        offset, color, scale, rotation, opacity = (
             part.unflatten(-1, (count, width)) for part, width in zip(parts, _CHANNELS, strict=True)
         )  # (N, count, width)
-        centre = (coords[:, None].float() + 0.5) / resolution - 0.5
-        means = centre + torch.tanh(offset + self.offset_perturbation.float()) * (0.5 * _REACH / resolution)
+        center = (coords[:, None].float() + 0.5) / resolution - 0.5
+        means = center + torch.tanh(offset + self.offset_perturbation.float()) * (0.5 * _REACH / resolution)
         scale = nn.functional.softplus(scale + math.log(math.expm1(_SCALE_BIAS)))
         identity = rotation.new_tensor([1.0, 0.0, 0.0, 0.0])
         fields = {
@@ -213,7 +215,7 @@ class AtokenGaussianDecoder(PreTrainedModel):
             "quats": nn.functional.normalize(_ROTATION_RATE * rotation + identity, dim=-1),
             "scales": torch.sqrt(scale.square() + _MIN_SCALE**2),
             "opacities": torch.sigmoid(opacity + math.log(_OPACITY_BIAS / (1 - _OPACITY_BIAS))).squeeze(-1),
-            "sh0": colour,
+            "sh0": color,
         }
         pieces = {name: value.flatten(0, 1).split([n * count for n in lengths]) for name, value in fields.items()}
         return [Gaussians(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
@@ -240,7 +242,7 @@ def _check_input(
     lengths = [end - start for start, end in zip(starts, starts[1:], strict=False)]
     if starts[0] != 0 or starts[-1] != len(features) or min(lengths) < 1:
         raise ValueError(f"cu_seqlens must rise from 0 to the number of voxels, {len(features)}, got {starts}")
-    # One synchronisation for both checks on values.
+    # One synchronization for both checks on values.
     finite = features.detach().isfinite().all().to(coords)
     low, high, finite = torch.stack([*coords.aminmax(), finite]).tolist()
     if low < 0 or high >= config.resolution:

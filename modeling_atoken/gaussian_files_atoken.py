@@ -59,7 +59,7 @@ def save_ply(gaussians: Gaussians, path: str | Path) -> None:
 def load_ply(path: str | Path) -> Gaussians:
     """
     Reads a PLY of 3D Gaussian splatting, binary little-endian or ascii, with properties in any order; view-dependent
-    colour (`f_rest_*`) and other properties are left out.
+    color (`f_rest_*`) and other properties are left out.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -106,8 +106,8 @@ def load_ply(path: str | Path) -> Gaussians:
 
 def save_splat(gaussians: Gaussians, path: str | Path) -> None:
     """
-    Writes 32 bytes per Gaussian, position, scale, rgba and rotation, by falling volume times opacity. Colours and
-    opacities are rounded to 1/255 (colours outside of [0, 1] are cut off) and unit quaternions to 1/128.
+    Writes 32 bytes per Gaussian, position, scale, rgba and rotation, by falling volume times opacity. Colors and
+    opacities are rounded to 1/255 (colors outside of [0, 1] are cut off) and unit quaternions to 1/128.
 
     Raises:
         FileNotFoundError: if the folder does not exist.

@@ -14,11 +14,11 @@ _WIDTHS = {"means": 3, "quats": 4, "scales": 3, "opacities": None, "sh0": 3}
 @dataclass(frozen=True)
 class Gaussians:
     """
-    G anisotropic 3D Gaussians with one colour each. Indexing with anything that selects along the first dimension of a
+    G anisotropic 3D Gaussians with one color each. Indexing with anything that selects along the first dimension of a
     tensor gives `Gaussians` again.
 
     Args:
-        means: (G, 3) centres x, y, z in world units; decoded objects live in [-0.5, 0.5]^3.
+        means: (G, 3) centers x, y, z in world units; decoded objects live in [-0.5, 0.5]^3.
         quats: (G, 4) rotations as quaternions w, x, y, z, of any non-zero length.
         scales: (G, 3) standard deviations along the rotated axes, in world units, at least 0.
         opacities: (G,) in [0, 1].
@@ -47,7 +47,7 @@ class Gaussians:
                 raise ValueError(f"{name} must have shape {shape} with G = {count}, got {tuple(value.shape)}")
             if value.device != self.means.device:
                 raise ValueError(f"{name} must be on the device of means, {self.means.device}, got {value.device}")
-        # One synchronisation for all checks on values.
+        # One synchronization for all checks on values.
         bad = torch.stack(
             [
                 *(~getattr(self, name).detach().isfinite().all() for name in _WIDTHS),
@@ -68,7 +68,7 @@ class Gaussians:
         return self.means.shape[0]
 
     def __getitem__(self, index: slice | torch.Tensor | Sequence[int] | int) -> "Gaussians":
-        """Those that `index` selects; an integer gives one Gaussian (G = 1). Raises IndexError out of range."""
+        """Selects by `index`; an integer gives one Gaussian (G = 1). Raises IndexError out of range."""
         if isinstance(index, int):
             if not -len(self) <= index < len(self):
                 raise IndexError(f"index must be in [{-len(self)}, {len(self)}), got {index}")
@@ -78,7 +78,7 @@ class Gaussians:
 
     @property
     def rgb(self) -> torch.Tensor:
-        """(G, 3) colours, 0 to 1 for what can be shown, not clamped."""
+        """Gives (G, 3) colors, 0 to 1 for what can be shown, not clamped."""
         return 0.5 + SH_C0 * self.sh0
 
     @property
@@ -90,11 +90,11 @@ class Gaussians:
         return self.means.dtype
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Gaussians":
-        """All fields on a device and in a floating point dtype; None keeps them."""
+        """Moves all fields to a device and a floating point dtype; None keeps them."""
         return Gaussians(**{f.name: getattr(self, f.name).to(device=device, dtype=dtype) for f in fields(self)})
 
     def detach(self) -> "Gaussians":
-        """The same values, cut off from the graph."""
+        """Gives the same values, cut off from the graph."""
         return Gaussians(**{name: getattr(self, name).detach() for name in _WIDTHS})
 
     @staticmethod
@@ -107,11 +107,11 @@ class Gaussians:
         return Gaussians(**{name: torch.cat([getattr(part, name) for part in parts]) for name in _WIDTHS})
 
     def rotations(self) -> torch.Tensor:
-        """(G, 3, 3) rotation matrices of `quats`; a column is a Gaussian's axis in the world."""
+        """Gives (G, 3, 3) rotation matrices of `quats`; a column is a Gaussian's axis in the world."""
         return rotation_matrices(self.quats)
 
     def covariances(self) -> torch.Tensor:
-        """(G, 3, 3) covariances R diag(scales^2) R^T."""
+        """Gives (G, 3, 3) covariances R diag(scales^2) R^T."""
         axes = self.rotations() * self.scales[:, None, :]
         return axes @ axes.mT
 
@@ -148,7 +148,7 @@ class Gaussians:
 
     def crop(self, low: float | Sequence[float], high: float | Sequence[float]) -> "Gaussians":
         """
-        Those whose centres lie in the box [low, high], bounds included.
+        Keeps those whose centers lie in the box [low, high], bounds included.
 
         Args:
             low, high: world units, one number or one for each of x, y, z.

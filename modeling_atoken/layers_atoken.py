@@ -108,7 +108,7 @@ class AtokenMLP(nn.Module):
 
 @dataclass
 class CacheWindow:
-    """One window's view of a [`TemporalCache`]: what came before it, and what it leaves behind."""
+    """Shows one window's view of a [`TemporalCache`]: what came before it, and what it leaves behind."""
 
     layout: TokenLayout
     key_coords: torch.Tensor  # (M, 4) of the past and present keys that are attended to, sorted by sample
@@ -335,7 +335,7 @@ class AtokenPositionTable(nn.Module):
 
 
 class AtokenPoolingHead(nn.Module):
-    """A learned probe attends over all tokens of a sample; an MLP with a residual follows (paper, section 3.1)."""
+    """Lets a learned probe attend over all tokens of a sample; an MLP with a residual follows (paper, section 3.1)."""
 
     def __init__(self, config):
         super().__init__()

@@ -76,7 +76,7 @@ class AtokenPreTrainedModel(PreTrainedModel):
 
 
 class AtokenTransformer(AtokenPreTrainedModel):
-    """What encoder and decoder share: an input projection, positions, blocks, and how a batch runs through them."""
+    """Holds what encoder and decoder share: input projection, positions, blocks, and how a batch runs through them."""
 
     _input_embed_layer = "input_layer"
 
@@ -92,7 +92,7 @@ class AtokenTransformer(AtokenPreTrainedModel):
         self.gradient_checkpointing = False
 
     def new_cache(self, cache_frames: int | None = None) -> TemporalCache:
-        """An empty cache for `cache_frames` frames (default: the configuration's), to be handed to every window."""
+        """Makes an empty cache for `cache_frames` frames (default: the configuration's), to hand to every window."""
         cache_frames = self.config.cache_frames if cache_frames is None else cache_frames
         return TemporalCache(self._latent_frames("cache_frames", cache_frames, at_least=0))
 
@@ -300,6 +300,8 @@ class AtokenVisionModel(AtokenTransformer):
         **kwargs,
     ) -> BaseModelOutputWithPooling:
         r"""
+        Encodes packed or dense media.
+
         Args:
             pixel_values (`torch.Tensor`): (N, patch_dim) packed, or dense (B, C, H, W) or (B, T, C, H, W), in [-1, 1].
                 Dense heights and widths must be multiples of the patch; frames are filled up with zeros.
@@ -317,7 +319,7 @@ class AtokenVisionModel(AtokenTransformer):
 
         Returns:
             `last_hidden_state`: (N, d) for packed input, (B, L, d) for dense input, (1, N, d) with `image_sizes`.
-            `pooler_output`: (B, d), not normalised. `hidden_states`: the embeddings and every block's output, shaped
+            `pooler_output`: (B, d), not normalized. `hidden_states`: the embeddings and every block's output, shaped
             like `last_hidden_state`.
 
         Raises:
@@ -342,7 +344,7 @@ class AtokenVisionModel(AtokenTransformer):
 
 
 class AtokenDecoder(AtokenTransformer):
-    """The decoder (paper, section 3.2): latents of any coordinates to patches of pixels."""
+    """Implements the decoder (paper, section 3.2): latents of any coordinates to patches of pixels."""
 
     config: AtokenDecoderConfig
     base_model_prefix = "decoder"
@@ -370,6 +372,8 @@ class AtokenDecoder(AtokenTransformer):
         **kwargs,
     ) -> AtokenDecoderOutput:
         r"""
+        Decodes packed or dense latents.
+
         Args:
             latents (`torch.Tensor`): (N, latent_channels) packed, or a dense grid (B, t, h, w, latent_channels).
             coords, cu_seqlens, tile_frames, cache_frames, cache, batch_tokens, output_hidden_states: as in
@@ -402,7 +406,7 @@ class AtokenDecoder(AtokenTransformer):
 
 class AtokenModel(AtokenPreTrainedModel):
     """
-    The tokenizer: media to latents (and codes) and back, and embeddings that text is compared with.
+    Implements the tokenizer: media to latents (and codes) and back, and embeddings that text is compared with.
 
     ```python
     inputs = processor(images=[...], videos=[...])
@@ -436,7 +440,7 @@ class AtokenModel(AtokenPreTrainedModel):
         super().initialize_weights()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The text tower's token embeddings, as in SigLIP2; without one, the encoder's projection of patches."""
+        """Gives the text tower's token embeddings, as in SigLIP2; without one, the encoder's projection of patches."""
         tower = self.vision_model if self.text_model is None else self.text_model
         return tower.get_input_embeddings()
 
@@ -471,8 +475,8 @@ class AtokenModel(AtokenPreTrainedModel):
         output_hidden_states: bool | int | list[int] | None = None,
     ) -> AtokenEncoderOutput:
         """
-        Media to latents. The arguments are those of [`AtokenVisionModel.forward`]; dense input is packed, and `coords`
-        and `cu_seqlens` of the result tell how.
+        Encodes media to latents. The arguments are those of [`AtokenVisionModel.forward`]; dense input is packed, and
+        `coords` and `cu_seqlens` of the result tell how.
         """
         features = self.vision_model(
             pixel_values,
@@ -525,7 +529,7 @@ class AtokenModel(AtokenPreTrainedModel):
         output_hidden_states: bool | int | list[int] | None = None,
     ) -> AtokenDecoderOutput:
         """
-        Latents or codes to patches.
+        Decodes latents or codes to patches.
 
         Args:
             latents: (N, latent_channels), or a grid (B, t, h, w, latent_channels) without coords and cu_seqlens. For a
@@ -571,7 +575,7 @@ class AtokenModel(AtokenPreTrainedModel):
         codes: torch.Tensor | None = None,
     ) -> list[Gaussians]:
         """
-        Latents or codes of voxels to 3D Gaussians.
+        Decodes latents or codes of voxels to 3D Gaussians.
 
         Args:
             latents, codes: packed, one of them, as in `decode`.
@@ -677,7 +681,7 @@ class AtokenModel(AtokenPreTrainedModel):
         cu_seqlens: torch.Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPooling:
-        """The vision tower's output; `.pooler_output` (B, d) is the image-side embedding, not normalised."""
+        """Gives the vision tower's output; `.pooler_output` (B, d) is the image-side embedding, not normalized."""
         kwargs["return_dict"] = True
         return self.vision_model(pixel_values, coords, cu_seqlens, **kwargs)
 
@@ -685,7 +689,7 @@ class AtokenModel(AtokenPreTrainedModel):
     def get_text_features(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs
     ) -> BaseModelOutputWithPooling:
-        """The text tower's output for (texts, length) token ids; `.pooler_output` (texts, d) is not normalised.
+        """Gives the text tower's output for (texts, length) ids; `.pooler_output` (texts, d) is not normalized.
 
         Raises:
             ValueError: if the model has no text tower.
@@ -721,6 +725,8 @@ class AtokenModel(AtokenPreTrainedModel):
         **kwargs,
     ) -> AtokenOutput:
         r"""
+        Encodes and decodes media, compares them with texts if there are any, and computes the loss on request.
+
         Args:
             pixel_values, coords, cu_seqlens: packed or dense media, as in [`AtokenVisionModel.forward`].
             input_ids, attention_mask (`torch.Tensor`, *optional*): (texts, length) for the text tower.

@@ -1,4 +1,4 @@
-"""What encoding, decoding and the whole model return."""
+"""The outputs of encoding, of decoding and of the whole model."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +48,7 @@ class AtokenEncoderOutput(ModelOutput):
         latent_dist: the posterior, with `.mode()`, `.sample(generator)` and `.kl()`.
         codes (N, num_codebooks): integers of a discrete model, else None.
         last_hidden_state (N, d): dense features.
-        pooler_output (B, d): one embedding per sample, not normalised. None with `pool=False`.
+        pooler_output (B, d): one embedding per sample, not normalized. None with `pool=False`.
         coords (N, 4), cu_seqlens (B + 1,): positions and lengths, for `decode`.
         hidden_states: the embeddings and every block's output, each (N, d), on request.
     """
@@ -80,7 +80,7 @@ class AtokenOutput(ModelOutput):
         loss: on request, see [`AtokenModel.forward`].
         reconstruction (N, patch_dim): decoded patches.
         latent_dist, codes, pooler_output, last_hidden_state: as in [`AtokenEncoderOutput`].
-        image_embeds (B, d), text_embeds (texts, d): L2-normalised.
+        image_embeds (B, d), text_embeds (texts, d): L2-normalized.
         logits_per_image (B, texts), logits_per_text (texts, B): scaled and shifted cosines, if text is given.
         hidden_states, decoder_hidden_states: the embeddings and every block's output of encoder and decoder, each
             (N, d), on request.

@@ -13,7 +13,7 @@ class AtokenQuantizer(nn.Module):
     Rounds every channel to one of L levels; the levels of a group of channels make one code.
 
     There are no parameters. Everything is computed in fp32 whatever the input, because `tanh` followed by rounding in
-    half precision moves values to a neighbouring level.
+    half precision moves values to a neighboring level.
     """
 
     def __init__(self, config: AtokenQuantizerConfig):
@@ -29,6 +29,8 @@ class AtokenQuantizer(nn.Module):
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         """
+        Rounds latents to the nearest codes.
+
         Args:
             latents: (..., num_codebooks * codebook_dim), any real values.
 
@@ -54,7 +56,7 @@ class AtokenQuantizer(nn.Module):
 
     def from_codes(self, codes: torch.Tensor) -> torch.Tensor:
         """
-        Codes (..., num_codebooks) integers -> quantized values (..., num_codebooks * codebook_dim) fp32.
+        Turns codes (..., num_codebooks), integers, into quantized values (..., num_codebooks * codebook_dim) in fp32.
 
         Raises:
             ValueError: if the last dimension is not `num_codebooks`, or a code is not in [0, codebook_size).

@@ -17,7 +17,7 @@ _EPS2D = 0.1
 
 
 class CamerasLike(Protocol):
-    """What `atoken.processing.Cameras` offers: V cameras in the OpenCV convention."""
+    """Describes what `atoken.processing.Cameras` offers: V cameras in the OpenCV convention."""
 
     world_to_camera: torch.Tensor  # (V, 4, 4)
     intrinsics: torch.Tensor  # (V, 3, 3), in units of the image's sides
@@ -34,7 +34,7 @@ def render(
     far: float = math.inf,
     backend: str = "auto",
 ) -> torch.Tensor:
-    """Pictures of Gaussians, differentiable in all their fields (design "3D Gaussian decoder", 6).
+    """Renders Gaussians, differentiable in all their fields.
 
     Both backends sample pixels at their middle, add 0.1 square pixels of variance on the screen and lower the opacity
     by as much as the area grows (gsplat's "antialiased" mode).
@@ -49,7 +49,7 @@ def render(
         backend: "gsplat" (CUDA only), "torch" (any device), or "auto": gsplat for Gaussians on CUDA, else torch.
 
     Returns:
-        (V, 3, height, width), on the device and in the dtype of `gaussians` (fp32 with gsplat). Colours are not clamped
+        (V, 3, height, width), on the device and in the dtype of `gaussians` (fp32 with gsplat). Colors are not clamped
         above.
 
     Raises:

@@ -22,7 +22,7 @@ class PackedSequences:
     Lengths of the sequences that attend within themselves, in the order in which they are packed.
 
     Args:
-        runs: (count, query length, key length) of each stretch of neighbouring sequences of equal lengths. A run is a
+        runs: (count, query length, key length) of each stretch of neighboring sequences of equal lengths. A run is a
             dense batch, so a backend without variable-length kernels needs one call per run.
         device: where the cumulative lengths are wanted.
     """
@@ -35,7 +35,7 @@ class PackedSequences:
     def from_lengths(
         cls, lengths: list[int], device: torch.device, key_lengths: list[int] | None = None
     ) -> "PackedSequences":
-        """Merges neighbours of equal lengths into runs."""
+        """Merges neighbors of equal lengths into runs."""
         runs: list[tuple[int, int, int]] = []
         for query, key in zip(lengths, lengths if key_lengths is None else key_lengths, strict=True):
             if runs and runs[-1][1:] == (query, key):
@@ -94,7 +94,7 @@ class PackedSequences:
 @dataclass
 class TokenLayout:
     """
-    The order in which a transformer processes tokens, and their positions in it.
+    Holds the order in which a transformer processes tokens, and their positions in it.
 
     Attributes:
         coords: (N, 4) with t counted from the start of the token's tile.
@@ -115,7 +115,7 @@ class TokenLayout:
         return tokens if self.order is None else tokens[self.order]
 
     def piece(self, start: int, end: int, sequences: PackedSequences) -> "TokenLayout":
-        """The part of tokens [start, end), which hold whole sequences."""
+        """Gives the part of tokens [start, end), which hold whole sequences."""
         return TokenLayout(self.coords[start:end], None, sequences, self.grids, self.grid_index[start:end])
 
 
@@ -172,7 +172,7 @@ def _check_grid(rows: int, columns: int) -> None:
 
 
 def sample_index(lengths: list[int], device: torch.device) -> torch.Tensor:
-    """The sample (N,) that each packed token belongs to."""
+    """Tells the sample (N,) that each packed token belongs to."""
     counts = torch.tensor(lengths, device=device)
     return torch.repeat_interleave(torch.arange(len(lengths), device=device), counts, output_size=sum(lengths))
 
@@ -187,7 +187,7 @@ def from_first_frame(coords: torch.Tensor, sample: torch.Tensor, num_samples: in
 
 def grid_positions(coords: torch.Tensor, sequence: torch.Tensor, num_sequences: int):
     """
-    Where each token finds its learned position.
+    Finds where each token has its learned position.
 
     Args:
         coords: (N, 4).
@@ -249,7 +249,7 @@ def packed_layout(coords: torch.Tensor, lengths: list[int], tile: int) -> TokenL
 
 def dense_layout(batch: int, grid: tuple[int, int, int], tile: int, device: torch.device) -> TokenLayout:
     """
-    The layout of `batch` equal samples of `grid` = (latent frames, rows, columns) tokens. Only shapes enter, so it
+    Lays out `batch` equal samples of `grid` = (latent frames, rows, columns) tokens. Only shapes enter, so it
     traces and compiles.
     """
     frames, rows, columns = grid
@@ -270,7 +270,7 @@ def dense_layout(batch: int, grid: tuple[int, int, int], tile: int, device: torc
 
 
 def grid_coords(grid: tuple[int, int, int], device: torch.device) -> torch.Tensor:
-    """Coordinates (t * h * w, 4) of a full grid, in the order t, x, y, with z = 0."""
+    """Gives coordinates (t * h * w, 4) of a full grid, in the order t, x, y, with z = 0."""
     t, x, y = (torch.arange(n, device=device) for n in grid)
     axes = torch.meshgrid(t, x, y, indexing="ij")
     return torch.stack([*axes, torch.zeros_like(axes[0])], dim=-1).view(-1, 4)
@@ -279,7 +279,7 @@ def grid_coords(grid: tuple[int, int, int], device: torch.device) -> torch.Tenso
 @dataclass
 class TokenBatch:
     """
-    Samples as packed tokens, either of one full grid each (`grid` is set) or of any coordinates (`coords` is set).
+    Holds samples as packed tokens, of one full grid each (`grid` is set) or of any coordinates (`coords` is set).
 
     Attributes:
         features: (N, F).
@@ -295,13 +295,13 @@ class TokenBatch:
 
     @classmethod
     def from_grid(cls, features: torch.Tensor) -> "TokenBatch":
-        """From (B, t, h, w, F)."""
+        """Takes (B, t, h, w, F)."""
         _, *grid, width = features.shape
         return cls(features.reshape(-1, width), grid=tuple(grid))
 
     @classmethod
     def from_packed(cls, features: torch.Tensor, coords: torch.Tensor, cu_seqlens: torch.Tensor) -> "TokenBatch":
-        """From packed tokens (N, F), their coordinates (N, 4) and cumulative lengths (B + 1,); ValueError if they do
+        """Takes packed tokens (N, F), their coordinates (N, 4) and cumulative lengths (B + 1,); ValueError if they do
         not fit."""
         lengths = check_packed(coords, cu_seqlens, features.shape[0])
         return cls(features, lengths, coords=coords.to(features.device))
@@ -315,24 +315,24 @@ class TokenBatch:
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each sample."""
+        """Counts the tokens of each sample."""
         return self.packed_lengths if self.grid is None else [math.prod(self.grid)] * self.num_samples
 
     def layout(self, tile: int) -> TokenLayout:
-        """The layout in which temporal tiles of `tile` latent frames are independent sequences."""
+        """Gives the layout in which temporal tiles of `tile` latent frames are independent sequences."""
         if self.grid is not None:
             return dense_layout(self.num_samples, self.grid, tile, self.features.device)
         return packed_layout(self.coords, self.lengths, tile)
 
     def packed(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Coordinates (N, 4) and cumulative lengths (B + 1,) int32."""
+        """Gives coordinates (N, 4) and cumulative lengths (B + 1,) int32."""
         device = self.features.device
         if self.grid is not None:
             return pack_grids(self.num_samples, self.grid, device)
         return self.coords, PackedSequences.from_lengths(self.lengths, device).cu_seqlens_q
 
     def pooling_sequences(self) -> PackedSequences:
-        """One query for all tokens of each sample."""
+        """Gives sequences of one query for all tokens of each sample."""
         device = self.features.device
         if self.grid is not None:
             return PackedSequences([(self.num_samples, 1, math.prod(self.grid))], device)
@@ -363,7 +363,7 @@ def temporal_windows(batch: TokenBatch, stride: int):
 
 
 def pack_grids(batch: int, grid: tuple[int, int, int], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Coordinates (N, 4) and cumulative lengths (B + 1,) int32 of `batch` full grids (latent frames, rows, columns)."""
+    """Gives coordinates (N, 4) and cumulative lengths (B + 1,) int32 of `batch` full grids (frames, rows, columns)."""
     coords = grid_coords(grid, device).repeat(batch, 1)
     length = grid[0] * grid[1] * grid[2]
     return coords, torch.arange(batch + 1, device=device, dtype=torch.int32) * length
@@ -373,7 +373,7 @@ def patchify(video: torch.Tensor, patch_size: tuple[int, int, int]) -> torch.Ten
     """
     Cuts (B, T, C, H, W) into patches (B, t, h, w, patch_dim), each flattened frame, row, column, channel.
 
-    T is filled up with zeros (mid-grey) to a multiple of the patch's frames.
+    T is filled up with zeros (mid-gray) to a multiple of the patch's frames.
 
     Raises:
         ValueError: if H or W is not a multiple of the patch.
@@ -406,7 +406,7 @@ def valid_pixels(
     coords: torch.Tensor, sample: torch.Tensor, media_sizes: torch.Tensor, patch_size: tuple[int, int, int]
 ) -> torch.Tensor:
     """
-    Which values of packed patches lie inside the true media, and not in the padding.
+    Tells which values of packed patches lie inside the true media, and not in the padding.
 
     Args:
         coords: (N, 4).

@@ -21,7 +21,7 @@ _MIN_ALPHA, _MAX_ALPHA, _MIN_LIGHT = 1 / 255, 0.999, 1e-4
 
 @dataclass
 class Screen:
-    """What a picture is to be: pixels, the (3,) colour behind, variance added (square pixels), depths that are seen."""
+    """Says how a picture is to be: pixels, the (3,) color behind, variance added (square pixels), depths seen."""
 
     height: int
     width: int
@@ -35,17 +35,17 @@ class Screen:
 class _Splats:
     """Projected Gaussians that can be seen, nearest first; lengths in pixels."""
 
-    centres: torch.Tensor  # (K, 2) x, y
+    centers: torch.Tensor  # (K, 2) x, y
     conics: torch.Tensor  # (K, 3): a, b, c of the exponent -(a x^2 + 2 b x y + c y^2) / 2
     opacities: torch.Tensor  # (K,)
     colors: torch.Tensor  # (K, 3)
-    reach: torch.Tensor  # (K, 2): how far from its centre alpha is at least 1/255
+    reach: torch.Tensor  # (K, 2): how far from its center alpha is at least 1/255
 
 
 def rasterize(
     gaussians: Gaussians, world_to_camera: torch.Tensor, intrinsics: torch.Tensor, screen: Screen
 ) -> torch.Tensor:
-    """One camera's picture, differentiable in the fields of `gaussians` and in the background.
+    """Draws one camera's picture, differentiable in the fields of `gaussians` and in the background.
 
     Args:
         gaussians: G of them, fp32 or fp64.
@@ -75,8 +75,8 @@ def _project(gaussians: Gaussians, world_to_camera: torch.Tensor, intrinsics: to
         kept = kept[depth[kept].argsort(stable=True)]
     x, y, z = (gaussians.means[kept] @ rotation.T + translation).unbind(-1)
     focal, middle = intrinsics.diagonal()[:2], intrinsics[:2, 2]
-    centres = torch.stack([x / z, y / z], dim=-1) * focal + middle
-    # The projection is linearised at the centre, but no further outside the image than 0.15 of its sides.
+    centers = torch.stack([x / z, y / z], dim=-1) * focal + middle
+    # The projection is linearised at the center, but no further outside the image than 0.15 of its sides.
     sides = intrinsics.new_tensor([screen.width, screen.height])
     low, high = (-middle - 0.15 * sides) / focal, (sides - middle + 0.15 * sides) / focal
     slope_x, slope_y = (x / z).clamp(low[0], high[0]), (y / z).clamp(low[1], high[1])
@@ -97,17 +97,17 @@ def _project(gaussians: Gaussians, world_to_camera: torch.Tensor, intrinsics: to
         sigmas = (2 * (opacities / _MIN_ALPHA).log()).clamp(min=0).sqrt()
         # Rounding must not lose a pixel at the very edge.
         reach = sigmas[:, None] * torch.stack([xx, yy], dim=-1).sqrt() + 1e-2
-        seen = (centres + reach > 0).all(-1) & (centres - reach < sides).all(-1) & (opacities >= _MIN_ALPHA)
+        seen = (centers + reach > 0).all(-1) & (centers - reach < sides).all(-1) & (opacities >= _MIN_ALPHA)
         seen = seen.nonzero()[:, 0]
-    return _Splats(*(value[seen] for value in (centres, conics, opacities, colors, reach)))
+    return _Splats(*(value[seen] for value in (centers, conics, opacities, colors, reach)))
 
 
 @torch.no_grad()
 def _pairs(splats: _Splats, columns: int, rows: int, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(P,) indices of splats and (P,) of the tiles they touch, by tile and within a tile from near to far."""
-    last = splats.centres.new_tensor([width - 1, height - 1])
-    first_pixel = (splats.centres - splats.reach - 0.5).ceil().clamp(min=0)
-    last_pixel = (splats.centres + splats.reach - 0.5).floor().minimum(last)
+    last = splats.centers.new_tensor([width - 1, height - 1])
+    first_pixel = (splats.centers - splats.reach - 0.5).ceil().clamp(min=0)
+    last_pixel = (splats.centers + splats.reach - 0.5).floor().minimum(last)
     hit = (first_pixel <= last_pixel).all(-1)
     first, end = first_pixel.long() // _TILE, last_pixel.long() // _TILE + 1  # (K, 2)
     spans = (end - first) * hit[:, None]
@@ -123,7 +123,7 @@ def _pairs(splats: _Splats, columns: int, rows: int, height: int, width: int) ->
 def _exponents(splats: _Splats, splat: torch.Tensor, tile: torch.Tensor, columns: int) -> torch.Tensor:
     """(P, 6): log alpha within a tile as a polynomial, see `_monomials`."""
     corner = torch.stack([tile % columns, tile // columns], dim=-1) * _TILE
-    x, y = (splats.centres[splat] - (corner + _TILE / 2)).unbind(-1)
+    x, y = (splats.centers[splat] - (corner + _TILE / 2)).unbind(-1)
     a, b, c = splats.conics[splat].unbind(-1)
     top = splats.opacities.log()[splat]
     to_x, to_y = a * x + b * y, b * x + c * y
@@ -181,7 +181,7 @@ class _Blend(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, exponents: torch.Tensor, colors: torch.Tensor, starts: torch.Tensor) -> torch.Tensor:
-        """(P, 6) polynomials, (P, 3) colours and (tiles + 1,) starts to (tiles, S, 4): colour, and light left over."""
+        """Turns (P, 6) polynomials, (P, 3) colors, (tiles + 1,) starts into (tiles, S, 4): color, and light left."""
         pixels = exponents.new_zeros(len(starts) - 1, _TILE * _TILE, 4)
         pixels[..., 3] = 1
         for part in _rounds(exponents, colors, starts):

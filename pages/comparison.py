@@ -47,7 +47,7 @@ def read_credits(path: Path) -> dict[str, str]:
     Reads the author and license of each file named in a Markdown table, as HTML.
 
     Args:
-        path: a file with a table whose first column names files, with the columns "author" and "licence". If it does
+        path: a file with a table whose first column names files, with the columns "author" and "license". If it does
             not exist, nothing is credited.
     """
     if not path.is_file():
@@ -57,12 +57,12 @@ def read_credits(path: Path) -> dict[str, str]:
         for line in path.read_text(encoding="utf-8").splitlines()
         if line.lstrip().startswith("|")
     ]
-    header = next((row for row in rows if {"author", "licence"} <= {cell.lower() for cell in row}), None)
+    header = next((row for row in rows if {"author", "license"} <= {cell.lower() for cell in row}), None)
     if header is None:
         return {}
-    author, licence = ([cell.lower() for cell in header].index(name) for name in ("author", "licence"))
+    author, license = ([cell.lower() for cell in header].index(name) for name in ("author", "license"))
     return {
-        row[0].strip("`"): f"{_inline(row[author])} · {_inline(row[licence])}"
+        row[0].strip("`"): f"{_inline(row[author])} · {_inline(row[license])}"
         for row in rows
         if len(row) == len(header) and row[0].startswith("`")
     }
@@ -73,21 +73,21 @@ def _inline(markdown: str) -> str:
     return re.sub(r"\[([^\]]+)\]\((https?://[^)\s]+)\)", r'<a href="\2">\1</a>', html.escape(markdown, quote=True))
 
 
-def write_page(folder: Path, rows: list[Row], licences: Path, introduction: str) -> None:
+def write_page(folder: Path, rows: list[Row], licenses: Path, introduction: str) -> None:
     """
     Writes `index.html`.
 
     Args:
         folder: where the pictures are.
         rows: from top to bottom.
-        licences: see `read_credits`; copied beside the page if it exists.
+        licenses: see `read_credits`; copied beside the page if it exists.
         introduction: plain text.
     """
-    credits = read_credits(licences)
+    credits = read_credits(licenses)
     footer = ""
     if credits:
-        shutil.copyfile(licences, folder / licences.name)
-        name = html.escape(licences.name)
+        shutil.copyfile(licenses, folder / licenses.name)
+        name = html.escape(licenses.name)
         footer = f'<p>Where the media come from, and their licenses: <a href="{name}">{name}</a>.</p>'
     sections = "\n".join(_section(row, credits.get(row.name, "")) for row in rows)
     body = f"""<header><h1>{TITLE}</h1><p>{html.escape(introduction)}</p></header>

@@ -1,6 +1,6 @@
 """A web page that shows Gaussians and lets them be turned with the mouse: one file, no server and no network needed.
 
-The viewer is the Gaussian splatting part of the PlayCanvas engine, built into one file (`assets/`, with its licence).
+The viewer is the Gaussian splatting part of the PlayCanvas engine, built into one file (`assets/`, with its license).
 """
 
 import base64
@@ -26,7 +26,7 @@ _FOV_DEGREES = 40.0
 def write_gaussian_page(path: str | os.PathLike, gaussians: Gaussians, title: str = "Gaussians") -> None:
     """
     Writes one HTML file with the viewer and the Gaussians in it. Dragging turns them, the wheel or two fingers zoom,
-    dragging with the shift key or with two fingers moves. Colours and rotations have the precision of a `.splat` file.
+    dragging with the shift key or with two fingers moves. Colors and rotations have the precision of a `.splat` file.
 
     Args:
         path: of the page, an existing page is replaced; it appears complete or not at all.
@@ -71,7 +71,7 @@ def _first_view(gaussians: Gaussians) -> dict[str, float | list[float]]:
     widths = gaussians.scales.detach().double().cpu().numpy().max(axis=1)
     low, high = np.quantile(means, [0.005, 0.995], axis=0)
     target = (low + high) / 2
-    # Two standard deviations beyond its centre a Gaussian is hardly visible.
+    # Two standard deviations beyond its center a Gaussian is hardly visible.
     reach = np.quantile(np.linalg.norm(means - target, axis=1) + 2 * widths, 0.99)
     # A tenth of the picture stays free for the title.
     distance = 1.1 * max(float(reach), 1e-3) / math.sin(math.radians(_FOV_DEGREES / 2))

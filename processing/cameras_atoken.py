@@ -14,11 +14,11 @@ import torch
 @dataclass(frozen=True)
 class Cameras:
     """
-    A set of V pinhole cameras, in the OpenCV convention: x points right, y down and z forward.
+    Holds V pinhole cameras, in the OpenCV convention: x points right, y down and z forward.
 
     A point of the world x is seen at `uv = (K (R x + t))[:2] / depth` with `[R | t]` the upper rows of
     `world_to_camera` and `depth` the third entry, the distance along the optical axis. `uv` runs from 0 to 1 over the
-    image, whatever its size in pixels, since the focal lengths and the centre in K are in units of the image's sides.
+    image, whatever its size in pixels, since the focal lengths and the center in K are in units of the image's sides.
 
     Args:
         world_to_camera: (V, 4, 4) float, rigid.
@@ -62,39 +62,39 @@ class Cameras:
         return (self[index] for index in range(len(self)))
 
     def to(self, *args: Any, **kwargs: Any) -> "Cameras":
-        """The same cameras on another device or in another dtype; the arguments are those of `torch.Tensor.to`."""
+        """Moves the cameras to another device or dtype; the arguments are those of `torch.Tensor.to`."""
         return Cameras(self.world_to_camera.to(*args, **kwargs), self.intrinsics.to(*args, **kwargs))
 
     @property
     def positions(self) -> torch.Tensor:
-        """(V, 3), the optical centres in the world."""
+        """Gives (V, 3), the optical centers in the world."""
         rotation, translation = self.world_to_camera[:, :3, :3], self.world_to_camera[:, :3, 3:]
         return -(rotation.mT @ translation)[..., 0]
 
-    def normalized(self, centre: Sequence[float], scale: float) -> "Cameras":
-        """The cameras of a world that is moved and scaled so that an object lies in [-0.5, 0.5]^3.
+    def normalized(self, center: Sequence[float], scale: float) -> "Cameras":
+        """Gives the cameras of a world that is moved and scaled so that an object lies in [-0.5, 0.5]^3.
 
         Depth maps scale with it: multiply them by `scale`.
 
         Args:
-            centre: (3,), the point that becomes the origin.
+            center: (3,), the point that becomes the origin.
             scale: what lengths are multiplied by, above 0; 1 / the object's longest side fills the cube.
 
         Raises:
             ValueError: numbers that are not finite, or a scale that is not positive.
         """
-        centre = torch.as_tensor(centre, dtype=self.world_to_camera.dtype, device=self.world_to_camera.device)
-        if centre.shape != (3,) or not torch.isfinite(centre).all():
-            raise ValueError(f"centre must be three finite numbers, got {centre.tolist()}.")
+        center = torch.as_tensor(center, dtype=self.world_to_camera.dtype, device=self.world_to_camera.device)
+        if center.shape != (3,) or not torch.isfinite(center).all():
+            raise ValueError(f"center must be three finite numbers, got {center.tolist()}.")
         if not 0 < scale < math.inf:
             raise ValueError(f"scale must be a positive number, got {scale}.")
         moved = self.world_to_camera.clone()
-        moved[:, :3, 3] = scale * (moved[:, :3, 3] + moved[:, :3, :3] @ centre)
+        moved[:, :3, 3] = scale * (moved[:, :3, 3] + moved[:, :3, :3] @ center)
         return Cameras(moved, self.intrinsics)
 
 
 def project(points: torch.Tensor, cameras: Cameras) -> tuple[torch.Tensor, torch.Tensor]:
-    """Where cameras see points (N, 3): uv (V, N, 2) in units of the image's sides, and depths (V, N)."""
+    """Computes where cameras see points (N, 3): uv (V, N, 2) in units of the image's sides, and depths (V, N)."""
     rotation, translation = cameras.world_to_camera[:, :3, :3], cameras.world_to_camera[:, :3, 3]
     seen = points @ rotation.mT + translation[:, None]  # (V, N, 3)
     seen = seen @ cameras.intrinsics.mT
@@ -107,7 +107,7 @@ def look_at(
     fov_degrees: float = 40.0,
     up: Sequence[float] = (0.0, 0.0, 1.0),
 ) -> Cameras:
-    """Cameras with square images and the centre in the middle.
+    """Cameras with square images and the center in the middle.
 
     Args:
         positions: (V, 3), where the cameras are.
@@ -214,7 +214,7 @@ def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, An
     """Read a NeRF-style transforms.json, whose poses are OpenGL camera-to-world matrices.
 
     The focal length comes from `fl_x` (and `fl_y`) in pixels with `w` and `h`, or from `camera_angle_x` in radians; the
-    centre from `cx` and `cy` in pixels, by default the middle. Each may stand in a frame, which goes before the file.
+    center from `cx` and `cy` in pixels, by default the middle. Each may stand in a frame, which goes before the file.
 
     Args:
         path: the file.

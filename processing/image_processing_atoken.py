@@ -59,7 +59,7 @@ class AtokenImageProcessor(TorchvisionBackend):
     Images are not resized unless `size`, `min_pixels` or `max_pixels` is given, never cropped, and padded at the bottom
     and right to whole patches by repeating their edge; `media_sizes` keeps the true size for the way back.
 
-    Values: uint8, uint16 and bool are divided by their white; floats must lie in [0, 1]. They are then normalised to
+    Values: uint8, uint16 and bool are divided by their white; floats must lie in [0, 1]. They are then normalized to
     [-1, 1]. With `do_rescale=False, do_normalize=False` values are used as they are and must lie in [-1, 1].
     """
 
@@ -240,7 +240,7 @@ def resize_media(
 
 
 def output_statistics(processor: TorchvisionBackend) -> tuple[Any, Any]:
-    """Mean and standard deviation that lead from a processor's tokens back to [0, 1]."""
+    """Gives the mean and standard deviation that lead from a processor's tokens back to [0, 1]."""
     if processor.do_rescale and not processor.do_normalize:
         return 0.0, 1.0
     return processor.image_mean, processor.image_std
@@ -263,7 +263,7 @@ def _fetch(image: Any, name: str) -> Any:
 
 
 def image_array(image: Any, name: str, input_data_format: str | None) -> torch.Tensor:
-    """An array (H, W), (C, H, W) or (H, W, C) as (C, H, W)."""
+    """Turns an array (H, W), (C, H, W) or (H, W, C) into (C, H, W)."""
     pixels = as_media_tensor(image, name)
     if pixels.ndim == 2:
         return pixels[None]

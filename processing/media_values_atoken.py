@@ -1,4 +1,4 @@
-"""What the numbers in an array mean: channel layout, channel count and value range, checked and never guessed."""
+"""The meaning of the numbers in an array: channel layout, channel count and value range, checked and never guessed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -72,7 +72,7 @@ def channels_first(media: torch.Tensor, name: str, input_data_format: str | None
     if layout not in candidates:
         stated = f" with input_data_format={layout!r}" if layout else ""
         raise ValueError(
-            f"{name} must be 1, 3 or 4 channels (grey, RGB or RGBA), first or last, got shape {shape}{stated}."
+            f"{name} must be 1, 3 or 4 channels (gray, RGB or RGBA), first or last, got shape {shape}{stated}."
         )
     return media if layout == "channels_first" else media.movedim(-1, -3)
 
@@ -88,7 +88,7 @@ def check_input_data_format(input_data_format: str | None) -> str | None:
 
 
 def channels_to_rgb(media: torch.Tensor, name: str, signed: bool = False) -> torch.Tensor:
-    """Make (..., C, H, W) with 1, 3 or 4 channels RGB; grey is repeated and alpha composited on white.
+    """Make (..., C, H, W) with 1, 3 or 4 channels RGB; gray is repeated and alpha composited on white.
 
     `signed` says that floats lie in [-1, 1], where alpha has no agreed meaning: four channels are then an error.
     """
@@ -118,7 +118,7 @@ def composite_on_white(rgba: torch.Tensor) -> torch.Tensor:
 
 
 def value_range(do_rescale: bool | None, rescale_factor: float, do_normalize: bool | None) -> tuple[int, int] | None:
-    """Where values must lie before normalisation: [0, 1], or [-1, 1] if neither step is wanted.
+    """Tells where values must lie before normalization: [0, 1], or [-1, 1] if neither step is wanted.
 
     None, for no limit, if the caller replaced the rescale factor and so defined the meaning of the numbers.
     """
@@ -140,7 +140,7 @@ def to_unit_values(
         name: what to call it in an error message.
         do_rescale: whether to rescale.
         rescale_factor: 1/255 for the rule above.
-        do_normalize: whether normalisation follows; without either step values are taken to lie in [-1, 1].
+        do_normalize: whether normalization follows; without either step values are taken to lie in [-1, 1].
 
     Returns:
         float32, the shape of `media`.
@@ -168,7 +168,7 @@ def to_unit_values(
 def normalize_values(
     media: torch.Tensor, image_mean: float | Sequence[float], image_std: float | Sequence[float]
 ) -> torch.Tensor:
-    """(media - mean) / std for (..., 3, H, W) and statistics that are a number or one per channel."""
+    """Computes (media - mean) / std for (..., 3, H, W) and statistics that are a number or one per channel."""
     mean, std = (
         torch.as_tensor(value, dtype=torch.float32, device=media.device).reshape(-1, 1, 1)
         for value in (image_mean, image_std)
@@ -177,7 +177,7 @@ def normalize_values(
 
 
 def check_statistics(image_mean: Any, image_std: Any) -> None:
-    """`ValueError` unless mean and std are finite numbers, one or three each, and no std is 0."""
+    """Raises a ValueError unless mean and std are finite numbers, one or three each, and no std is 0."""
     for name, value in (("image_mean", image_mean), ("image_std", image_std)):
         numbers = np.asarray(value) if value is not None else np.zeros(0)
         ok = numbers.dtype.kind in "fiu" and numbers.size in (1, 3) and numbers.ndim < 2 and np.isfinite(numbers).all()

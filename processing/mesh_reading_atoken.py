@@ -1,4 +1,4 @@
-"""Mesh files to triangles with colours."""
+"""Mesh files to triangles with colors."""
 
 import os
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ import numpy as np
 
 _UP = {".glb": "y", ".gltf": "y", ".obj": "y", ".ply": "z", ".stl": "z"}
 SUFFIXES = tuple(_UP)
-_GREY = 0.6
+_GRAY = 0.6
 
 
 @dataclass(frozen=True)
 class ColoredMesh:
     """
-    Triangles with what is needed to look up their colour.
+    Triangles with what is needed to look up their color.
 
-    The colour at a point of a face is that of its corners, interpolated, times that of the face's texture there.
+    The color at a point of a face is that of its corners, interpolated, times that of the face's texture there.
 
     Args:
         vertices: (V, 3) float64.
@@ -67,7 +67,7 @@ class ColoredMesh:
             )
 
     def normalized(self) -> "ColoredMesh":
-        """The same mesh with the middle of its bounds at 0 and its longest side 1; `ValueError` if it has no size."""
+        """Moves the middle of the mesh to 0 and scales its longest side to 1; `ValueError` if it has no size."""
         used = self.vertices[np.unique(self.faces)]
         low, high = used.min(axis=0), used.max(axis=0)
         longest = (high - low).max()
@@ -78,11 +78,11 @@ class ColoredMesh:
 
 
 def read_mesh(path: str | os.PathLike, up: str | None = None, name: str = "mesh") -> ColoredMesh:
-    """Read a mesh file, put its centre at 0 and make its longest side 1.
+    """Read a mesh file, put its center at 0 and make its longest side 1.
 
-    All geometries of a scene are taken, at their places, and turned so that z is up, as in the cameras. Colours are
-    those of vertices or faces and of the base colour of a material times its texture, without any lighting; a missing
-    texture file is passed over, and a mesh without colours is grey. Transparency is ignored: a face is opaque, whatever
+    All geometries of a scene are taken, at their places, and turned so that z is up, as in the cameras. Colors are
+    those of vertices or faces and of the base color of a material times its texture, without any lighting; a missing
+    texture file is passed over, and a mesh without colors is gray. Transparency is ignored: a face is opaque, whatever
     the alpha of its material, texture or vertices, so leaves cut out by a texture are whole cards.
 
     Args:
@@ -151,9 +151,9 @@ def _join(geometries: list[Any]) -> ColoredMesh:
 
 
 def _appearance(part: Any, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Corner colours (F, 3, 3), texture coordinates (F, 3, 2) and the texture (H, W, 3), if any, of one geometry."""
+    """Corner colors (F, 3, 3), texture coordinates (F, 3, 2) and the texture (H, W, 3), if any, of one geometry."""
     count = len(faces)
-    colors, uv = np.full((count, 3, 3), _GREY), np.zeros((count, 3, 2))
+    colors, uv = np.full((count, 3, 3), _GRAY), np.zeros((count, 3, 2))
     visual = part.visual
     if visual.kind == "vertex":
         return visual.vertex_colors[:, :3][faces] / 255, uv, None
@@ -174,7 +174,7 @@ def _appearance(part: Any, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
         colors[:] = np.asarray(material.diffuse)[:3] / 255
     extra = getattr(visual, "vertex_attributes", {}).get("color")
     if extra is not None and len(extra) == len(part.vertices):
-        # glTF multiplies the colours of vertices with the material; without a base colour the latter is white.
+        # glTF multiplies the colors of vertices with the material; without a base color the latter is white.
         base = colors if factor is not None or has_texture else 1
         colors = base * (extra[:, :3] / (255 if extra.dtype.kind in "iu" else 1))[faces]
     if not has_texture:

@@ -20,7 +20,7 @@ def render_mesh(
     supersampling: int = 1,
     pixel_offset: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Look at a mesh: its own colours without lighting, and how far away it is.
+    """Look at a mesh: its own colors without lighting, and how far away it is.
 
     By default the ray of pixel i goes through i / size of the image's side, where `AtokenVoxelProcessor` un-projects it
     to; pictures to be compared with `atoken.render` go through the pixels' middle.
@@ -31,7 +31,7 @@ def render_mesh(
         intrinsics: (V, 3, 3), as in `Cameras`.
         size: pixels of each side.
         background: red, green and blue in [0, 1].
-        supersampling: rays per pixel along each side whose colours are averaged; depths keep to one ray.
+        supersampling: rays per pixel along each side whose colors are averaged; depths keep to one ray.
         pixel_offset: where within a pixel its ray goes, from 0 to 1; 0.5 is the middle.
 
     Returns:
@@ -85,7 +85,7 @@ def _scene(mesh: ColoredMesh) -> object:
 
 
 def _cast(scene: object, camera: Cameras, size: int, shift: tuple[float, float]) -> dict[str, np.ndarray]:
-    """What one ray per pixel, `shift` pixels (row, column) from its corner, hits; size^2 entries each."""
+    """Finds what one ray per pixel, `shift` pixels (row, column) from its corner, hits; size^2 entries each."""
     rows, columns = np.meshgrid(*((np.arange(size) + step) / size for step in shift), indexing="ij")
     uv = np.stack([columns, rows, np.ones_like(rows)], axis=-1).reshape(-1, 3)
     rotation = camera.world_to_camera[0, :3, :3].numpy()
@@ -96,7 +96,7 @@ def _cast(scene: object, camera: Cameras, size: int, shift: tuple[float, float])
 
 
 def _colors(mesh: ColoredMesh, hits: dict[str, np.ndarray], fill: np.ndarray) -> np.ndarray:
-    """Colours (size^2, 3) of what rays hit."""
+    """Colors (size^2, 3) of what rays hit."""
     face = hits["primID"].astype(np.int64)
     hit = np.flatnonzero(face >= 0)
     color = np.broadcast_to(fill, (len(face), 3)).copy()
@@ -105,7 +105,7 @@ def _colors(mesh: ColoredMesh, hits: dict[str, np.ndarray], fill: np.ndarray) ->
 
 
 def _surface_color(mesh: ColoredMesh, face: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Colours (K, 3) at the points with weights (1 - u - v, u, v) of the corners of K faces."""
+    """Colors (K, 3) at the points with weights (1 - u - v, u, v) of the corners of K faces."""
     weights = np.stack([1 - u - v, u, v], axis=1).astype(np.float32)[:, :, None]  # (K, 3, 1)
     color = (mesh.corner_colors[face] * weights).sum(axis=1)
     uv = (mesh.uv[face] * weights).sum(axis=1)
@@ -116,7 +116,7 @@ def _surface_color(mesh: ColoredMesh, face: np.ndarray, u: np.ndarray, v: np.nda
 
 
 def _bilinear(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Texture colours (K, 3) at (K, 2) coordinates, v upwards, repeating."""
+    """Texture colors (K, 3) at (K, 2) coordinates, v upwards, repeating."""
     height, width = texture.shape[:2]
     x, y = uv[:, 0] % 1 * width - 0.5, (1 - uv[:, 1]) % 1 * height - 0.5
     left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)

@@ -22,7 +22,7 @@ def check_return_tensors(return_tensors: str | None) -> str:
 
 
 def pack_media(media: Sequence[torch.Tensor], patch_size: Sequence[int] = PATCH_SIZE) -> dict[str, torch.Tensor]:
-    """Tokenise samples and concatenate them.
+    """Tokenize samples and concatenate them.
 
     Args:
         media: one (T, C, H, W) float tensor in [-1, 1] per sample; sizes may differ.
@@ -110,7 +110,7 @@ def unpack_media(
 def split_packed(
     pixel_values: torch.Tensor, coords: torch.Tensor, cu_seqlens: torch.Tensor, media_sizes: torch.Tensor
 ) -> list[tuple[torch.Tensor, torch.Tensor, list[int]]]:
-    """The samples of a packed batch: the tokens (L, patch_dim), coords (L, 4) and size of each.
+    """Splits a packed batch into its samples: the tokens (L, patch_dim), coords (L, 4) and size of each.
 
     Raises:
         ValueError: the four arguments do not fit together.
@@ -152,10 +152,10 @@ def media_to_output(
     image_mean: float | Sequence[float],
     image_std: float | Sequence[float],
 ) -> torch.Tensor | np.ndarray | list[Image.Image]:
-    """Undo the normalisation of one sample and give it the type a caller wants.
+    """Undo the normalization of one sample and give it the type a caller wants.
 
     Args:
-        media: (T, 3, H, W), any floating point dtype, normalised as the model sees it.
+        media: (T, 3, H, W), any floating point dtype, normalized as the model sees it.
         output_type: "pt", "np" or "pil".
         image_mean: mean that was subtracted, a number or one per channel.
         image_std: standard deviation that was divided by, a number or one per channel.
@@ -183,7 +183,7 @@ def media_to_output(
 
 
 def check_output_type(output_type: str) -> None:
-    """`ValueError` unless `output_type` is one of "pt", "np" and "pil"."""
+    """Raises a ValueError unless `output_type` is one of "pt", "np" and "pil"."""
     if output_type not in OUTPUT_TYPES:
         raise ValueError(f'output_type must be "pt", "np" or "pil", got {output_type!r}.')
 

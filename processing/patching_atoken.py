@@ -21,7 +21,7 @@ def check_patch_size(patch_size: Sequence[int]) -> tuple[int, int, int]:
 
 
 def grid_size(media_size: Sequence[int], patch_size: Sequence[int] = PATCH_SIZE) -> tuple[int, int, int]:
-    """Number of patches in time, rows and columns for media of (frames, height, width), padding included."""
+    """Counts patches in time, rows and columns for media of (frames, height, width), padding included."""
     return tuple(-(-int(side) // patch) for side, patch in zip(media_size, patch_size, strict=True))
 
 
@@ -29,7 +29,7 @@ def pad_and_patchify(media: torch.Tensor, patch_size: Sequence[int] = PATCH_SIZE
     """Cut media into tokens, padding what does not fill a patch.
 
     Height and width are padded at the bottom and right by repeating the edge, then time is padded at the end with
-    zeros, which is mid-grey in the normalised range. Nothing is cropped or dropped.
+    zeros, which is mid-gray in the normalized range. Nothing is cropped or dropped.
 
     Args:
         media: (T, C, H, W) floating point, values in [-1, 1]; an image has T = 1.

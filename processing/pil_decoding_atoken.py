@@ -27,7 +27,7 @@ DECODING_ERRORS = (
 
 
 def check_still_image(image: Image.Image, name: str) -> None:
-    """`ValueError` unless `image` has pixels and is a single picture."""
+    """Raises a ValueError unless `image` has pixels and is a single picture."""
     if image.width == 0 or image.height == 0:
         raise ValueError(
             f"{name}: got a picture of {image.width}x{image.height} pixels; every side must be at least 1."
@@ -49,8 +49,8 @@ def check_still_image(image: Image.Image, name: str) -> None:
 def pil_to_rgb(image: Image.Image, name: str) -> torch.Tensor:
     """Decode a Pillow image.
 
-    Grey is repeated, palettes are looked up, transparency of every kind is composited on white, CMYK, YCbCr and HSV
-    are converted as Pillow does (colour profiles are not applied), and the EXIF orientation is carried out.
+    Gray is repeated, palettes are looked up, transparency of every kind is composited on white, CMYK, YCbCr and HSV
+    are converted as Pillow does (color profiles are not applied), and the EXIF orientation is carried out.
 
     Args:
         image: a still image of any mode except LAB and 32-bit integers.
@@ -89,7 +89,7 @@ class _UnsupportedImage(ValueError):
 
 
 def _sixteen_bit_file(image: Image.Image, name: str) -> bytes | None:
-    """The file of a picture with 16 bits per colour channel that is not loaded yet; None for all others.
+    """The file of a picture with 16 bits per color channel that is not loaded yet; None for all others.
 
     Pillow has no such mode: loading it would keep 8 of the bits.
     """
@@ -116,7 +116,7 @@ def _decode_sixteen_bit(data: bytes, name: str) -> torch.Tensor:
     raw_mode = _raw_mode(first.tile[0])
     key = first.info.get("transparency")
     if raw_mode.startswith("LA;16") and first.mode == "RGBA":
-        # Grey and alpha of two bytes each have the layout of four channels of one byte.
+        # Gray and alpha of two bytes each have the layout of four channels of one byte.
         channels = _load_raw(data, "RGBA").astype(np.uint16)
         pixels = channels[..., 0::2] * 256 + channels[..., 1::2]
         pixels = pixels[..., [0, 0, 0, 1]]
@@ -154,18 +154,18 @@ def _load_raw(data: bytes, raw_mode: str) -> np.ndarray:
 
 def _decode_loaded(image: Image.Image, name: str) -> torch.Tensor:
     mode, key = image.mode, image.info.get("transparency")
-    # Old Pillow versions open 16-bit grey PNG files as 32-bit integers; no PNG holds 32 bits.
+    # Old Pillow versions open 16-bit gray PNG files as 32-bit integers; no PNG holds 32 bits.
     if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
-        grey = np.array(image).astype(np.uint16)
+        gray = np.array(image).astype(np.uint16)
         if isinstance(key, int):
-            grey = np.where(grey == key, np.uint16(65535), grey)
-        return torch.from_numpy(grey).expand(3, -1, -1)
+            gray = np.where(gray == key, np.uint16(65535), gray)
+        return torch.from_numpy(gray).expand(3, -1, -1)
     if mode == "F":
         return torch.from_numpy(np.array(image, dtype=np.float32)).expand(3, -1, -1)
     if mode in ("I", "LAB"):
-        meaning = "32-bit integers, which have no agreed white" if mode == "I" else "LAB colours"
+        meaning = "32-bit integers, which have no agreed white" if mode == "I" else "LAB colors"
         raise _UnsupportedImage(
-            f"{name} must be RGB, grey, palette, CMYK or 16-bit grey, got a Pillow image of mode {mode}, "
+            f"{name} must be RGB, gray, palette, CMYK or 16-bit gray, got a Pillow image of mode {mode}, "
             f"{meaning}. Convert it, or pass the pixels as a uint16 array."
         )
     # Pillow leaves a palette index behind as `transparency` when it converts a palette image to RGB.

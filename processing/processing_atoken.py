@@ -35,7 +35,7 @@ _TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "tokenizer.model"
 
 
 class AtokenTextKwargs(TypedDict, total=False):
-    """What a caller can choose about the text; see `tokenize_text`."""
+    """Holds what a caller can choose about the text; see `tokenize_text`."""
 
     padding: bool | str
     truncation: bool | str
@@ -52,7 +52,7 @@ class AtokenProcessorKwargs(ProcessingKwargs, total=False):
 
 class AtokenProcessor(ProcessorMixin):
     """
-    Packs images, videos and 3D objects into one batch of tokens, and tokenises texts.
+    Packs images, videos and 3D objects into one batch of tokens, and tokenizes texts.
 
     Args:
         image_processor: `AtokenImageProcessor`; by default a new one.
@@ -197,7 +197,7 @@ class AtokenProcessor(ProcessorMixin):
 
     @property
     def model_input_names(self) -> list[str]:
-        """Names of what `__call__` returns for a model: tokens, and `input_ids` if there is a tokenizer."""
+        """Names what `__call__` returns for a model: tokens, and `input_ids` if there is a tokenizer."""
         return [*MODEL_INPUT_NAMES, *(["input_ids"] if self.tokenizer is not None else [])]
 
     def check_argument_for_proper_class(self, argument_name: str, argument: Any) -> Any:

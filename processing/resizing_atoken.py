@@ -105,7 +105,7 @@ def resized_size(
     else:
         return height, width
     scale = math.sqrt(bound / pixels)
-    # A hair of slack keeps a side that is a whole number of patches from being rounded to its neighbour.
+    # A hair of slack keeps a side that is a whole number of patches from being rounded to its neighbor.
     slack = 1e-9 if rounded is math.floor else -1e-9
     rows = max(1, rounded(height * scale / patch[0] + slack))
     columns = max(1, rounded(width * scale / patch[1] + slack))

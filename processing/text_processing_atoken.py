@@ -32,14 +32,14 @@ def canonicalize_text(text: str) -> str:
     try:
         import ftfy
     except ImportError as error:
-        raise ImportError("Texts are repaired with ftfy before they are tokenised: pip install ftfy.") from error
+        raise ImportError("Texts are repaired with ftfy before they are tokenized: pip install ftfy.") from error
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     text = text.replace("_", " ").translate(_STRIP_PUNCTUATION).lower()
     return re.sub(r"\s+", " ", text).strip()
 
 
 def check_texts(text: Any) -> list[str]:
-    """A string or a list of strings as a list; `ValueError` for anything else or an empty list."""
+    """Gives a string or a list of strings as a list; `ValueError` for anything else or an empty list."""
     if isinstance(text, str):
         return [text]
     if not isinstance(text, (list, tuple)) or not text:
@@ -90,7 +90,7 @@ def tokenize_text(
     if padding_side not in ("left", "right"):
         raise ValueError(f'padding_side must be "right" or "left", got {padding_side!r}.')
     if padding != "do_not_pad" and tokenizer.pad_token_id is None:
-        raise ValueError("tokenizer: it has no padding token; set tokenizer.pad_token before tokenising.")
+        raise ValueError("tokenizer: it has no padding token; set tokenizer.pad_token before tokenizing.")
 
     bos = tokenizer.bos_token_id
     # Room for the token that is dropped again, so that truncation keeps `max_length` others.

@@ -63,7 +63,7 @@ class AtokenVideoProcessor(BaseVideoProcessor):
 
     Frames are sampled only if `num_frames` or `fps` is given, and resized only if `size`, `min_pixels` or `max_pixels`
     is. Nothing is cropped: sides are padded at the bottom and right to whole patches by repeating the edge, and time is
-    padded at the end with mid-grey; `media_sizes` keeps the true size for the way back. Values follow the same rules as
+    padded at the end with mid-gray; `media_sizes` keeps the true size for the way back. Values follow the same rules as
     in `AtokenImageProcessor`. Files are read with PyAV.
     """
 
@@ -133,7 +133,7 @@ class AtokenVideoProcessor(BaseVideoProcessor):
         fps: int | float | None = None,
         **kwargs: Any,
     ) -> np.ndarray:
-        """Indices of frames spread evenly over a video.
+        """Chooses indices of frames spread evenly over a video.
 
         Args:
             metadata: `total_num_frames`, and `fps` if a rate is asked for.
@@ -262,7 +262,7 @@ class AtokenVideoProcessor(BaseVideoProcessor):
 
 
 def list_videos(videos: Any) -> tuple[list[Any], list[str]]:
-    """The videos of an argument, each an array, a list of frames or a path, and what to call them in errors."""
+    """Lists the videos of an argument, each an array, a list of frames or a path, and what to call them in errors."""
     if isinstance(videos, (str, os.PathLike)):
         return [videos], ["videos"]
     if isinstance(videos, (np.ndarray, torch.Tensor)):

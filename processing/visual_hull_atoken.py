@@ -6,10 +6,10 @@ from .cameras_atoken import Cameras, project
 
 
 def visual_hull(masks: torch.Tensor, cameras: Cameras, resolution: int) -> torch.Tensor:
-    """The surface of the largest object in [-0.5, 0.5]^3 that fits into every mask.
+    """Computes the surface of the largest object in [-0.5, 0.5]^3 that fits into every mask.
 
-    A voxel is inside if its centre falls on the object in every view that has it in the picture, and at least one has;
-    it is on the surface if one of its six neighbours is not inside. Hollows that no outline shows are filled.
+    A voxel is inside if its center falls on the object in every view that has it in the picture, and at least one has;
+    it is on the surface if one of its six neighbors is not inside. Hollows that no outline shows are filled.
 
     Args:
         masks: (V, h, w) bool, True on the object.
@@ -19,10 +19,10 @@ def visual_hull(masks: torch.Tensor, cameras: Cameras, resolution: int) -> torch
     Returns:
         (N, 3) int64, ordered by x, y, z; none where the outlines do not meet.
     """
-    centres = (torch.arange(resolution, device=masks.device, dtype=torch.float32) + 0.5) / resolution - 0.5
+    centers = (torch.arange(resolution, device=masks.device, dtype=torch.float32) + 0.5) / resolution - 0.5
     inside = torch.ones(resolution**3, dtype=torch.bool, device=masks.device)
     seen = torch.zeros_like(inside)
-    grid = torch.cartesian_prod(centres, centres, centres)
+    grid = torch.cartesian_prod(centers, centers, centers)
     sizes = torch.tensor([masks.shape[2], masks.shape[1]], device=masks.device)
     # One view at a time: all of them at once are a grid of 64^3 for each.
     for mask, camera in zip(masks, cameras, strict=True):

@@ -23,7 +23,7 @@ _FEATURES = 3 * PATCH_SIZE[0] * PATCH_SIZE[1] * PATCH_SIZE[2]
 
 @dataclass(frozen=True)
 class Voxels:
-    """The occupied voxels of one object.
+    """Holds the occupied voxels of one object.
 
     Args:
         coords: (N, 3) int64 [x, y, z].
@@ -136,7 +136,7 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
             As `__call__`.
 
         Raises:
-            ValueError: the voxels are empty, repeated, too many, outside the grid, or their colours are not in [0, 1].
+            ValueError: the voxels are empty, repeated, too many, outside the grid, or their colors are not in [0, 1].
         """
         framework = check_return_tensors(return_tensors)
         coords, rgb = _tensor(coords, "coords"), _tensor(rgb, "rgb")
@@ -195,9 +195,9 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
     def _nearest_patches(
         self, coords: torch.Tensor, images: torch.Tensor, depths: torch.Tensor | None, cameras: Cameras
     ) -> torch.Tensor:
-        """(N, 768): for each voxel the patch of the view whose depth at the voxel's centre is smallest."""
-        centres = (coords.to(cameras.intrinsics) + 0.5) / self.resolution - 0.5
-        uv, depth = project(centres, cameras)  # (V, N, 2), (V, N)
+        """(N, 768): for each voxel the patch of the view whose depth at the voxel's center is smallest."""
+        centers = (coords.to(cameras.intrinsics) + 0.5) / self.resolution - 0.5
+        uv, depth = project(centers, cameras)  # (V, N, 2), (V, N)
         order = depth
         if self.check_visibility and depths is not None:
             hidden = ~_is_visible(uv, depth, depths, 3**0.5 / self.resolution)
@@ -237,13 +237,13 @@ def unpack_voxels(pixel_values: torch.Tensor, coords: torch.Tensor, output_type:
 
 
 def unproject(depths: torch.Tensor, cameras: Cameras) -> torch.Tensor:
-    """The surface points (P, 3) that depth maps (V, h, w) show; pixel i lies at i / size of the side."""
+    """Gives the surface points (P, 3) that depth maps (V, h, w) show; pixel i lies at i / size of the side."""
     height, width = depths.shape[1:]
     view, row, column = (depths >= 0).nonzero(as_tuple=True)
     depth = depths[view, row, column].to(cameras.intrinsics)
-    focal, centre = cameras.intrinsics[:, [0, 1], [0, 1]], cameras.intrinsics[:, :2, 2]
+    focal, center = cameras.intrinsics[:, [0, 1], [0, 1]], cameras.intrinsics[:, :2, 2]
     uv = torch.stack([column / width, row / height], dim=1).to(depth)
-    xy = (uv - centre[view]) / focal[view]
+    xy = (uv - center[view]) / focal[view]
     points = torch.nn.functional.pad(xy, (0, 1), value=1.0) * depth[:, None]
     # The inverse of a rigid transform: subtract the translation, then rotate back.
     points = points - cameras.world_to_camera[view, :3, 3]
@@ -251,7 +251,7 @@ def unproject(depths: torch.Tensor, cameras: Cameras) -> torch.Tensor:
 
 
 def occupied_voxels(points: torch.Tensor, resolution: int) -> torch.Tensor:
-    """The voxels over [-0.5, 0.5]^3 in which points lie.
+    """Finds the voxels over [-0.5, 0.5]^3 in which points lie.
 
     A point on the bounds of several voxels lies in each of them. The work grows with the number of points, not with
     that of voxels.
@@ -269,8 +269,8 @@ def occupied_voxels(points: torch.Tensor, resolution: int) -> torch.Tensor:
     upper, lower = scaled.floor().long(), scaled.ceil().long() - 1
     shared = (upper != lower).any(dim=1)
     choices = torch.cartesian_prod(*[torch.arange(2, device=points.device)] * 3).bool()  # (8, 3)
-    neighbours = torch.where(choices, upper[shared][:, None], lower[shared][:, None]).reshape(-1, 3)
-    voxels = torch.cat([upper[~shared], neighbours])
+    neighbors = torch.where(choices, upper[shared][:, None], lower[shared][:, None]).reshape(-1, 3)
+    voxels = torch.cat([upper[~shared], neighbors])
     voxels = voxels[((voxels >= 0) & (voxels < resolution)).all(dim=1)]
     x, y, z = voxels.unbind(dim=1)
     keys = torch.unique((x * resolution + y) * resolution + z)
@@ -278,7 +278,7 @@ def occupied_voxels(points: torch.Tensor, resolution: int) -> torch.Tensor:
 
 
 def _is_visible(uv: torch.Tensor, depth: torch.Tensor, depths: torch.Tensor, tolerance: float) -> torch.Tensor:
-    """(V, N): whether the surface seen at a voxel's centre is no more than `tolerance` in front of it."""
+    """(V, N): whether the surface seen at a voxel's center is no more than `tolerance` in front of it."""
     sizes = uv.new_tensor([depths.shape[2], depths.shape[1]])
     pixel = (uv * sizes).round()
     inside = ((pixel >= 0) & (pixel < sizes)).all(dim=-1) & (depth > 0)

@@ -22,7 +22,7 @@ def folder_of(target: Path) -> Iterator[None]:
 
 
 class NewFolder:
-    """A folder beside `path` to write into; it becomes `path` at the end, or nothing stays of it if anything fails."""
+    """Makes a folder beside `path` to write into; it becomes `path` at the end, or goes if anything fails."""
 
     def __init__(self, path: Path):
         self.path = path

@@ -27,7 +27,7 @@ def _check_pair(reconstruction: torch.Tensor, original: torch.Tensor) -> None:
 
 def psnr(reconstruction: torch.Tensor, original: torch.Tensor) -> float:
     """
-    10 log10(255^2 / MSE) in decibels, with one MSE over the whole image or video; infinite for equal pixels.
+    Computes 10 log10(255^2 / MSE) in decibels, with one MSE over the image or video; infinite for equal pixels.
 
     Args:
         reconstruction, original: (T, C, H, W) uint8; an image has one frame.
@@ -131,10 +131,10 @@ class Quality:
 
     @property
     def psnr(self) -> float | None:
-        """Decibels; None for identical pixels, where they are infinite."""
+        """Gives decibels; None for identical pixels, where they are infinite."""
         return _decibels(self._squared_error, self._values) if self._squared_error else None
 
     @property
     def ssim(self) -> float | None:
-        """The mean over frames; None for sides of less than 11 pixels."""
+        """Gives the mean over frames; None for sides of less than 11 pixels."""
         return self._ssim_sum / self._frames if self._has_ssim and self._frames else None

@@ -89,7 +89,7 @@ class MediaStream:
             yield MediaPiece(self._pixels(clip, packed), patches)
 
     def _pixels(self, clip: np.ndarray | torch.Tensor, packed: Any) -> np.ndarray:
-        """What the patches show, as 8-bit pixels: the clip itself, unless the processor has changed its size."""
+        """Gives what the patches show, as 8-bit pixels: the clip itself, unless the processor has changed its size."""
         if isinstance(clip, torch.Tensor):
             if clip.dtype != torch.uint8:
                 clip = self.loaded.processor.image_processor.process_image(clip, input_data_format="channels_first")
@@ -111,12 +111,12 @@ class MediaStream:
 
     @property
     def media_size(self) -> tuple[int, int, int]:
-        """The (frames, height, width) so far."""
+        """Gives the (frames, height, width) so far."""
         return (self.frames, *self.size)
 
     @property
     def tokens(self) -> int:
-        """The number of tokens so far."""
+        """Counts the tokens so far."""
         return math.prod(grid_size(self.media_size, self.patch))
 
 

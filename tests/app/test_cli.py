@@ -269,7 +269,7 @@ def test_convert_with_text_tower(models, media, tmp_path):
 def test_demo(models, media, tmp_path, monkeypatch):
     monkeypatch.setattr(demo_command, "EXAMPLE_MEDIA", media)
     (media / "LICENSES.md").write_text(
-        "| file | author | licence |\n|---|---|---|\n| `a.png` | A <b> | [CC0](https://example.org/cc0) |\n"
+        "| file | author | license |\n|---|---|---|\n| `a.png` | A <b> | [CC0](https://example.org/cc0) |\n"
     )
     command = ["demo", "--output", tmp_path / "demo", "--model", models / "continuous", "--model", models / "discrete"]
     result = run(*command)

@@ -65,7 +65,7 @@ def test_reconstruct_writes_gaussians_with_their_quality(folder, reconstructed):
     voxels = AtokenProcessor.from_pretrained(folder / "model")(voxels=folder / "box.glb")
     assert row["kind"] == "object" and row["tokens"] == len(voxels.coords)
     assert row["gaussians"] == len(gaussians) == 2 * row["tokens"]
-    # Centres lie at most 0.75 voxels from that of their voxel; the box is 1 x 0.3 x 0.6 with z up.
+    # Centers lie at most 0.75 voxels from that of their voxel; the box is 1 x 0.3 x 0.6 with z up.
     reach = 1.25 / 16
     assert (gaussians.means.abs().amax(0) <= gaussians.means.new_tensor([0.5, 0.15, 0.3]) + reach).all()
     assert 0 < row["psnr"] < 60 and 0 < row["ssim"] < 1

@@ -12,7 +12,7 @@ from atoken.conversion_atoken import to_original_state_dict
 from atoken.gaussian_conversion_atoken import to_original_gaussian_state_dict
 
 from ..cli_samples import names, run
-from ..modeling.helpers import assert_close, make_model, pack, randomise, voxel_tokens
+from ..modeling.helpers import assert_close, make_model, pack, randomize, voxel_tokens
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FIELDS = {
@@ -31,7 +31,7 @@ def work(tmp_path, monkeypatch):
     """The current folder, with a released model and a released Gaussian decoder, both tiny."""
     monkeypatch.chdir(tmp_path)
     torch.save(to_original_state_dict(make_model()), "model.pt")
-    decoder = randomise(AtokenGaussianDecoder(AtokenGaussianConfig(**SMALL, num_gaussians=4)))
+    decoder = randomize(AtokenGaussianDecoder(AtokenGaussianConfig(**SMALL, num_gaussians=4)))
     torch.save({**to_original_gaussian_state_dict(decoder), "lpips_loss.lin": torch.zeros(1)}, "gaussians.pt")
     return decoder
 
@@ -68,8 +68,8 @@ def test_the_converted_folder_decodes_gaussians(work):
     features, coords, cu_seqlens = pack([voxel_tokens(30), voxel_tokens(20, seed=1)])
     with torch.no_grad():
         latents = parts.encode(features, coords, cu_seqlens).latents
-        colours = parts.decode(latents, coords, cu_seqlens).pixel_values[:, :768]
-        expected = work(colours, coords[:, 1:], cu_seqlens)
+        colors = parts.decode(latents, coords, cu_seqlens).pixel_values[:, :768]
+        expected = work(colors, coords[:, 1:], cu_seqlens)
         decoded = model.decode_gaussians(latents, coords, cu_seqlens)
     for ours, theirs in zip(decoded, expected, strict=True):
         for name in FIELDS:

@@ -15,7 +15,7 @@ from atoken import AtokenConfig, AtokenModel, AtokenProcessor, AutoencoderAtoken
 from atoken.conversion_atoken import OFFICIAL_LICENSE
 
 from ..cli_samples import run, run_json
-from ..modeling.helpers import pack, randomise, tiny_config, voxel_tokens
+from ..modeling.helpers import pack, randomize, tiny_config, voxel_tokens
 
 SCORES = {
     "protocol": "whole photos, 8 bit",
@@ -76,7 +76,7 @@ def source(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("source")
     config = tiny_config(gaussian_config=GAUSSIANS)
     config.weights_license = "apache-2.0"
-    randomise(AtokenModel(config)).save_pretrained(folder)
+    randomize(AtokenModel(config)).save_pretrained(folder)
     AtokenProcessor().save_pretrained(folder)
     return folder
 
@@ -160,7 +160,7 @@ def test_card_is_filled_in(exported):
     assert "{" not in card.text.replace("{name}", "{")
 
 
-def test_converted_weights_keep_their_licence(source, tmp_path):
+def test_converted_weights_keep_their_license(source, tmp_path):
     model = AtokenModel.from_pretrained(source)
     model.config.weights_license = OFFICIAL_LICENSE
     model.save_pretrained(tmp_path / "converted")
@@ -174,8 +174,8 @@ def test_converted_weights_keep_their_licence(source, tmp_path):
     assert "no commercial use" in (tmp_path / "out" / "LICENSE_NOTICE.md").read_text(encoding="utf-8")
 
 
-def test_unknown_licence_must_be_said(tmp_path):
-    randomise(AtokenModel(tiny_config())).save_pretrained(tmp_path / "model")
+def test_unknown_license_must_be_said(tmp_path):
+    randomize(AtokenModel(tiny_config())).save_pretrained(tmp_path / "model")
     refused = run("export", tmp_path / "model", tmp_path / "out", code=2)
     assert "--license" in refused.stderr and not (tmp_path / "out").exists()
     run("export", tmp_path / "model", tmp_path / "out", "--license", "mit")

@@ -37,11 +37,11 @@ def tiny_config(discrete=False, text=False, vision=None, decoder=None, **options
 
 
 @torch.no_grad()
-def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+def randomize(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     """
     Draws every parameter, biases, gains and tables included, large enough that each of them shows in the output.
 
-    Freshly initialised weights would not do: their attention is nearly uniform and their biases are zero.
+    Freshly initialized weights would not do: their attention is nearly uniform and their biases are zero.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(model.named_parameters()):
@@ -60,7 +60,7 @@ def randomise(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
 
 
 def make_model(seed: int = 0, **options) -> AtokenModel:
-    return randomise(AtokenModel(tiny_config(**options)), seed)
+    return randomize(AtokenModel(tiny_config(**options)), seed)
 
 
 def media(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -79,8 +79,8 @@ def voxel_tokens(count: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]
     generator = torch.Generator().manual_seed(seed)
     cells = torch.randperm(16**3, generator=generator)[:count]
     x, y, z = cells // 256, cells // 16 % 16, cells % 16
-    colours = torch.rand(count, 768, generator=generator) * 2 - 1
-    return torch.nn.functional.pad(colours, (0, 3072 - 768)), torch.stack([torch.ones_like(x), x, y, z], dim=1)
+    colors = torch.rand(count, 768, generator=generator) * 2 - 1
+    return torch.nn.functional.pad(colors, (0, 3072 - 768)), torch.stack([torch.ones_like(x), x, y, z], dim=1)
 
 
 def pack(samples: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

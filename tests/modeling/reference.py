@@ -31,13 +31,13 @@ def softmax(x):
 
 
 def triangle_filter(source, target):
-    """(target, source) matrix that resizes one axis: bilinear, antialiased when shrinking, pixel centres at 0.5."""
+    """(target, source) matrix that resizes one axis: bilinear, antialiased when shrinking, pixel centers at 0.5."""
     scale = source / target
     matrix = np.zeros((target, source))
     for i in range(target):
-        centre = (i + 0.5) * scale
+        center = (i + 0.5) * scale
         for j in range(source):
-            matrix[i, j] = max(0.0, 1 - abs(j + 0.5 - centre) / max(scale, 1.0))
+            matrix[i, j] = max(0.0, 1 - abs(j + 0.5 - center) / max(scale, 1.0))
     return matrix / matrix.sum(1, keepdims=True)
 
 
@@ -234,7 +234,7 @@ class GaussianReference:
         """Features (L, C), coords (L, 3) -> the fields of L * Gaussians, by name."""
         raw = self.raw(features, coords)
         count = raw.shape[1] // 14
-        offset, colour, scale, rotation, opacity = np.split(raw, np.cumsum([3, 3, 3, 4]) * count, axis=1)
+        offset, color, scale, rotation, opacity = np.split(raw, np.cumsum([3, 3, 3, 4]) * count, axis=1)
         perturbed = offset.reshape(-1, count, 3) + self.weights["offset_perturbation"]
         voxel = (np.asarray(coords)[:, None] + 0.5) / self.resolution
         quats = 0.1 * rotation.reshape(-1, 4) + [1, 0, 0, 0]
@@ -244,5 +244,5 @@ class GaussianReference:
             "quats": quats / np.linalg.norm(quats, axis=1, keepdims=True),
             "scales": np.sqrt(deviation**2 + 0.0009**2),
             "opacities": 1 / (1 + np.exp(-opacity.reshape(-1) - math.log(0.1 / 0.9))),
-            "sh0": colour.reshape(-1, 3),
+            "sh0": color.reshape(-1, 3),
         }

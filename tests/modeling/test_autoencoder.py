@@ -40,7 +40,7 @@ def make_model(**config) -> AtokenModel:
     torch.manual_seed(0)
     config = {"vision_config": TOWER, "decoder_config": TOWER, "latent_channels": 6, **config}
     model = AtokenModel(AtokenConfig(**config)).eval()
-    with torch.no_grad():  # the usual initialisation is so small that everything would agree with everything
+    with torch.no_grad():  # the usual initialization is so small that everything would agree with everything
         for parameter in model.parameters():
             parameter.normal_(std=0.2)
     return model.requires_grad_(False)

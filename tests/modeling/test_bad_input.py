@@ -82,7 +82,7 @@ ENCODE = {
     "3-D": (lambda m: m.encode(media(3, 32, 32)), r"pixel_values must be .* got \(3, 32, 32\)"),
     "6-D": (lambda m: m.encode(media(1, 1, 1, 3, 32, 32)), r"pixel_values must be .* got \(1, 1, 1, 3, 32, 32\)"),
     "channels last": (lambda m: m.encode(media(1, 32, 32, 3)), r"pixel_values must be .* got \(1, 32, 32, 3\)"),
-    "grey": (lambda m: m.encode(media(1, 1, 32, 32)), r"pixel_values must be .* got \(1, 1, 32, 32\)"),
+    "gray": (lambda m: m.encode(media(1, 1, 32, 32)), r"pixel_values must be .* got \(1, 1, 32, 32\)"),
     "time after channels": (
         lambda m: m.encode(media(1, 3, 8, 32, 32)),
         r"pixel_values must be .* got \(1, 3, 8, 32, 32\)",
@@ -169,7 +169,7 @@ STREAMS = {
     "a batch of videos": (lambda m: list(m.encode_stream(FRAMES[None])), "frames given as one tensor must have 4"),
     "frames of integers": (lambda m: list(m.encode_stream([FRAMES.byte()])), "frames must be a floating point"),
     "numpy frames": (lambda m: list(m.encode_stream([FRAMES.numpy()])), "frames must be .* got ndarray"),
-    "grey frames": (
+    "gray frames": (
         lambda m: list(m.encode_stream([FRAMES[:, :1]])),
         r"pixel_values must be .* got \(1, 8, 1, 16, 32\)",
     ),
@@ -249,7 +249,7 @@ CONFIGS = {
         lambda: tiny_config(decoder={"patch_size": [4, 8, 8]}),
         r"vision_config\.patch_size and decoder_config\.patch_size must be equal",
     ),
-    "colours": (lambda: tiny_config(decoder={"num_channels": 1}), "num_channels must be equal, got 3 and 1"),
+    "colors": (lambda: tiny_config(decoder={"num_channels": 1}), "num_channels must be equal, got 3 and 1"),
     "text width": (
         lambda: tiny_config(text_config={**TEXT, "projection_size": 32}),
         "text_config.projection_size must equal .* got 32 and 48",

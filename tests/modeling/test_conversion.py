@@ -16,7 +16,7 @@ from atoken.conversion_atoken import (
     to_original_state_dict,
 )
 
-from .helpers import TEXT, WIDTH, assert_close, make_model, media, randomise
+from .helpers import TEXT, WIDTH, assert_close, make_model, media, randomize
 
 # How the official code names and lays out tensors, for two blocks.
 ENCODER_BLOCK = ["norm1", "norm2", "attn.to_qkv", "attn.to_out", "mlp.mlp.0", "mlp.mlp.2"]
@@ -246,9 +246,9 @@ TOWER = {"hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 1, 
 def siglip(kind: str, width: int = WIDTH):
     text, tower = {**TEXT, "projection_size": width}, {**TOWER, "hidden_size": width}
     if kind == "siglip2":
-        return randomise(Siglip2Model(Siglip2Config(text_config=text, vision_config=tower)), seed=2)
+        return randomize(Siglip2Model(Siglip2Config(text_config=text, vision_config=tower)), seed=2)
     tower |= {"image_size": 32, "patch_size": 16}
-    return randomise(SiglipModel(SiglipConfig(text_config=text, vision_config=tower)), seed=2)
+    return randomize(SiglipModel(SiglipConfig(text_config=text, vision_config=tower)), seed=2)
 
 
 @pytest.mark.parametrize("kind", ["siglip2", "siglip"])

@@ -170,7 +170,7 @@ def samples():
     voxels = np.array([[1, 3 * i % 11, 5 * i % 13, 7 * i % 17] for i in range(20)])
     coords = {"image": grid(1, 3, 2), "video": grid(7, 2, 3), "voxels": voxels}
     features = {name: wave((len(c), 3072), 100 + key) for key, (name, c) in enumerate(coords.items())}
-    features["image"].reshape(-1, 4, 768)[:, 1:] = 0  # an image is one frame and three grey ones
+    features["image"].reshape(-1, 4, 768)[:, 1:] = 0  # an image is one frame and three gray ones
     features["voxels"][:, 768:] = 0
     return {name: (features[name].astype(np.float32), coords[name]) for name in coords}
 

@@ -8,7 +8,7 @@ from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, Gaussians, gauss
 from atoken.gaussian_conversion_atoken import convert_original_gaussian_decoder, to_original_gaussian_state_dict
 from atoken.gaussian_decoder_atoken import hammersley_offsets
 
-from .helpers import assert_close, make_model, pack, randomise, voxel_tokens
+from .helpers import assert_close, make_model, pack, randomize, voxel_tokens
 from .reference import GaussianReference
 from .test_expected_slices import wave, weight
 
@@ -17,7 +17,7 @@ SMALL = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "nu
 
 
 def small_decoder():
-    return randomise(AtokenGaussianDecoder(AtokenGaussianConfig(**SMALL, num_gaussians=4)))
+    return randomize(AtokenGaussianDecoder(AtokenGaussianConfig(**SMALL, num_gaussians=4)))
 
 
 def voxels(count: int, seed: int = 0):
@@ -40,7 +40,7 @@ def released_weights(model: AtokenGaussianDecoder) -> dict[str, np.ndarray]:
 
 def test_random_voxels_against_windows_one_by_one():
     """Three blocks, so both shifts; dense and sparse windows, some at the grid's edges."""
-    model = randomise(AtokenGaussianDecoder(AtokenGaussianConfig(**{**SMALL, "num_hidden_layers": 3}, num_gaussians=4)))
+    model = randomize(AtokenGaussianDecoder(AtokenGaussianConfig(**{**SMALL, "num_hidden_layers": 3}, num_gaussians=4)))
     samples = [cluster(300, 20, 30, 0), cluster(1, 0, 1, 1), cluster(200, 0, 64, 2), cluster(150, 56, 64, 3)]
     with torch.no_grad():
         decoded = model(*pack(samples))
@@ -96,7 +96,7 @@ ACTIVATED = [
         5,
         {
             "offset": [0.5033402, -0.9385497, -0.0166467],
-            "colour": [1.4434419, -1.214268, 0.4006873],
+            "color": [1.4434419, -1.214268, 0.4006873],
             "scale": [-0.4440196, -0.8131697, -0.4923393],
             "rotation": [0.7923747, -0.2342515, 0.8198173, -0.7877914],
             "opacity": [-0.9420695],
@@ -114,7 +114,7 @@ ACTIVATED = [
         31,
         {
             "offset": [1.3944606, 0.3998808, 1.1422949],
-            "colour": [-0.1899304, 0.807076, -0.1770247],
+            "color": [-0.1899304, 0.807076, -0.1770247],
             "scale": [-0.8946582, 0.1958965, 0.0616974],
             "rotation": [0.5717245, -0.865834, 0.8791332, 0.5591227],
             "opacity": [-1.4619733],
@@ -255,7 +255,7 @@ def test_bf16_weights_give_fp32_gaussians():
         (gaussians,) = model.to(torch.bfloat16)(*pack([voxels(60)]))
     assert isinstance(gaussians, Gaussians) and len(gaussians) == 240
     assert all(getattr(gaussians, name).dtype == torch.float32 for name in FIELDS)
-    # bf16 keeps 8 bits; the offset of a centre is at most 0.75 voxels.
+    # bf16 keeps 8 bits; the offset of a center is at most 0.75 voxels.
     assert_close(gaussians.means, wide.means, 0.1 * 0.75 / 64)
     assert_close(gaussians.quats, wide.quats, 0.02)
 

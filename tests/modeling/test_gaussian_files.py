@@ -38,7 +38,7 @@ def test_ply_round_trip_and_columns(tmp_path):
 
 
 def test_ply_bytes_are_those_that_viewers_read(tmp_path):
-    """The properties of the 3D Gaussian splatting release, without view-dependent colour, in its order."""
+    """The properties of the 3D Gaussian splatting release, without view-dependent color, in its order."""
     save_ply(two(), tmp_path / "a.ply")
     columns = "x y z nx ny nz f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
     header = ["ply", "format binary_little_endian 1.0", "element vertex 2", *(f"property float {c}" for c in columns)]
@@ -74,7 +74,7 @@ def test_no_gaussians_and_places_that_cannot_be_written(tmp_path, save, load):
 
 
 def test_foreign_binary_ply(tmp_path):
-    """Another order, other number types, view-dependent colour, comments and Windows line ends."""
+    """Another order, other number types, view-dependent color, comments and Windows line ends."""
     rest = [(f"f_rest_{i}", "<f4") for i in range(45)]
     kinds = {"<f4": "float", "<f8": "double", "u1": "uchar"}
     names = [*((f"rot_{i}", "<f4") for i in range(4)), ("red", "u1"), *((f"f_dc_{i}", "<f8") for i in range(3)), *rest]
@@ -113,10 +113,10 @@ def test_splat_bytes(tmp_path):
     assert_close(load_splat(tmp_path / "a.splat").sh0, two().sh0.flip(0), 1 / 255 / 0.28)
 
 
-def test_splat_round_trip_within_its_quantisation(tmp_path):
+def test_splat_round_trip_within_its_quantization(tmp_path):
     generator = torch.Generator().manual_seed(0)
     draw = [torch.rand(500, n, generator=generator) for n in (3, 4, 3, 1, 3)]
-    # Colours in [0, 1], and different volumes, so that the file's order is known.
+    # Colors in [0, 1], and different volumes, so that the file's order is known.
     gaussians = Gaussians(draw[0], draw[1] - 0.5, draw[2] + 0.01, draw[3][:, 0], (draw[4] - 0.5) / 0.2820948)
     gaussians = gaussians[(gaussians.scales.prod(-1) * gaussians.opacities).argsort(descending=True)]
     save_splat(gaussians, tmp_path / "a.splat")

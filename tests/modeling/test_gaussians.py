@@ -46,7 +46,7 @@ def test_rotations_about_any_axis():
             assert_close(after.means, before.means @ matrix.T, 1e-12)
 
 
-def test_colours_and_moves():
+def test_colors_and_moves():
     gaussians = some()
     assert_close(gaussians.rgb, 0.5 + 0.28209479177387814 * gaussians.sh0, 1e-15)
     means = gaussians.means.clone().requires_grad_()

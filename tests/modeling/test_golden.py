@@ -71,7 +71,7 @@ def check_encoded(encoded, tensors, name):
     assert_close(encoded.last_hidden_state, tensors[f"{name}.dense"], TOLERANCE)
     assert_close(normalize(encoded.pooler_output, dim=-1), tensors[f"{name}.pooled"], TOLERANCE)
     assert_close(moments, tensors[f"{name}.moments"], TOLERANCE)
-    # The discrete model's KL reaches 80, where neighbouring fp32 numbers are 7.6e-6 apart and the golden sums
+    # The discrete model's KL reaches 80, where neighboring fp32 numbers are 7.6e-6 apart and the golden sums
     # themselves are 1.2e-5 off: the relative part allows ten of them there, and little to the continuous model's.
     torch.testing.assert_close(distribution.kl(), tensors[f"{name}.kl"], atol=TOLERANCE, rtol=1e-6)
     if f"{name}.codes" in tensors:

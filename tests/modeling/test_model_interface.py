@@ -276,7 +276,7 @@ def test_the_loss_leaves_out_the_padding(model):
     assert (gradient[~mask] == 0).all() and (gradient[mask] != 0).all()
 
 
-def test_the_loss_of_voxels_counts_their_colours(model):
+def test_the_loss_of_voxels_counts_their_colors(model):
     """A mixed batch: an image of 25 x 40 pixels and two objects, of whose patches only the first frame counts."""
     samples = [as_tokens(media(1, 3, 32, 48)), voxel_tokens(9), voxel_tokens(5, seed=1)]
     features, coords, cu_seqlens = pack([samples[1], samples[0], samples[2]])

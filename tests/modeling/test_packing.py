@@ -24,7 +24,7 @@ def no_gradients():
 
 
 def ragged_samples():
-    """Images, videos of several lengths and voxels, with neighbours of equal and of different sizes."""
+    """Images, videos of several lengths and voxels, with neighbors of equal and of different sizes."""
     clips = [(1, 48, 32), (20, 32, 48), (1, 32, 48), (1, 32, 48), (7, 16, 16), (32, 16, 32), (16, 16, 32)]
     videos = [as_tokens(media(count, 3, height, width, seed=i)) for i, (count, height, width) in enumerate(clips)]
     return [*videos[:3], voxel_tokens(30), *videos[3:], voxel_tokens(1, seed=1)]

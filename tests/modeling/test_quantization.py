@@ -96,7 +96,7 @@ def test_half_precision_is_computed_in_fp32(dtype):
     values = fsq(z)
     assert values.dtype == torch.float32
     assert torch.equal(values, fsq(z.float()))
-    # The same formula in half precision would round some of them to a neighbour; the comparison is not empty.
+    # The same formula in half precision would round some of them to a neighbor; the comparison is not empty.
     half = torch.tanh(z + fsq.shift) * fsq.half_width - fsq.offset
     assert (half.round() / 2 != values).any()
     # Four levels are exact in half precision, so codes survive a decoder's type.

@@ -39,7 +39,7 @@ def untiled(gaussians: Gaussians, cameras: Cameras, height: int, width: int, bac
     projection = pytest.importorskip("gsplat.cuda._torch_impl", reason="gsplat is the independent projection")
     covariances, _ = projection._quat_scale_to_covar_preci(gaussians.quats, gaussians.scales, compute_preci=False)
     intrinsics = cameras.intrinsics * torch.tensor([width, height, 1.0], dtype=gaussians.dtype)[:, None]
-    _, centres, depths, conics, compensations = projection._fully_fused_projection(
+    _, centers, depths, conics, compensations = projection._fully_fused_projection(
         gaussians.means,
         covariances,
         cameras.world_to_camera,
@@ -60,7 +60,7 @@ def untiled(gaussians: Gaussians, cameras: Cameras, height: int, width: int, bac
             if depths[view, index] <= 0.1:
                 continue
             a, b, c = conics[view, index]
-            dx, dy = x - centres[view, index, 0], y - centres[view, index, 1]
+            dx, dy = x - centers[view, index, 0], y - centers[view, index, 1]
             sigma = (a * dx * dx + c * dy * dy) / 2 + b * dx * dy
             alpha = gaussians.opacities[index] * compensations[view, index] * torch.exp(-sigma)
             alpha = alpha.clamp(max=0.999) * (alpha >= 1 / 255)
@@ -176,7 +176,7 @@ def test_views_are_independent_and_wide_images_use_both_sides():
     gaussians, cameras = random_scene(5, 60), hammersley_cameras(3).to(torch.float64)
     together = render(gaussians, cameras, 20)
     torch.testing.assert_close(together, torch.cat([render(gaussians, camera, 20) for camera in cameras]))
-    # Twice as wide at the same normalised focal length: the picture is stretched.
+    # Twice as wide at the same normalized focal length: the picture is stretched.
     wide = render(one(scale=0.2), FRONT, (32, 64))[0, 0]
     assert wide.shape == (32, 64) and torch.equal(wide, wide.flip(1)) and torch.equal(wide, wide.flip(0))
 

@@ -7,7 +7,7 @@ from transformers import Siglip2VisionConfig, Siglip2VisionModel
 
 from atoken.conversion_atoken import vision_model_from_siglip2
 
-from .helpers import as_tokens, assert_close, media, pack, randomise
+from .helpers import as_tokens, assert_close, media, pack, randomize
 
 TOLERANCE = 1e-5
 # Rows and columns of patches: one patch, flat and tall, the table's own size, and larger than it in one or both axes.
@@ -16,7 +16,7 @@ GRIDS = [(1, 1), (2, 5), (7, 3), (16, 16), (3, 20), (18, 17)]
 
 def make_siglip2(**options) -> Siglip2VisionModel:
     size = {"hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3, "num_attention_heads": 2}
-    return randomise(Siglip2VisionModel(Siglip2VisionConfig(**{**size, **options})), seed=1)
+    return randomize(Siglip2VisionModel(Siglip2VisionConfig(**{**size, **options})), seed=1)
 
 
 def images(grids):

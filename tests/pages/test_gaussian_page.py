@@ -21,22 +21,22 @@ BACKGROUND = (22, 24, 28)
 ORANGE, BLUE = (200, 120, 40), (40, 80, 220)
 
 
-def ball(centre, colour, count, seed):
+def ball(center, color, count, seed):
     """`count` small round Gaussians in a ball of radius 0.15."""
     generator = torch.Generator().manual_seed(seed)
     directions = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
     radii = 0.15 * torch.rand(count, 1, generator=generator) ** (1 / 3)
-    return gaussians_of(torch.tensor(centre) + radii * directions, [1.0, 0.0, 0.0, 0.0], [0.01] * 3, colour)
+    return gaussians_of(torch.tensor(center) + radii * directions, [1.0, 0.0, 0.0, 0.0], [0.01] * 3, color)
 
 
-def gaussians_of(means, quat, scale, colour):
+def gaussians_of(means, quat, scale, color):
     rows = (len(means), 1)
     return Gaussians(
         means=means,
         quats=torch.tensor([quat]).repeat(rows),
         scales=torch.tensor([scale]).repeat(rows),
         opacities=torch.ones(len(means)),
-        sh0=((torch.tensor([colour]) / 255 - 0.5) / 0.28209479177387814).repeat(rows),
+        sh0=((torch.tensor([color]) / 255 - 0.5) / 0.28209479177387814).repeat(rows),
     )
 
 
@@ -88,9 +88,9 @@ def picture_when(page, enough, looks=200):
     raise AssertionError(f"nothing of the kind was seen in {looks} looks")
 
 
-def where(shown, colour, tolerance=12):
-    """Rows and columns (K, 2) of the pixels with a colour."""
-    return np.argwhere((np.abs(shown - colour) <= tolerance).all(-1))
+def where(shown, color, tolerance=12):
+    """Rows and columns (K, 2) of the pixels with a color."""
+    return np.argwhere((np.abs(shown - color) <= tolerance).all(-1))
 
 
 def test_balls_are_drawn_upright_and_turn_with_the_mouse(opened, tmp_path):
@@ -164,7 +164,7 @@ def test_the_viewer_is_the_recorded_file():
     assert len(viewer) < 1.5e6
 
 
-def test_a_page_is_replaced_and_carries_the_licence(tmp_path):
+def test_a_page_is_replaced_and_carries_the_license(tmp_path):
     path = tmp_path / "page.html"
     path.write_text("old")
     write_gaussian_page(path, ball([0.0, 0.0, 0.0], BLUE, 10, 0))

@@ -26,7 +26,7 @@ def smooth_clip(frames: int = 12, height: int = 32, width: int = 48) -> np.ndarr
 
 
 def png16(pixels: np.ndarray, orientation: int | None = None, transparent: tuple[int, ...] = ()) -> bytes:
-    """Encode (H, W, 1 to 4) uint16 as a 16-bit PNG, which Pillow cannot write in colour."""
+    """Encode (H, W, 1 to 4) uint16 as a 16-bit PNG, which Pillow cannot write in color."""
     height, width, channels = pixels.shape
 
     def chunk(kind: bytes, data: bytes) -> bytes:

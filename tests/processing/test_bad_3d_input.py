@@ -40,7 +40,10 @@ def altered(matrix: torch.Tensor, row: int, column: int, value: float) -> torch.
 # What is called, and a pattern for the message.
 CAMERAS: dict[str, tuple[Callable[[], Any], str]] = {
     "no batch": (lambda: Cameras(EYE, LENS[None]), r"world_to_camera must be \(V, 4, 4\).*got shape \(4, 4\)"),
-    "no views": (lambda: Cameras(EYE[None][:0], LENS[None][:0]), r"world_to_camera must be .*at least 1, got shape \(0, "),
+    "no views": (
+        lambda: Cameras(EYE[None][:0], LENS[None][:0]),
+        r"world_to_camera must be .*at least 1, got shape \(0, ",
+    ),
     "3x4 matrices": (lambda: Cameras(EYE[None, :3], LENS[None]), r"world_to_camera must .*got shape \(1, 3, 4\)"),
     "nan": (lambda: Cameras(altered(EYE, 0, 3, math.nan), LENS[None]), r"world_to_camera must .*got NaN"),
     "scaled": (lambda: Cameras(altered(EYE, 0, 0, 2), LENS[None]), r"world_to_camera must be rigid.*got matrix 0"),
@@ -62,7 +65,7 @@ CAMERAS: dict[str, tuple[Callable[[], Any], str]] = {
     "elevation": (lambda: turntable_cameras(4, elevation_degrees=90), r"elevation_degrees must .*got 90"),
     "offset": (lambda: hammersley_cameras(4, offset=(1, 2, 3)), r"offset must be two.*got 3 numbers"),
     "scale": (lambda: turntable_cameras(1).normalized((0, 0, 0), 0), r"scale must be a positive.*got 0"),
-    "centre": (lambda: turntable_cameras(1).normalized((0, math.inf, 0), 1), r"centre must be .*finite numbers, got"),
+    "center": (lambda: turntable_cameras(1).normalized((0, math.inf, 0), 1), r"center must be .*finite numbers, got"),
 }
 
 POSE = [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 2], [0, 0, 0, 1]]
@@ -79,7 +82,10 @@ TRANSFORMS: dict[str, tuple[Any, str]] = {
     ),
     "no focal length": ({"frames": [FRAME]}, r"frames\[0\].camera_angle_x or fl_x must be given"),
     "degrees": ({"frames": [FRAME], "camera_angle_x": 40}, r"camera_angle_x must be radians.*got 40"),
-    "pixels of what": ({"frames": [FRAME], "fl_x": 700}, r"frames\[0\].fl_x must come with w and h, as it is in pixels"),
+    "pixels of what": (
+        {"frames": [FRAME], "fl_x": 700},
+        r"frames\[0\].fl_x must come with w and h, as it is in pixels",
+    ),
     "depth scale": ({"frames": [FRAME], "camera_angle_x": 1, "depth_unit_scale_factor": 0}, r"depth_unit_scale_factor"),
 }
 
@@ -210,7 +216,7 @@ SETS: dict[str, tuple[Callable[[], Any], str]] = {
 
 
 def write_views(folder: Path, **entries: Any) -> None:
-    """One grey 8x8 view, and what changes of its frame; arrays and pictures become files."""
+    """One gray 8x8 view, and what changes of its frame; arrays and pictures become files."""
     frame = dict(FRAME)
     Image.new("RGB", (8, 8), (99, 99, 99)).save(folder / "a.png")
     for key, value in entries.items():

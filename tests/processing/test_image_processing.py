@@ -130,7 +130,7 @@ def test_post_process_undoes_what_the_processor_is_set_to_do(options):
     torch.testing.assert_close(processor.post_process(**processor(given))[0], values)
 
 
-# Every Pillow mode, against colours worked out by hand.
+# Every Pillow mode, against colors worked out by hand.
 
 
 @pytest.mark.parametrize(
@@ -178,9 +178,9 @@ def test_rgb_and_grey_transparent_color_becomes_white(processor, tmp_path):
 
 
 def test_arrays_with_one_and_four_channels(processor):
-    grey = photo(8, 9)[..., 0]
-    for array in (grey, grey[..., None], grey[None]):
-        assert np.array_equal(restored(processor, array)[0], grey[..., None].repeat(3, 2))
+    gray = photo(8, 9)[..., 0]
+    for array in (gray, gray[..., None], gray[None]):
+        assert np.array_equal(restored(processor, array)[0], gray[..., None].repeat(3, 2))
     rgba = np.concatenate([photo(8, 9), np.full((8, 9, 1), 51, np.uint8)], axis=2)
     expected = np.round(rgba[..., :3] * 0.2 + 255 * 0.8)
     assert np.abs(restored(processor, rgba)[0] - expected).max() <= 1
@@ -222,8 +222,8 @@ def test_sixteen_bit_transparent_color_becomes_white(tmp_path):
     pixels = np.array([[[1, 2, 300], [1, 2, 301]]], dtype=np.uint16)
     (tmp_path / "key.png").write_bytes(png16(pixels, transparent=(1, 2, 300)))
     assert open_image(tmp_path / "key.png").permute(1, 2, 0).tolist() == [[[65535] * 3, [1, 2, 301]]]
-    (tmp_path / "grey.png").write_bytes(png16(pixels[..., 2:], transparent=(300,)))
-    assert open_image(tmp_path / "grey.png").permute(1, 2, 0).tolist() == [[[65535] * 3, [301] * 3]]
+    (tmp_path / "gray.png").write_bytes(png16(pixels[..., 2:], transparent=(300,)))
+    assert open_image(tmp_path / "gray.png").permute(1, 2, 0).tolist() == [[[65535] * 3, [301] * 3]]
 
 
 def test_sixteen_bit_alpha_is_composited_in_sixteen_bits(tmp_path):

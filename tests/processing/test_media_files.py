@@ -44,7 +44,7 @@ def test_video_colors_and_size_survive(tmp_path, suffix, size):
     write_video(tmp_path / f"a{suffix}", torch.from_numpy(frames), fps=29.97, crf=4)
     read, metadata = read_video(tmp_path / f"a{suffix}")
     assert read.shape == frames.shape and metadata.fps == pytest.approx(29.97, rel=1e-4)
-    # Whole chroma leaves rounding errors only; halved chroma also mixes colours at the borders of blocks.
+    # Whole chroma leaves rounding errors only; halved chroma also mixes colors at the borders of blocks.
     limit = 2 if size[0] % 2 or size[1] % 2 else 12
     assert np.abs(read.numpy().astype(int) - frames).mean() < limit
 

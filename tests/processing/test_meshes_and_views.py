@@ -66,9 +66,9 @@ def test_projection_of_a_known_point():
 
 def test_normalized_cameras_see_the_same():
     cameras, points = hammersley_cameras(4), torch.rand(9, 3, generator=torch.Generator().manual_seed(0))
-    centre = torch.tensor([0.3, -0.2, 0.7])
+    center = torch.tensor([0.3, -0.2, 0.7])
     uv, depth = project(points, cameras)
-    again, scaled = project((points - centre) * 0.25, cameras.normalized(centre, 0.25))
+    again, scaled = project((points - center) * 0.25, cameras.normalized(center, 0.25))
     torch.testing.assert_close(again, uv, atol=1e-5, rtol=0)
     torch.testing.assert_close(scaled, depth * 0.25, atol=1e-6, rtol=0)
 
@@ -97,7 +97,7 @@ def seen(path, cameras: Cameras = FRONT, **options) -> tuple[torch.Tensor, torch
     return render_mesh(read_mesh(path, up="z"), cameras.world_to_camera, cameras.intrinsics, **{"size": 32, **options})
 
 
-def test_cube_has_the_depth_of_its_front_and_grey_without_colours(trimesh, tmp_path):
+def test_cube_has_the_depth_of_its_front_and_grey_without_colors(trimesh, tmp_path):
     trimesh.creation.box().export(tmp_path / "box.stl")
     images, depths = seen(tmp_path / "box.stl")
     # The front face at x = 0.5 is 1.5 away; its half side of 0.5 covers a third of the half image.
@@ -120,7 +120,7 @@ def test_pixel_offset_and_supersampling(trimesh, tmp_path):
     assert torch.equal(depths > 0, (depths > 0).flip(2)) and torch.equal(depths > 0, (depths > 0).flip(1))
 
 
-def test_colours_of_vertices_and_faces(trimesh, tmp_path):
+def test_colors_of_vertices_and_faces(trimesh, tmp_path):
     box = trimesh.creation.box()
     red, blue = [255, 0, 0, 255], [0, 0, 255, 255]
     for suffix in ("ply", "glb"):
@@ -164,9 +164,9 @@ def test_scene_of_several_geometries_and_the_axis_that_is_up(trimesh, tmp_path):
         (path,) = folder.glob(f"*.{suffix}")
         mesh = read_mesh(path)
         # y of the file is up, so the green box stands above the red one.
-        centres = mesh.vertices[mesh.faces].mean(axis=1)
+        centers = mesh.vertices[mesh.faces].mean(axis=1)
         green = mesh.corner_colors[:, 0, 1] > 0.5
-        assert green.sum() == 12 and centres[green, 2].min() > 0.2 > -0.2 > centres[~green, 2].max()
+        assert green.sum() == 12 and centers[green, 2].min() > 0.2 > -0.2 > centers[~green, 2].max()
         np.testing.assert_allclose(mesh.vertices.min(axis=0), [-0.125, -0.125, -0.5], atol=1e-6)
         sideways = read_mesh(path, up="z")
         np.testing.assert_allclose(sideways.vertices.max(axis=0), [0.125, 0.5, 0.125], atol=1e-6)

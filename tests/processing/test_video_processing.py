@@ -79,9 +79,9 @@ def test_batch_keeps_its_order(processor, movie):
 
 
 def test_grey_and_transparent_frames(processor):
-    grey = clip(3)[..., :1]
-    restored = processor.post_process(**processor(grey), output_type="np")[0]
-    assert np.array_equal(restored, grey.repeat(3, 3))
+    gray = clip(3)[..., :1]
+    restored = processor.post_process(**processor(gray), output_type="np")[0]
+    assert np.array_equal(restored, gray.repeat(3, 3))
     rgba = np.concatenate([clip(3), np.zeros((3, 34, 50, 1), np.uint8)], axis=3)
     assert processor.post_process(**processor(rgba), output_type="np")[0].min() == 255
     mixed = [Image.new("L", (5, 5), 9), Image.new("RGB", (5, 5), (9, 9, 9)), Image.new("RGBA", (5, 5), (9, 9, 9, 255))]

@@ -49,7 +49,7 @@ def text_config(kind: type) -> LlamaConfig | Qwen2Config:
 
 @torch.no_grad()
 def draw(model: torch.nn.Module) -> torch.nn.Module:
-    """Larger weights than the usual initialisation, so that a picture changes the words."""
+    """Larger weights than the usual initialization, so that a picture changes the words."""
     generator = torch.Generator().manual_seed(0)
     for _, parameter in sorted(model.named_parameters()):
         if parameter.ndim > 1:

@@ -42,7 +42,7 @@ SIZE = {"height": HEIGHT, "width": COLUMNS}
 
 @torch.no_grad()
 def draw(model: torch.nn.Module, std: float = 0.1, seed: int = 0) -> torch.nn.Module:
-    """Redraws matrices and biases, so that every part shows in the result; the usual initialisation is far smaller."""
+    """Redraws matrices and biases, so that every part shows in the result; the usual initialization is far smaller."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(model.named_parameters()):
         if parameter.ndim > 1 or name.endswith("bias"):

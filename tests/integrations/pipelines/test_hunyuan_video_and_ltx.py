@@ -88,7 +88,7 @@ def latents_of(frames: int):
     return noise(1, CHANNELS, (frames + 3) // 4, HEIGHT // 16, COLUMNS // 16)
 
 
-def ltx_denormalised(vae, latents):
+def ltx_denormalized(vae, latents):
     """LTX uses the statistics of the channels and the single factor, both."""
     return latents * vae.latents_std.view(-1, 1, 1, 1) / vae.config.scaling_factor + vae.latents_mean.view(-1, 1, 1, 1)
 
@@ -137,7 +137,7 @@ class TestLTX:
         with standing_still(pipeline):
             video = run(pipeline, latents=packed, num_frames=frames, **LTX_TEXT, **SIZE)
         assert_pictures(video, 1, made, 3, HEIGHT, COLUMNS)
-        assert_same(video, as_shown(pipeline.vae.decode(ltx_denormalised(pipeline.vae, latents)).sample))
+        assert_same(video, as_shown(pipeline.vae.decode(ltx_denormalized(pipeline.vae, latents)).sample))
 
     @FRAMES
     def test_image_to_video(self, frames, made):
@@ -146,7 +146,7 @@ class TestLTX:
         assert_pictures(video, 1, made, 3, HEIGHT, COLUMNS)
         packed = run(pipeline, image=image, num_frames=frames, output_type="latent", **LTX_TEXT, **SIZE)
         latents = packed.transpose(1, 2).view_as(latents_of(frames))
-        assert_same(video, as_shown(pipeline.vae.decode(ltx_denormalised(pipeline.vae, latents)).sample))
+        assert_same(video, as_shown(pipeline.vae.decode(ltx_denormalized(pipeline.vae, latents)).sample))
 
     def test_slicing_and_tiling(self):
         check_slicing_and_tiling(ltx(), num_videos_per_prompt=2, num_frames=17, **LTX_TEXT, **SIZE)

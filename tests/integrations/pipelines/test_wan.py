@@ -94,11 +94,11 @@ def video_to_video():
     return make(diffusers.WanVideoToVideoPipeline)
 
 
-def normalised(vae, latents: torch.Tensor) -> torch.Tensor:
+def normalized(vae, latents: torch.Tensor) -> torch.Tensor:
     return (latents - vae.latents_mean.view(-1, 1, 1, 1)) / vae.latents_std.view(-1, 1, 1, 1)
 
 
-def denormalised(vae, latents: torch.Tensor) -> torch.Tensor:
+def denormalized(vae, latents: torch.Tensor) -> torch.Tensor:
     return latents * vae.latents_std.view(-1, 1, 1, 1) + vae.latents_mean.view(-1, 1, 1, 1)
 
 
@@ -118,7 +118,7 @@ class TestFrames:
         with standing_still(pipeline):
             video = run(pipeline, latents=latents, num_frames=frames, **TEXT, **SIZE)
         assert_pictures(video, 1, made, 3, HEIGHT, COLUMNS)
-        assert_same(video, as_shown(pipeline.vae.decode(denormalised(pipeline.vae, latents)).sample))
+        assert_same(video, as_shown(pipeline.vae.decode(denormalized(pipeline.vae, latents)).sample))
 
     @pytest.mark.parametrize("first_frame", ["kept", "shown"])
     def test_image_to_video(self, frames, made, first_frame):
@@ -149,9 +149,9 @@ def test_first_latent_frame_is_the_image():
     latents = run(pipeline, image=image, num_frames=17, output_type="latent", **TEXT, **SIZE)
     assert latents.shape == (1, CHANNELS, 5, HEIGHT // 16, COLUMNS // 16)
     encoded = pipeline.vae.encode(2 * image[:, :, None] - 1).latent_dist.mode()
-    assert_same(latents[:, :, :1], normalised(pipeline.vae, encoded))
+    assert_same(latents[:, :, :1], normalized(pipeline.vae, encoded))
     video = run(pipeline, image=image, num_frames=17, **TEXT, **SIZE)
-    assert_same(video, as_shown(pipeline.vae.decode(denormalised(pipeline.vae, latents)).sample))
+    assert_same(video, as_shown(pipeline.vae.decode(denormalized(pipeline.vae, latents)).sample))
 
 
 def test_last_image():
@@ -175,7 +175,7 @@ def test_video_to_video_starts_from_the_encoded_video():
     encoded = pipeline.vae.encode(2 * source.movedim(-1, 0)[None] - 1).latent_dist.mode()
     pipeline.scheduler.set_timesteps(4)
     start = pipeline.scheduler.timesteps[2:3]
-    expected = pipeline.scheduler.scale_noise(normalised(pipeline.vae, encoded), start, noise(*encoded.shape, seed=0))
+    expected = pipeline.scheduler.scale_noise(normalized(pipeline.vae, encoded), start, noise(*encoded.shape, seed=0))
     assert_same(latents, expected)
 
 
