@@ -1,46 +1,80 @@
-"""The file that `atoken evaluate` takes: which tokenizers, on which sets, by which measures."""
+"""The file of an evaluation: which tokenizers and embedders, on which sets, by which measures."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .interface import TASKS
+from .interface import TASKS, EvaluationSet, Model
 from .registry import EMBEDDERS, SETS, TOKENIZERS, check_options, find
 
+ADAPTERS = {"tokenizers": TOKENIZERS, "embedders": EMBEDDERS}
 MEASURES = ("psnr", "ssim", "lpips", "random-gram", "rfid", "inception-score", "precision-recall", "rfvd")
 
 
 @dataclass(frozen=True)
 class SetEntry:
-    """One set of samples: its builder, the builder's options, and the task that is done on it."""
+    """Holds one set of samples: its builder, the builder's options, and the task that is done on it."""
 
     name: str
     set: str
     task: str
     options: dict[str, Any]
 
+    def open(self) -> EvaluationSet:
+        """
+        Lists the samples.
+
+        Raises:
+            FileNotFoundError: the data are not there.
+            ValueError: an option is wrong.
+        """
+        return find(SETS, self.set, self.name)(**self.options)
+
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One tokenizer or embedder: its adapter with options, and the sets it runs on (all that fit if empty)."""
+    """
+    Holds one tokenizer or embedder.
 
+    Attributes:
+        role: "tokenizers" or "embedders"; names are unique within a role.
+        name: how tables call it.
+        adapter, options: what loads it.
+        sets: names of those it runs on; all that fit if empty.
+    """
+
+    role: str
     name: str
     adapter: str
     options: dict[str, Any]
     sets: tuple[str, ...] = ()
 
+    def open(self) -> Model:
+        """
+        Loads the model.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            ValueError: an option is wrong, or the model cannot be used.
+        """
+        return find(ADAPTERS[self.role], self.adapter, self.name)(**self.options)
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
     """
+    Holds what a configuration file says.
+
     Attributes:
-        title: of the page.
-        measures: of reconstructions, some of `MEASURES`.
+        title: stands above the page.
+        sets: what is measured on.
+        tokenizers, embedders: what is measured.
+        measures: how reconstructions are compared, some of `MEASURES`.
         weights: local files of the networks that measures need: "lpips", "rfid", "rfvd".
         chunk_size: samples that are written, and resumed, together.
+        device: where the networks of measures run.
     """
 
     title: str
@@ -52,57 +86,70 @@ class EvaluationConfig:
     chunk_size: int = 8
     device: str = "cpu"
 
+    @property
+    def models(self) -> tuple[ModelEntry, ...]:
+        """Lists all tokenizers and embedders."""
+        return (*self.tokenizers, *self.embedders)
+
     @classmethod
     def read(cls, path: Path) -> "EvaluationConfig":
         """
+        Reads a YAML file and checks all names and options in it.
+
         Raises:
             ValueError: what is wrong in the file, with the entry's name.
         """
         try:
             values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except yaml.YAMLError as error:
-            raise ValueError(f"{path} is not YAML: {error}") from error
+            raise ValueError(f"configuration must be YAML, got {path}: {error}") from error
+        try:
+            return cls._from_values(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
+
+    @classmethod
+    def _from_values(cls, values: Any) -> "EvaluationConfig":
         if not isinstance(values, dict):
-            raise ValueError(f"{path}: expected a mapping with 'title' and 'sets', got {type(values).__name__}")
+            raise ValueError(f"configuration must be a mapping with 'title' and 'sets', got {type(values).__name__}")
         unknown = set(values) - set(cls.__dataclass_fields__)
         if unknown:
             known = ", ".join(cls.__dataclass_fields__)
-            raise ValueError(f"{path}: unknown {', '.join(sorted(map(str, unknown)))}; there are {known}")
+            raise ValueError(f"keys must be among {known}, got {', '.join(sorted(map(str, unknown)))}")
         for needed in ("title", "sets"):
             if not values.get(needed):
-                raise ValueError(f"{path}: {needed!r} is missing")
+                raise ValueError(f"{needed!r} must be given, got {values.get(needed)!r}")
         values["sets"] = tuple(_set(name, entry) for name, entry in _mapping(values, "sets").items())
-        for kind, table in (("tokenizers", TOKENIZERS), ("embedders", EMBEDDERS)):
-            entries = _mapping(values, kind)
-            values[kind] = tuple(_model(name, entry, table, kind) for name, entry in entries.items())
+        for role in ADAPTERS:
+            values[role] = tuple(_model(role, name, entry) for name, entry in _mapping(values, role).items())
         values["measures"] = tuple(values.get("measures", ("psnr", "ssim")))
         config = cls(**values)
-        config._check(path)
+        config._check()
         return config
 
-    def _check(self, path: Path) -> None:
+    def _check(self) -> None:
         for measure in self.measures:
             if measure not in MEASURES:
-                raise ValueError(f"{path}: measures: there is no {measure!r}; there are {', '.join(MEASURES)}")
+                raise ValueError(f"measures must be among {', '.join(MEASURES)}, got {measure!r}")
         if not isinstance(self.chunk_size, int) or self.chunk_size < 1:
-            raise ValueError(f"{path}: chunk_size must be a positive integer, got {self.chunk_size!r}")
-        names = {entry.name for entry in self.sets}
-        for model in (*self.tokenizers, *self.embedders):
+            raise ValueError(f"chunk_size must be a positive integer, got {self.chunk_size!r}")
+        names = [entry.name for entry in self.sets]
+        for model in self.models:
             for name in model.sets:
                 if name not in names:
-                    raise ValueError(f"{path}: {model.name}: sets: there is no {name!r}; there are {', '.join(names)}")
-        if not self.tokenizers and not self.embedders:
-            raise ValueError(f"{path}: neither 'tokenizers' nor 'embedders' is given, so there is nothing to measure")
+                    raise ValueError(f"{model.role}: {model.name}: sets must be among {', '.join(names)}, got {name!r}")
+        if not self.models:
+            raise ValueError("'tokenizers' or 'embedders' must be given, got neither, so there is nothing to measure")
 
 
 def _mapping(values: dict[str, Any], key: str) -> dict[str, Any]:
     entries = values.get(key, {})
     if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise ValueError(f"{key}: expected a mapping from names to options, got {entries!r}")
+        raise ValueError(f"{key} must be a mapping from names to options, got {entries!r}")
     for name in entries:
         # Names become folders.
         if not isinstance(name, str) or not name or set(name) & set('/\\:*?"<>|') or name.startswith("."):
-            raise ValueError(f"{key}: {name!r} cannot be the name of a folder")
+            raise ValueError(f"names in {key} must be fit for a folder, got {name!r}")
     return entries
 
 
@@ -115,8 +162,8 @@ def _set(name: str, entry: dict[str, Any]) -> SetEntry:
     return SetEntry(name, builder, task, options)
 
 
-def _model(name: str, entry: dict[str, Any], table: dict[str, Callable[..., Any]], kind: str) -> ModelEntry:
+def _model(role: str, name: str, entry: dict[str, Any]) -> ModelEntry:
     options = dict(entry)
     adapter, sets = options.pop("adapter", None), tuple(options.pop("sets", ()))
-    check_options(find(table, adapter, f"{kind}: {name}: adapter"), options, f"{kind}: {name}")
-    return ModelEntry(name, adapter, options, sets)
+    check_options(find(ADAPTERS[role], adapter, f"{role}: {name}: adapter"), options, f"{role}: {name}")
+    return ModelEntry(role, name, adapter, options, sets)

@@ -12,14 +12,14 @@ from .metrics.understanding import ZeroShotAccuracy, class_embeddings, embed_all
 def embed_chunk(
     embedder: Embedder, samples: EvaluationSet, indices: range
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-    """Names, and embeddings (B, d) of samples."""
+    """Embeds samples: their names, and embeddings (B, d)."""
     chosen = [samples.samples[index] for index in indices]
     embeddings = embedder.embed([sample.load() for sample in chosen])
     return [{"name": sample.name} for sample in chosen], {"embeddings": embeddings.float().cpu()}
 
 
 def summarize_classification(chunks: Chunks, embedder: Embedder, samples: EvaluationSet) -> dict[str, Any]:
-    """Top-1 and top-5 accuracy, and chance."""
+    """Computes top-1 and top-5 accuracy, and chance."""
     classes = class_embeddings(embedder.embed_texts, samples.class_names, samples.templates)
     accuracy, start = ZeroShotAccuracy(), 0
     for records, tensors in chunks:
@@ -31,7 +31,7 @@ def summarize_classification(chunks: Chunks, embedder: Embedder, samples: Evalua
 
 
 def summarize_retrieval(chunks: Chunks, embedder: Embedder, samples: EvaluationSet) -> dict[str, Any]:
-    """Recall at 1, 5 and 10 in both directions."""
+    """Computes recall at 1, 5 and 10 in both directions, and chance."""
     embeddings = torch.cat([tensors["embeddings"] for _, tensors in chunks])
     captions = [(text, owner) for owner, sample in enumerate(samples.samples) for text in sample.captions]
     texts = embed_all(embedder.embed_texts, [text for text, _ in captions])

@@ -1,4 +1,4 @@
-"""What the harness asks of tokenizers, embedders and sets of samples; everything else is behind these."""
+"""The interface of tokenizers, embedders and sets of samples: all that the harness knows of them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -12,12 +12,13 @@ from atoken.processing.mesh_reading_atoken import ColoredMesh
 
 KINDS = ("image", "video", "object")
 TASKS = ("reconstruction", "classification", "retrieval", "projection")
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
 class Encoded:
     """
-    One sample as a tokenizer stores it.
+    Holds one sample as a tokenizer stores it.
 
     Attributes:
         payload: what `decode` or `render` of the same tokenizer takes.
@@ -34,76 +35,73 @@ class Encoded:
 
 class _Described(ABC):
     """
+    Says what it takes, what it can do, and what numbers of it depend on.
+
     Attributes:
         name: how tables call it.
         kinds: which of "image", "video", "object" it takes.
         tasks: which of `TASKS` it can do.
-        decodes: False of a tokenizer from which nothing but codes comes.
+        decodes: False for a tokenizer from which nothing but codes comes.
+        codebook_sizes: entries of each of the G codebooks of a discrete tokenizer, else empty.
     """
 
     name: str
     kinds: frozenset[str]
     tasks: frozenset[str] = frozenset({"reconstruction"})
     decodes: bool = True
+    codebook_sizes: tuple[int, ...] = ()
 
     def describe(self) -> dict[str, Any]:
-        """JSON-ready facts that go beside every number: class, revision, dtype, options, library versions."""
+        """Gives JSON-ready facts that go beside every number: class, revision, dtype, options, library versions."""
         return {"class": type(self).__name__}
 
 
 class MediaTokenizer(_Described):
-    """
-    Images and videos to latents and back. An image is a video of one frame.
-
-    Attributes:
-        codebook_sizes: entries of each of the G codebooks of a discrete tokenizer, else empty.
-    """
-
-    codebook_sizes: tuple[int, ...] = ()
+    """Turns images and videos into latents and back. An image is a video of one frame."""
 
     @abstractmethod
     def encode(self, media: torch.Tensor) -> Encoded:
-        """`media`: (T, 3, H, W) uint8 RGB on the CPU."""
+        """Encodes `media`, (T, 3, H, W) uint8 RGB on the CPU."""
 
     @abstractmethod
     def decode(self, encoded: Encoded) -> torch.Tensor:
-        """(T, 3, H, W) uint8 on the CPU, in exactly the size that was encoded."""
+        """Decodes to (T, 3, H, W) uint8 on the CPU, in exactly the size that was encoded."""
 
 
 class ObjectTokenizer(_Described):
-    """3D objects to latents and back to pictures."""
-
-    codebook_sizes: tuple[int, ...] = ()
+    """Turns 3D objects into latents and back into pictures."""
 
     @abstractmethod
     def encode(self, mesh: ColoredMesh) -> Encoded:
-        """`mesh`: with its longest side 1 and its middle at 0."""
+        """Encodes `mesh`, whose longest side is 1 and whose middle is at 0."""
 
     @abstractmethod
     def render(self, encoded: Encoded, cameras: Cameras, size: int) -> torch.Tensor:
-        """(V, 3, size, size) uint8 on black."""
+        """Renders (V, 3, size, size) uint8 on black."""
 
 
 class Embedder(_Described):
-    """Samples and texts to vectors that are compared by their cosine."""
+    """Turns samples and texts into vectors that are compared by their cosine."""
 
     tasks = frozenset({"classification", "retrieval", "projection"})
 
     @abstractmethod
     def embed(self, samples: Sequence[torch.Tensor | ColoredMesh]) -> torch.Tensor:
-        """`samples`: (T, 3, H, W) uint8 or meshes, of one kind -> (B, d) float32, not normalised."""
+        """Embeds `samples`, (T, 3, H, W) uint8 or meshes, of one kind: (B, d) float32, not normalized."""
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """(B, d) float32, not normalised. Texts come as the protocol words them."""
+        """Embeds texts as the protocol words them: (B, d) float32, not normalized."""
 
 
 @dataclass(frozen=True)
 class Sample:
     """
+    Names one sample of a set, and loads it.
+
     Attributes:
         name: unique within its set.
-        load: gives (T, 3, H, W) uint8 RGB, or a `ColoredMesh`.
+        load: gives (T, 3, H, W) uint8 RGB, or a `ColoredMesh`. To share the work among processes it must pickle.
         captions: texts that describe it.
         label: index into the set's `class_names`.
     """
@@ -117,6 +115,8 @@ class Sample:
 @dataclass(frozen=True)
 class EvaluationSet:
     """
+    Lists samples together with the protocol by which they are made.
+
     Attributes:
         name: how tables call it.
         kind: one of `KINDS`.
@@ -136,4 +136,4 @@ class EvaluationSet:
     templates: tuple[str, ...] = field(default=("{}",))
 
 
-__all__ = ["KINDS", "Embedder", "Encoded", "EvaluationSet", "MediaTokenizer", "ObjectTokenizer", "Sample"]
+Model = MediaTokenizer | ObjectTokenizer | Embedder

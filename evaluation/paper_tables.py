@@ -11,7 +11,7 @@ TABLES = Path(__file__).with_name("paper_tables.json")
 
 @dataclass(frozen=True)
 class Column:
-    """What the numbers of a column are: the data set and the metric."""
+    """Says what the numbers of a column are: the data set and the metric."""
 
     dataset: str
     metric: str
@@ -19,7 +19,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Row:
-    """A method's numbers, None where the paper has none, and what else the table says of it."""
+    """Holds a method's numbers, None where the paper has none, and what else the table says of it."""
 
     method: str
     values: tuple[float | None, ...]
@@ -34,13 +34,13 @@ def _tables() -> dict[str, Any]:
 def _table(number: int) -> dict[str, Any]:
     found = _tables().get(str(number))
     if found is None:
-        raise ValueError(f"number: there are the paper's Tables {', '.join(_tables())}, got {number}")
+        raise ValueError(f"number must be one of the paper's tables {', '.join(_tables())}, got {number}")
     return found
 
 
 def paper_columns(number: int) -> list[Column]:
     """
-    The columns of a table.
+    Gives the columns of a table.
 
     Raises:
         ValueError: no such table.
@@ -50,7 +50,7 @@ def paper_columns(number: int) -> list[Column]:
 
 def paper_rows(number: int) -> list[Row]:
     """
-    The rows of a table.
+    Gives the rows of a table.
 
     Raises:
         ValueError: no such table.

@@ -1,4 +1,4 @@
-"""What is measured of one sample's round trip, and how a whole set's numbers come from it (Tables 4, 6 and 8)."""
+"""Measures of one sample's round trip, and a whole set's numbers made of them (Tables 4, 6 and 8)."""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from atoken.tokenizing.objects import COMPARED_SIZE, compared_cameras, mesh_pictures
 from atoken.tokenizing.quality import psnr, ssim
-from atoken_app.object_jobs import COMPARED_SIZE, compared_cameras, mesh_pictures
 
 from .chunks import Chunks
 from .interface import Encoded, EvaluationSet, MediaTokenizer, ObjectTokenizer
@@ -21,7 +21,12 @@ SPLITS, NEIGHBORS = 10, 3  # of inception score, and of precision and recall
 @dataclass
 class Measures:
     """
-    The measures that were asked for, with their networks.
+    Holds the measures that were asked for, with their networks.
+
+    Args:
+        names: some of `MEASURES`.
+        weights: files of networks by measure.
+        device: where the networks run.
 
     Raises:
         FileNotFoundError: a network's weights are missing; nothing has been measured then.
@@ -41,7 +46,7 @@ class Measures:
     def of_pair(
         self, original: torch.Tensor, result: torch.Tensor, kind: str
     ) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
-        """Numbers, and features (1, d) of both; (T, 3, H, W) uint8 each. Views of an object are averaged over."""
+        """Gives numbers, and features (1, d) of both; (T, 3, H, W) uint8 each. Views of an object are averaged over."""
         numbers, features = {}, {}
         if "psnr" in self.names:
             numbers["psnr"] = _mean_over_views(psnr, result, original) if kind == "object" else psnr(result, original)
@@ -55,8 +60,8 @@ class Measures:
         for name, media in (("original", original), ("reconstruction", result)):
             media = media.to(self.device)
             if kind == "image" and self.inception is not None:
-                found, logits = self.inception(media)
-                features[name] = found.cpu()
+                inception, logits = self.inception(media)
+                features[name] = inception.cpu()
                 if "inception-score" in self.names and name == "reconstruction":
                     features["logits"] = logits.cpu()
             if kind == "video" and self.i3d is not None:
@@ -73,7 +78,7 @@ def _mean_over_views(measure: Any, result: torch.Tensor, original: torch.Tensor)
 def round_trip(
     tokenizer: MediaTokenizer | ObjectTokenizer, sample: Any, kind: str
 ) -> tuple[torch.Tensor, torch.Tensor, Encoded]:
-    """Original and result, (T, 3, H, W) uint8 (for objects the views), and what was stored."""
+    """Gives original and reconstruction, (T, 3, H, W) uint8 (for objects the views), and what was stored."""
     if kind == "object":
         cameras = compared_cameras()
         original = torch.from_numpy(mesh_pictures(sample, cameras, COMPARED_SIZE)).permute(0, 3, 1, 2)
@@ -86,7 +91,7 @@ def round_trip(
 def measure_chunk(
     tokenizer: MediaTokenizer | ObjectTokenizer, samples: EvaluationSet, indices: range, measures: Measures
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
-    """Records of samples, and their features and counts of codes, one row each."""
+    """Measures samples: a record of each, and features and counts of codes with one row each."""
     records, rows = [], {}
     for index in indices:
         sample = samples.samples[index]
@@ -110,9 +115,11 @@ def measure_chunk(
 
 def summarize(chunks: Chunks, codebook_sizes: tuple[int, ...] = (), measures: tuple[str, ...] = ()) -> dict[str, Any]:
     """
-    A set's numbers: means over samples, distances of distributions, codebook use.
+    Computes a set's numbers: means over samples, distances of distributions, codebook use.
 
     Args:
+        chunks: all results.
+        codebook_sizes: those of the tokenizer.
         measures: those that were asked for; "inception-score" and "precision-recall" hold all features in memory.
 
     Returns:

@@ -17,11 +17,11 @@ from .models.diffusers_tokenizers import (
 )
 from .models.image_codecs import ImageCodec
 from .models.object_baselines import FlatVoxels
-from .models.pca_tokenizer import PcaTokenizer
+from .models.pca import PcaTokenizer
 from .models.transformers_embedders import ImageTextEmbedder, VideoTextEmbedder
 from .models.transformers_tokenizers import ChameleonTokenizer, Emu3Tokenizer
 from .models.video_codecs import VideoCodec
-from .sets.image_sets import coco, flickr30k, hub_images, image_folder, imagenet_v2, imagenet_val, labelled_folder
+from .sets.image_sets import coco, flickr30k, hub_images, image_folder, imagenet_v2, imagenet_val, labeled_folder
 from .sets.miniature_sets import miniature_classification, miniature_retrieval
 from .sets.object_sets import object_folder, toys4k
 from .sets.video_sets import davis, msrvtt_1ka, msvd, tokenbench, video_folder
@@ -51,7 +51,7 @@ EMBEDDERS: dict[str, Callable[..., Any]] = {
 }
 SETS: dict[str, Callable[..., Any]] = {
     "image-folder": image_folder,
-    "labelled-folder": labelled_folder,
+    "labelled-folder": labeled_folder,
     "imagenet-v2": imagenet_v2,
     "imagenet-val": imagenet_val,
     "coco": coco,
@@ -71,24 +71,36 @@ SETS: dict[str, Callable[..., Any]] = {
 
 def find(table: dict[str, Callable[..., Any]], name: str, what: str) -> Callable[..., Any]:
     """
+    Finds what a name stands for.
+
+    Args:
+        what: how an error calls it.
+
     Raises:
         ValueError: no such name.
     """
     if name not in table:
-        raise ValueError(f"{what}: there is no {name!r}; there are {', '.join(sorted(table))}")
+        raise ValueError(f"{what} must be one of {', '.join(sorted(table))}, got {name!r}")
     return table[name]
 
 
 def check_options(function: Callable[..., Any], options: dict[str, Any], what: str) -> None:
     """
+    Checks the names of options.
+
+    Args:
+        what: how an error calls them.
+
     Raises:
         ValueError: an option that `function` does not take, or one that it needs and is not given.
     """
     signature = inspect.signature(function)
     unknown = [name for name in options if name not in signature.parameters]
     if unknown:
-        raise ValueError(f"{what}: unknown {', '.join(unknown)}; it takes {signature}")
+        raise ValueError(f"{what}: options must be those of {signature}, got {', '.join(unknown)}")
     try:
         signature.bind(**options)
     except TypeError as error:
-        raise ValueError(f"{what}: {error}; it takes {signature}") from error
+        raise ValueError(
+            f"{what}: options must be those of {signature}, got {', '.join(options) or 'none'}: {error}"
+        ) from error

@@ -10,7 +10,7 @@ _MISSING = 'inception score, precision and recall need torch-fidelity: pip insta
 
 @dataclass
 class Gaussian:
-    """Mean (d,) and unbiased (n - 1) covariance (d, d) of features, float64."""
+    """Holds the mean (d,) and the unbiased (n - 1) covariance (d, d) of features, float64."""
 
     mean: torch.Tensor
     covariance: torch.Tensor
@@ -19,10 +19,10 @@ class Gaussian:
 
 class FeatureStatistics(Metric):
     """
-    Mean and covariance of features that arrive batch by batch, in memory that does not grow with their number.
+    Gathers mean and covariance of features that arrive batch by batch, in memory that does not grow with their number.
 
     Args:
-        width: d, of features (B, d).
+        width: d of features (B, d).
     """
 
     full_state_update = False
@@ -36,26 +36,30 @@ class FeatureStatistics(Metric):
 
     def update(self, features: torch.Tensor) -> None:
         """
+        Adds features (B, width).
+
         Raises:
             ValueError: features are not (B, width), or not finite.
         """
         if features.ndim != 2 or features.shape[1] != self.width:
-            raise ValueError(f"features: expected (B, {self.width}), got {tuple(features.shape)}")
+            raise ValueError(f"features must be (B, {self.width}), got {tuple(features.shape)}")
         features = features.double()
         if not features.isfinite().all():
-            raise ValueError("features: some are not finite")
+            raise ValueError("features must be finite, got NaN or infinite values")
         self.count += len(features)
         self.sums += features.sum(0)
         self.products += features.T @ features
 
     def compute(self) -> Gaussian:
         """
+        Gives mean and covariance of all features so far.
+
         Raises:
             ValueError: fewer than two features.
         """
         count = int(self.count)
         if count < 2:
-            raise ValueError(f"a covariance needs at least 2 samples, got {count}")
+            raise ValueError(f"features must be at least 2 for a covariance, got {count}")
         mean = self.sums / count
         covariance = (self.products - count * torch.outer(mean, mean)) / (count - 1)
         return Gaussian(mean, covariance, count)
@@ -63,7 +67,7 @@ class FeatureStatistics(Metric):
 
 @dataclass(frozen=True)
 class FrechetDistance:
-    """The distance and the two parts it is the sum of (paper, Figure 4b)."""
+    """Holds the two parts that a distance is the sum of (paper, Figure 4b)."""
 
     mean: float
     covariance: float
@@ -74,7 +78,8 @@ class FrechetDistance:
 
 
 def frechet_distance(first: Gaussian, second: Gaussian) -> FrechetDistance:
-    """|mu1 - mu2|^2 and tr(S1 + S2 - 2 (S1 S2)^(1/2)) of two Gaussians, in float64.
+    """
+    Computes |mu1 - mu2|^2 and tr(S1 + S2 - 2 (S1 S2)^(1/2)) of two Gaussians, in float64.
 
     The trace of (S1 S2)^(1/2) is the nuclear norm of S1^(1/2) S2^(1/2). Unlike eigenvalues of S1 S2, its terms are not
     roots of rounding errors when there are fewer samples than features.
@@ -90,7 +95,7 @@ def frechet_distance(first: Gaussian, second: Gaussian) -> FrechetDistance:
 
 def inception_score(logits: torch.Tensor, splits: int = 10) -> dict[str, float]:
     """
-    exp E KL(p(y|x) || p(y)) of logits (N, classes), mean and standard deviation over splits (torch-fidelity's shuffle).
+    Computes exp E KL(p(y|x) || p(y)) of logits (N, classes): mean and deviation over splits (torch-fidelity's shuffle).
 
     Raises:
         ValueError: fewer samples than splits.
@@ -100,14 +105,14 @@ def inception_score(logits: torch.Tensor, splits: int = 10) -> dict[str, float]:
     except ImportError as error:
         raise ImportError(_MISSING) from error
     if len(logits) < splits:
-        raise ValueError(f"logits: {splits} splits need at least as many samples, got {len(logits)}")
+        raise ValueError(f"logits must be of at least {splits} samples for as many splits, got {len(logits)}")
     scores = metric_isc.isc_features_to_metric(logits, splits)
     return {"mean": scores[metric_isc.KEY_METRIC_ISC_MEAN], "std": scores[metric_isc.KEY_METRIC_ISC_STD]}
 
 
 def precision_recall(generated: torch.Tensor, real: torch.Tensor, neighbors: int = 3) -> dict[str, float]:
     """
-    Share of generated features (N, d) within the real ones' nearest-neighbour balls, and the other way round.
+    Computes the share of generated features (N, d) within the real ones' nearest-neighbor balls, and the reverse.
 
     All features are needed at once, but their distances are computed in parts.
 
@@ -120,7 +125,7 @@ def precision_recall(generated: torch.Tensor, real: torch.Tensor, neighbors: int
         raise ImportError(_MISSING) from error
     if min(len(generated), len(real)) <= neighbors:
         raise ValueError(
-            f"generated and real: {neighbors} neighbours need at least {neighbors + 1} samples of each, "
+            f"generated and real must be at least {neighbors + 1} samples each for {neighbors} neighbors, "
             f"got {len(generated)} and {len(real)}"
         )
     found = metric_prc.prc_features_to_metric(

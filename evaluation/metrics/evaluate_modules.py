@@ -22,7 +22,7 @@ _VALUES = datasets.Sequence(datasets.Value("float64"))
 
 
 class _Pictures(evaluate.Metric):
-    """Reconstructions beside originals, (T, 3, size, size) uint8 each; an image has one frame."""
+    """Compares reconstructions with originals, (T, 3, size, size) uint8 each; an image has one frame."""
 
     def __init__(self, *args: Any, size: int = 256, **kwargs: Any):
         self.size = size
@@ -45,7 +45,7 @@ class _Pictures(evaluate.Metric):
 
 
 class PsnrModule(_Pictures):
-    """Mean PSNR in decibels, and how many samples came back exactly and are left out of it."""
+    """Computes the mean PSNR in decibels, and how many samples came back exactly and are left out of it."""
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         metric = self._measure(Psnr(), predictions, references)
@@ -53,14 +53,14 @@ class PsnrModule(_Pictures):
 
 
 class SsimModule(_Pictures):
-    """Mean SSIM."""
+    """Computes the mean SSIM."""
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         return {"ssim": float(self._measure(Ssim(), predictions, references).compute())}
 
 
 class _Vectors(evaluate.Metric):
-    """One vector for every sample."""
+    """Takes one vector for every sample."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
@@ -75,7 +75,7 @@ class _Vectors(evaluate.Metric):
 
 
 class FrechetModule(_Vectors):
-    """Fréchet distance of predicted and reference features, with its split into mean and covariance."""
+    """Computes the Fréchet distance of predicted and reference features, split into mean and covariance."""
 
     def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
         gaussians = []
@@ -89,7 +89,7 @@ class FrechetModule(_Vectors):
 
 
 class ZeroShotModule(_Vectors):
-    """Top-1 and top-5 accuracy of similarities to all classes (predictions) and class indices (references)."""
+    """Computes top-1 and top-5 accuracy of similarities to all classes (predictions) for class indices (references)."""
 
     def _features(self) -> dict[str, Any]:
         return {"predictions": _VALUES, "references": datasets.Value("int64")}
@@ -101,7 +101,7 @@ class ZeroShotModule(_Vectors):
 
 
 class CodebookUseModule(_Vectors):
-    """Share of used entries and perplexity of one codebook of `size` entries; a prediction holds a sample's codes."""
+    """Computes how much of one codebook of `size` entries is used, and its perplexity; a prediction holds codes."""
 
     def __init__(self, *args: Any, size: int, **kwargs: Any):
         self.size = size
@@ -128,11 +128,11 @@ MODULES: dict[str, Callable[..., evaluate.Metric]] = {
 
 def load_module(name: str, **options: Any) -> evaluate.Metric:
     """
-    A module by its name; options are those of its class and of `evaluate.load`, such as `num_process`.
+    Makes a module by its name; options are those of its class and of `evaluate.load`, such as `num_process`.
 
     Raises:
         ValueError: no such module.
     """
     if name not in MODULES:
-        raise ValueError(f"name: there is no {name!r}; there are {', '.join(MODULES)}")
+        raise ValueError(f"name must be one of {', '.join(MODULES)}, got {name!r}")
     return MODULES[name](**options)

@@ -16,7 +16,7 @@ _NEEDED = 'need {}: pip install "atoken[evaluation]"'
 
 def weights_file(given: str | Path | None, url_or_name: str, measure: str) -> Path:
     """
-    The file of a network: the given one, or the one of that name in torch's download folder.
+    Finds the file of a network: the given one, or the one of that name in torch's download folder.
 
     Raises:
         FileNotFoundError: there is none; says how to get it.
@@ -29,22 +29,22 @@ def weights_file(given: str | Path | None, url_or_name: str, measure: str) -> Pa
         how = f"curl -L --create-dirs -o {path} {url_or_name}"
     else:
         how = f"StyleGAN-V's repository (universome/stylegan-v) links {name}; save it as {path}"
-    raise FileNotFoundError(f"{measure}: its network's weights are not at {path}. To get them: {how}")
+    raise FileNotFoundError(f"{measure}: there are no weights of its network at {path}. To get them: {how}")
 
 
 def _state_dict(path: Path, measure: str) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{measure}: {path} holds no weights that PyTorch can read safely: {error}") from error
+        raise ValueError(f"weights of {measure} must be readable by PyTorch, got {path}: {error}") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"{measure}: {path} is not a state dict")
+        raise ValueError(f"weights of {measure} must be a state dict, got {path}, which holds something else")
     return state
 
 
 def load_lpips(weights: str | Path | None = None) -> nn.Module:
     """
-    The `lpips` package's LPIPS 0.1 with VGG-16 and its own linear layers, frozen.
+    Loads the `lpips` package's LPIPS 0.1 with VGG-16 and its own linear layers, frozen.
 
     Args:
         weights: torchvision's VGG-16 state dict (`VGG16_URL`).
@@ -59,16 +59,18 @@ def load_lpips(weights: str | Path | None = None) -> nn.Module:
     state = _state_dict(path, "lpips")
     for part in (getattr(network.net, f"slice{index}") for index in range(1, 6)):
         # lpips keeps torchvision's numbers of layers within its five slices.
-        wanted = {name: state.get(f"features.{name}") for name in part.state_dict()}
-        missing = [f"features.{name}" for name, value in wanted.items() if value is None]
+        weights_of_part = {name: state.get(f"features.{name}") for name in part.state_dict()}
+        missing = [f"features.{name}" for name, value in weights_of_part.items() if value is None]
         if missing:
-            raise ValueError(f"lpips: {path} lacks {', '.join(missing)}; expected torchvision's VGG-16")
-        part.load_state_dict(wanted)
+            raise ValueError(
+                f"weights of lpips must be torchvision's VGG-16, got {path}, which lacks {', '.join(missing)}"
+            )
+        part.load_state_dict(weights_of_part)
     return network
 
 
 def random_lpips() -> nn.Module:
-    """The same with a trunk of random weights."""
+    """Makes the network of `load_lpips` with a trunk of random weights."""
     try:
         import lpips
     except ImportError as error:
@@ -78,7 +80,7 @@ def random_lpips() -> nn.Module:
 
 class Lpips(nn.Module):
     """
-    LPIPS on uint8 pictures, scaled to [-1, 1].
+    Computes LPIPS of uint8 pictures, which it scales to [-1, 1].
 
     Args:
         weights: see `load_lpips`, also for what it raises.
@@ -89,13 +91,13 @@ class Lpips(nn.Module):
         self.network = load_lpips(weights)
 
     def forward(self, reconstruction: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) uint8 each -> (N,)."""
+        """Compares (N, 3, H, W) uint8 with as many originals: (N,)."""
         return self.network(reconstruction / 127.5 - 1, original / 127.5 - 1).flatten()
 
 
 class RandomGram(nn.Module):
     """
-    Distance of textures without trained weights: the Gram loss (paper, equation 5) in a VGG-16 of fixed random weights.
+    Measures textures without trained weights, by the Gram loss (paper, equation 5) in a VGG-16 of fixed random weights.
 
     Gram matrices of random filters describe textures, too (Ustyuzhaninov et al., 2017). The weights are variance
     preserving (Kaiming normal, seed 0), so that all layers count; those a training draws are others.
@@ -112,23 +114,23 @@ class RandomGram(nn.Module):
                     nn.init.zeros_(layer.bias)
 
     def forward(self, reconstruction: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) uint8 each -> (N,)."""
-        found, wanted = (self.network(pictures / 127.5 - 1) for pictures in (reconstruction, original))
+        """Compares (N, 3, H, W) uint8 with as many originals: (N,)."""
+        predictions, targets = (self.network(pictures / 127.5 - 1) for pictures in (reconstruction, original))
         return sum(
-            (gram_matrix(one) - gram_matrix(other)).square().sum((1, 2))
-            for one, other in zip(found, wanted, strict=True)
+            (gram_matrix(prediction) - gram_matrix(target)).square().sum((1, 2))
+            for prediction, target in zip(predictions, targets, strict=True)
         )
 
 
 def gram_matrix(features: torch.Tensor) -> torch.Tensor:
-    """(B, C, H, W) -> F F^T / (C H W), (B, C, C) in float32."""
+    """Computes F F^T / (C H W) of features (B, C, H, W): (B, C, C) in float32."""
     flat = features.float().flatten(2)
     return flat @ flat.transpose(1, 2) / flat[0].numel()
 
 
 class InceptionFeatures(nn.Module):
     """
-    torch-fidelity's inception-v3-compat: the network of FID and of the inception score, with TensorFlow's resizing.
+    Runs torch-fidelity's inception-v3-compat, the network of FID and inception score, with TensorFlow's resizing.
 
     Raises:
         FileNotFoundError: no weights.
@@ -146,13 +148,13 @@ class InceptionFeatures(nn.Module):
         self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, 3, H, W) uint8 -> features (N, 2048), and logits (N, 1008) without bias."""
+        """Gives features (N, 2048) of (N, 3, H, W) uint8, and logits (N, 1008) without bias."""
         return self.network(images)
 
 
 class I3dFeatures(nn.Module):
     """
-    StyleGAN-V's torchscript I3D of rFVD: short side to 224 (bilinear), centre crop, [-1, 1].
+    Runs StyleGAN-V's torchscript I3D of rFVD: short side to 224 (bilinear), center crop, [-1, 1].
 
     Raises:
         FileNotFoundError: no weights.
@@ -167,18 +169,18 @@ class I3dFeatures(nn.Module):
         try:
             self.network = torch.jit.load(path, map_location="cpu").eval()
         except RuntimeError as error:
-            raise ValueError(f"rfvd: {path} is not a torchscript file: {error}") from error
+            raise ValueError(f"weights of rfvd must be a torchscript file, got {path}: {error}") from error
 
     def forward(self, videos: torch.Tensor) -> torch.Tensor:
         """
-        (N, T, 3, H, W) uint8 -> (N, 400).
+        Gives features (N, 400) of (N, T, 3, H, W) uint8.
 
         Raises:
             ValueError: fewer than 10 frames.
         """
         count, frames, _, height, width = videos.shape
         if frames < self.FEWEST_FRAMES:
-            raise ValueError(f"rfvd: I3D needs at least {self.FEWEST_FRAMES} frames, got {frames}")
+            raise ValueError(f"videos must have at least {self.FEWEST_FRAMES} frames for rfvd, got {frames}")
         scale = self.SIDE / min(height, width)
         size = [max(self.SIDE, round(side * scale)) for side in (height, width)]
         pixels = F.interpolate(videos.flatten(0, 1).float(), size, mode="bilinear", align_corners=False)

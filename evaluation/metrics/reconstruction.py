@@ -14,14 +14,14 @@ from atoken.tokenizing.quality import psnr, ssim
 
 
 def bits_per_pixel(bits: int, shape: Sequence[int]) -> float:
-    """Stored bits over the pixels of (T, C, H, W), every frame counted."""
+    """Divides stored bits by the pixels of (T, C, H, W), every frame counted."""
     frames, _, height, width = shape
     return bits / (frames * height * width)
 
 
 class SampleMean(Metric):
     """
-    Mean over samples of a measure of one sample, infinite values left out and counted apart.
+    Averages a measure of one sample over samples; infinite values are left out and counted apart.
 
     `update(reconstructions, originals)` takes batches (B, T, C, H, W) uint8 or lists of (T, C, H, W); `compute()` is a
     float64 scalar, NaN without samples.
@@ -50,21 +50,21 @@ class SampleMean(Metric):
 
 
 class Psnr(SampleMean):
-    """Mean of `psnr`. Reconstructions without any error are counted in `exact`, not averaged."""
+    """Averages `psnr`. Reconstructions without any error are counted in `exact`, not averaged."""
 
     def __init__(self, **kwargs):
         super().__init__(psnr, **kwargs)
 
 
 class Ssim(SampleMean):
-    """Mean of `ssim`."""
+    """Averages `ssim`."""
 
     def __init__(self, **kwargs):
         super().__init__(ssim, **kwargs)
 
 
 class BitsPerPixel(Metric):
-    """Mean over samples of `bits_per_pixel`; `update(bits, shape)` takes one sample."""
+    """Averages `bits_per_pixel` over samples; `update(bits, shape)` takes one sample."""
 
     full_state_update = False
 
@@ -83,7 +83,7 @@ class BitsPerPixel(Metric):
 
 class CodebookUse(Metric):
     """
-    How much of its G codebooks a discrete tokenizer uses.
+    Measures how much of its G codebooks a discrete tokenizer uses.
 
     `update(codes)` takes (..., G) integers. `compute()` gives "usage", the share of entries that occur, and
     "perplexity", exp of the entropy in nats of how often they do; both are means over codebooks.
@@ -107,7 +107,7 @@ class CodebookUse(Metric):
 
     @staticmethod
     def from_counts(counts: torch.Tensor, sizes: Sequence[int]) -> dict[str, float]:
-        """The same from counts (G, largest codebook)."""
+        """Computes the same from counts (G, largest codebook)."""
         sizes = torch.tensor(sizes, dtype=torch.float64, device=counts.device)
         shares = counts.double() / counts.sum(1, keepdim=True)
         entropy = -torch.special.xlogy(shares, shares).sum(1)
@@ -116,16 +116,17 @@ class CodebookUse(Metric):
 
 def count_codes(codes: torch.Tensor, sizes: Sequence[int]) -> torch.Tensor:
     """
-    (G, largest codebook) int64: how often each entry of each codebook occurs in codes (..., G).
+    Counts how often each entry of each codebook occurs in codes (..., G): (G, largest codebook) int64.
 
     Raises:
         ValueError: codes are not integers within their codebooks.
     """
     if codes.shape[-1] != len(sizes) or codes.is_floating_point():
-        raise ValueError(f"codes: expected integers (..., {len(sizes)}), got {codes.dtype} {tuple(codes.shape)}")
+        raise ValueError(f"codes must be integers (..., {len(sizes)}), got {codes.dtype} {tuple(codes.shape)}")
     codes, limits = codes.reshape(-1, len(sizes)).cpu().long(), torch.tensor(sizes)
     if ((codes < 0) | (codes >= limits)).any():
-        raise ValueError(f"codes: expected values from 0 to below {tuple(sizes)}")
+        given = f"{int(codes.min())} to {int(codes.max())}"
+        raise ValueError(f"codes must be from 0 to below {tuple(sizes)}, got {given}")
     groups, largest = len(sizes), max(sizes)
     offsets = torch.arange(groups) * largest
     return torch.bincount((codes + offsets).flatten(), minlength=groups * largest).view(groups, largest)

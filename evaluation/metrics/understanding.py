@@ -53,7 +53,8 @@ _BLOCK = 1024
 def _normalized(embeddings: torch.Tensor, name: str) -> torch.Tensor:
     embeddings = embeddings.double()
     if embeddings.ndim != 2 or not embeddings.isfinite().all():
-        raise ValueError(f"{name}: expected finite vectors (B, d), got {tuple(embeddings.shape)}")
+        state = "of finite values" if embeddings.isfinite().all() else "with NaN or infinite values"
+        raise ValueError(f"{name} must be finite vectors (B, d), got {tuple(embeddings.shape)} {state}")
     return F.normalize(embeddings, dim=-1)
 
 
@@ -61,20 +62,21 @@ def class_embeddings(
     embed_texts: Callable[[Sequence[str]], torch.Tensor], class_names: Sequence[str], templates: Sequence[str]
 ) -> torch.Tensor:
     """
-    (C, d) unit vectors: of every class the mean of its prompts' unit vectors.
+    Embeds every class as the mean of its prompts' unit vectors: (C, d) unit vectors.
 
     Args:
-        embed_texts: texts -> (B, d). Prompts come canonicalised.
+        embed_texts: texts -> (B, d). Prompts come canonicalized.
         templates: prompts with one {}.
 
     Raises:
         ValueError: no classes, no templates, or a template without {}.
     """
     if not class_names or not templates:
-        raise ValueError("class_names and templates: zero-shot classification needs at least one of each")
+        given = f"{len(class_names)} and {len(templates)}"
+        raise ValueError(f"class_names and templates must be at least one each, got {given}")
     for template in templates:
         if template.count("{}") != 1:
-            raise ValueError(f"templates: expected one {{}} in each, got {template!r}")
+            raise ValueError(f"templates must have one {{}} each, got {template!r}")
     prompts = [canonicalize_text(template.format(name)) for name in class_names for template in templates]
     embeddings = embed_all(embed_texts, prompts)
     per_class = _normalized(embeddings, "embed_texts").view(len(class_names), len(templates), -1)
@@ -82,19 +84,19 @@ def class_embeddings(
 
 
 def embed_all(embed_texts: Callable[[Sequence[str]], torch.Tensor], texts: Sequence[str]) -> torch.Tensor:
-    """(M, d) of M texts, in batches."""
+    """Embeds M texts in batches: (M, d)."""
     return torch.cat([embed_texts(texts[start : start + _BATCH]).cpu() for start in range(0, len(texts), _BATCH)])
 
 
-def _rank(scores: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """(B,): how many of scores (B, C) come before the wanted column (B,); of equal ones the first column does."""
-    own = scores.gather(1, wanted[:, None])
-    before = torch.arange(scores.shape[1], device=scores.device) < wanted[:, None]
+def _rank(scores: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Counts in each row of scores (B, C) how many come before the target column (B,); among equals the first does."""
+    own = scores.gather(1, target[:, None])
+    before = torch.arange(scores.shape[1], device=scores.device) < target[:, None]
     return ((scores > own) | ((scores == own) & before)).sum(1)
 
 
 class ZeroShotAccuracy(Metric):
-    """Top-1 and top-5 accuracy; `update(scores, labels)` takes similarities (B, C) and class indices (B,)."""
+    """Computes top-1 and top-5 accuracy; `update(scores, labels)` takes similarities (B, C) and class indices (B,)."""
 
     full_state_update = False
 
@@ -105,17 +107,20 @@ class ZeroShotAccuracy(Metric):
 
     def update(self, scores: torch.Tensor, labels: torch.Tensor) -> None:
         """
+        Adds similarities (B, C) and class indices (B,).
+
         Raises:
             ValueError: shapes do not fit, labels out of range, or scores that are not finite.
         """
         if scores.ndim != 2 or labels.shape != scores.shape[:1]:
             raise ValueError(
-                f"scores and labels: expected (B, C) and (B,), got {tuple(scores.shape)}, {tuple(labels.shape)}"
+                f"scores and labels must be (B, C) and (B,), got {tuple(scores.shape)} and {tuple(labels.shape)}"
             )
         if not scores.isfinite().all():
-            raise ValueError("scores: some are not finite")
+            raise ValueError("scores must be finite, got NaN or infinite values")
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < scores.shape[1]:
-            raise ValueError(f"labels: expected 0 to {scores.shape[1] - 1}")
+            given = f"{int(labels.min())} to {int(labels.max())}"
+            raise ValueError(f"labels must be from 0 to {scores.shape[1] - 1}, got {given}")
         rank = _rank(scores, labels)
         self.top1 += (rank < 1).sum()
         self.top5 += (rank < 5).sum()
@@ -129,18 +134,18 @@ def retrieval(
     embeddings: torch.Tensor, text_embeddings: torch.Tensor, owner: torch.Tensor, ks: Sequence[int] = (1, 5, 10)
 ) -> dict[str, float]:
     """
-    Recall at k in both directions, by cosine in float64.
+    Computes recall at k in both directions, by cosine in float64.
 
     Text to sample: the share of texts whose own sample is among the k nearest samples. Sample to text: the share of
     samples with any of their own texts among the k nearest texts.
 
     Args:
-        embeddings: (N, d) of samples.
-        text_embeddings: (M, d) of texts.
+        embeddings: (N, d) vectors of samples.
+        text_embeddings: (M, d) vectors of texts.
         owner: (M,) index of the sample that a text belongs to; every sample has at least one.
 
     Returns:
-        "text_to_sample_r1", ..., "sample_to_text_r10"; of k beyond the number of candidates recall is 1.
+        "text_to_sample_r1", ..., "sample_to_text_r10"; for k beyond the number of candidates recall is 1.
 
     Raises:
         ValueError: shapes do not fit, or a sample has no text.
@@ -148,11 +153,12 @@ def retrieval(
     count, texts = len(embeddings), len(text_embeddings)
     if owner.shape != (texts,) or embeddings.shape[1:] != text_embeddings.shape[1:]:
         raise ValueError(
-            "embeddings, text_embeddings, owner: expected (N, d), (M, d), (M,), got "
-            f"{tuple(embeddings.shape)}, {tuple(text_embeddings.shape)}, {tuple(owner.shape)}"
+            "embeddings, text_embeddings and owner must be (N, d), (M, d) and (M,), got "
+            f"{tuple(embeddings.shape)}, {tuple(text_embeddings.shape)} and {tuple(owner.shape)}"
         )
     if not torch.equal(owner.unique(), torch.arange(count)):
-        raise ValueError(f"owner: every one of the {count} samples needs a text, and every text one of the samples")
+        given = f"{len(owner.unique())} different ones"
+        raise ValueError(f"owner must name each of the {count} samples at least once and no other, got {given}")
     samples, sentences = _normalized(embeddings, "embeddings"), _normalized(text_embeddings, "text_embeddings")
     to_sample = [
         _rank(rows @ samples.T, owners)

@@ -1,4 +1,4 @@
-"""What AToken knows of a sample, token by token averaged: dense features, latents or codes (paper, Figure 8)."""
+"""Means over the tokens of a sample: dense features, latents or codes of AToken (paper, Figure 8)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,16 +8,16 @@ import torch
 
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.processing.views_atoken import mesh_views
+from atoken.tokenizing.loading import load_model
 
 from ..interface import Embedder
-from .atoken_tokenizers import load
 
 LAYERS = ("features", "latents", "codes")
 
 
 class AtokenFeatures(Embedder):
     """
-    Means over tokens of the encoder's output, of the latents before quantization, or of the quantized values.
+    Averages the encoder's output over tokens, or the latents before quantization, or the quantized values.
 
     Args:
         model, device, dtype: as for the tokenizers.
@@ -32,17 +32,18 @@ class AtokenFeatures(Embedder):
 
     def __init__(self, model: str, layer: str = "features", device: str = "cpu", dtype: str = "float32"):
         if layer not in LAYERS:
-            raise ValueError(f"layer: expected one of {', '.join(LAYERS)}, got {layer!r}")
-        self.loaded, self.name, self.layer, self.dtype = load(model, device, dtype), f"{model} {layer}", layer, dtype
+            raise ValueError(f"layer must be one of {', '.join(LAYERS)}, got {layer!r}")
+        self.loaded = load_model(model, device, dtype)
+        self.name, self.layer, self.dtype = f"{model} {layer}", layer, dtype
         if layer == "codes" and not self.loaded.discrete:
-            raise ValueError(f"layer: {model} is continuous and has no codes")
+            raise ValueError(f"layer must be features or latents for {model}, got 'codes'; it is continuous")
 
     def embed(self, samples: Sequence[torch.Tensor | ColoredMesh]) -> torch.Tensor:
         return torch.stack([self._embed_one(sample) for sample in samples])
 
     @torch.no_grad()
     def _embed_one(self, sample: torch.Tensor | ColoredMesh) -> torch.Tensor:
-        """(d,) float32."""
+        """Embeds one sample: (d,) float32."""
         inputs = self._pack(sample).to(self.loaded.model.device)
         encoded = self.loaded.model.encode(inputs.pixel_values, inputs.coords, inputs.cu_seqlens, pool=False)
         if self.layer == "features":

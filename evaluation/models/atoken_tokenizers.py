@@ -11,29 +11,19 @@ from atoken.processing.cameras_atoken import Cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.processing.views_atoken import mesh_views
 from atoken.tokenizing.latent_files import bits_per_token
-from atoken.tokenizing.streams import MediaStream, Tokenizer, load_tokenizer
-from atoken_app.object_jobs import decode_to_gaussians, encode_mesh, gaussian_pictures, stored
-from atoken_app.options import Device, Dtype
+from atoken.tokenizing.loading import load_model
+from atoken.tokenizing.objects import decode_to_gaussians, encode_mesh, gaussian_pictures, stored
+from atoken.tokenizing.streams import MediaStream
 
-from ..interface import Embedder, Encoded, MediaTokenizer, ObjectTokenizer
+from ..interface import DTYPES, Embedder, Encoded, MediaTokenizer, ObjectTokenizer
 
-LATENT_DTYPES = ("float32", "bfloat16", "float16")
 VOXEL_BITS = 18  # a place on the 64^3 grid
-
-
-def load(model: str, device: str, dtype: str) -> Tokenizer:
-    """A model and its processor; see `load_tokenizer`."""
-    return load_tokenizer(model, Device(device), Dtype(dtype))
-
-
-def _check_latent_dtype(latent_dtype: str) -> str:
-    if latent_dtype not in LATENT_DTYPES:
-        raise ValueError(f"latent_dtype: expected one of {', '.join(LATENT_DTYPES)}, got {latent_dtype!r}")
-    return latent_dtype
 
 
 class _Loaded:
     """
+    Loads a model, and counts what its latents or codes cost.
+
     Args:
         model: an embedded name, a folder or a Hub name.
         device: "cpu", "cuda" or "auto".
@@ -42,9 +32,10 @@ class _Loaded:
     """
 
     def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", latent_dtype: str = "bfloat16"):
-        self.latent_dtype = _check_latent_dtype(latent_dtype)
-        self.loaded = load(model, device, dtype)
-        self.name, self.dtype = model, dtype
+        if latent_dtype not in DTYPES:
+            raise ValueError(f"latent_dtype must be one of {', '.join(DTYPES)}, got {latent_dtype!r}")
+        self.loaded = load_model(model, device, dtype)
+        self.name, self.dtype, self.latent_dtype = model, dtype, latent_dtype
         quantizer = self.loaded.model.config.quantizer_config if self.loaded.discrete else None
         self.codebook_sizes = (quantizer.codebook_size,) * quantizer.num_codebooks if quantizer else ()
         self.content = "codes" if quantizer else "latents"
@@ -63,13 +54,14 @@ class _Loaded:
 
 
 class AtokenMedia(_Loaded, MediaTokenizer):
-    """Whole images and videos; videos tile by tile, with the model's own cache, in memory that does not grow."""
+    """Stores whole images and videos; videos pass tile by tile, with the model's own cache."""
 
     kinds = frozenset({"image", "video"})
 
     def encode(self, media: torch.Tensor) -> Encoded:
         stream = MediaStream.of_frames(self.loaded, media.permute(0, 2, 3, 1).numpy())
-        latents = torch.cat([piece.cpu() for piece in self.loaded.model.encode_stream(stream)])  # (t, h, w, channels)
+        pieces = self.loaded.model.encode_stream((piece.patches for piece in stream), as_patches=True)
+        latents = torch.cat([piece.cpu() for piece in pieces])  # (t, h, w, channels)
         bits = round(math.prod(latents.shape[:3]) * self.bits_per_token())
         codes = None
         if self.loaded.discrete:
@@ -81,14 +73,15 @@ class AtokenMedia(_Loaded, MediaTokenizer):
     def decode(self, encoded: Encoded) -> torch.Tensor:
         kept, stream = encoded.payload
         latents = self.loaded.model.quantizer.from_codes(kept) if self.loaded.discrete else kept
-        decoded = self.loaded.model.decode_stream([latents.to(self.loaded.model.dtype)], num_frames=stream.frames)
-        frames = [torch.from_numpy(stream.to_pixels(piece.float().cpu())) for piece in decoded]
-        return torch.cat(frames).permute(0, 3, 1, 2).contiguous()
+        decoded = self.loaded.model.decode_stream([latents.to(self.loaded.model.dtype)], as_patches=True)
+        frames = torch.cat([torch.from_numpy(stream.to_pixels(piece.float().cpu())) for piece in decoded])
+        # The last patch may end with frames that padded it.
+        return frames[: stream.frames].permute(0, 3, 1, 2).contiguous()
 
 
 class AtokenObjects(_Loaded, ObjectTokenizer):
     """
-    Meshes as voxel tokens, decoded to Gaussians. Stored are latents or codes and the places of the voxels (18 bits).
+    Stores meshes as latents or codes of their voxels, and the places of these (18 bits); decodes them to Gaussians.
 
     Raises:
         ValueError: the model has no Gaussian decoder.
@@ -99,7 +92,7 @@ class AtokenObjects(_Loaded, ObjectTokenizer):
     def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", latent_dtype: str = "bfloat16"):
         super().__init__(model, device, dtype, latent_dtype)
         if self.loaded.model.gaussian_decoder is None:
-            raise ValueError(f"model: {model} has no Gaussian decoder, so it cannot reconstruct objects")
+            raise ValueError(f"model must have a Gaussian decoder to reconstruct objects, got {model}, which has none")
 
     def encode(self, mesh: ColoredMesh) -> Encoded:
         item = encode_mesh(self.loaded, mesh)
@@ -116,7 +109,7 @@ class AtokenObjects(_Loaded, ObjectTokenizer):
 
 class AtokenEmbedder(Embedder):
     """
-    The pooled embeddings of images, videos and objects, and those of texts.
+    Gives the pooled embeddings of images, videos and objects, and those of texts.
 
     Args:
         model, device, dtype: as for the tokenizers.
@@ -131,20 +124,22 @@ class AtokenEmbedder(Embedder):
 
     def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", video: str = "frames"):
         if video not in ("frames", "whole"):
-            raise ValueError(f'video: expected "frames" or "whole", got {video!r}')
-        self.loaded, self.name, self.dtype, self.video = load(model, device, dtype), model, dtype, video
+            raise ValueError(f'video must be "frames" or "whole", got {video!r}')
+        self.loaded, self.name, self.dtype, self.video = load_model(model, device, dtype), model, dtype, video
         if self.loaded.model.text_model is None:
-            raise ValueError(f"model: {model} has no text tower, so texts cannot be compared with its embeddings")
+            raise ValueError(f"model must have a text tower to compare texts with, got {model}, which has none")
         if self.loaded.processor.tokenizer is None:
-            raise ValueError(f"model: {model} has a text tower but no tokenizer files")
+            raise ValueError(
+                f"model must have the files of a text tokenizer, got {model}, which has a text tower alone"
+            )
         if not self.loaded.model.config.vision_config.vision_use_head:
-            raise ValueError(f"model: {model} has no pooling head, so it makes no embeddings")
+            raise ValueError(f"model must have a pooling head to make embeddings, got {model}, which has none")
 
     def embed(self, samples: Sequence[torch.Tensor | ColoredMesh]) -> torch.Tensor:
         return torch.stack([self._embed_one(sample) for sample in samples])
 
     def _embed_one(self, sample: torch.Tensor | ColoredMesh) -> torch.Tensor:
-        """(d,) float32."""
+        """Embeds one sample: (d,) float32."""
         if isinstance(sample, ColoredMesh):
             return self._pooled(voxels=[mesh_views(sample)])[0]
         if len(sample) > 1 and self.video == "whole":

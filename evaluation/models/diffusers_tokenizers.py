@@ -7,19 +7,18 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from ..interface import Encoded, MediaTokenizer
+from ..interface import DTYPES, Encoded, MediaTokenizer
 from .pretrained import load_pretrained
 
-LATENT_DTYPES = ("float32", "bfloat16", "float16")
 # A picture of this side, and a clip of so many frames, show by how much a model compresses.
 PROBE_SIDE, PROBE_FRAMES = 128, 17
 
 
 class DiffusersTokenizer(MediaTokenizer):
     """
-    One autoencoder: the mode of its posterior, unscaled, stored in `latent_dtype`.
+    Stores the mode of one autoencoder's posterior, unscaled, in `latent_dtype`.
 
-    Sides are filled up to what the model compresses, frames to its 1 + r k, with their last values; what comes back is
+    Sides are padded to what the model compresses, frames to its 1 + r k, with their last values; what comes back is
     cut to the original, and the bits are those of all latents. Models of single images take videos frame by frame.
 
     Args:
@@ -56,12 +55,12 @@ class DiffusersTokenizer(MediaTokenizer):
         except ImportError as error:
             raise ImportError(f'{self.class_name} needs diffusers: pip install "atoken[diffusers]"') from error
         for name, value in (("dtype", dtype), ("latent_dtype", latent_dtype)):
-            if value not in LATENT_DTYPES:
-                raise ValueError(f"{name}: expected one of {', '.join(LATENT_DTYPES)}, got {value!r}")
+            if value not in DTYPES:
+                raise ValueError(f"{name} must be one of {', '.join(DTYPES)}, got {value!r}")
         options = {"subfolder": subfolder, "revision": revision, "torch_dtype": getattr(torch, dtype)}
         self.model = load_pretrained(getattr(diffusers, self.class_name), path, **options).to(device).eval()
         if tiling and not self.has_tiles:
-            raise ValueError(f"tiling: {self.class_name} has no tiles; leave it out")
+            raise ValueError(f"tiling must be false for {self.class_name}, got true; it has no tiles")
         self.name, self.latent_dtype = f"{self.class_name} {path}", getattr(torch, latent_dtype)
         self.facts = {"path": path, "subfolder": subfolder, "revision": revision, "dtype": dtype, "tiling": tiling}
         self.spatial, self.temporal = self._compression()
@@ -73,7 +72,7 @@ class DiffusersTokenizer(MediaTokenizer):
 
     @torch.no_grad()
     def _compression(self) -> tuple[int, int]:
-        """By how much sides and, of models of videos, frames shrink."""
+        """Measures by how much frames (for models of videos) and sides shrink."""
         latents = self._encode(torch.zeros(1, 3, 1, PROBE_SIDE, PROBE_SIDE))
         spatial = PROBE_SIDE // latents.shape[-1]
         if not self.is_video:
@@ -83,7 +82,7 @@ class DiffusersTokenizer(MediaTokenizer):
         return spatial, (PROBE_FRAMES - 1) // (frames - 1)
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(1, 3, T, H, W) in [-1, 1] -> (1, c, t, h, w)."""
+        """Encodes (1, 3, T, H, W) in [-1, 1] to (1, c, t, h, w)."""
         pixels = pixels.to(self.model.device, self.model.dtype)
         if self.is_video:
             return self._latents(pixels)
@@ -100,8 +99,8 @@ class DiffusersTokenizer(MediaTokenizer):
     def encode(self, media: torch.Tensor) -> Encoded:
         frames, _, height, width = media.shape
         pixels = (media.float() / 127.5 - 1).transpose(0, 1)[None]  # (1, 3, T, H, W)
-        fill = (0, -width % self.spatial, 0, -height % self.spatial, 0, -(frames - 1) % self.temporal)
-        latents = self._encode(F.pad(pixels, fill, mode="replicate"))
+        padding = (0, -width % self.spatial, 0, -height % self.spatial, 0, -(frames - 1) % self.temporal)
+        latents = self._encode(F.pad(pixels, padding, mode="replicate"))
         return self._stored(latents, (frames, height, width))
 
     def _stored(self, latents: torch.Tensor, size: tuple[int, int, int]) -> Encoded:
@@ -135,7 +134,7 @@ class DiffusersTokenizer(MediaTokenizer):
 
 class KLTokenizer(DiffusersTokenizer):
     """
-    AutoencoderKL: SD, SD3, FLUX.1, and the layout of VA-VAE (16x16, 32 channels).
+    Wraps AutoencoderKL: SD, SD3, FLUX.1, and the layout of VA-VAE (16x16, 32 channels).
 
     VA-VAE is published in the layout of latent diffusion; it needs diffusers' conversion of such checkpoints before.
     """
@@ -144,21 +143,21 @@ class KLTokenizer(DiffusersTokenizer):
 
 
 class WanTokenizer(DiffusersTokenizer):
-    """AutoencoderKLWan: Wan 2.1 (8x8, 16 channels) and 2.2 (16x16, 48 channels)."""
+    """Wraps AutoencoderKLWan: Wan 2.1 (8x8, 16 channels) and 2.2 (16x16, 48 channels)."""
 
     class_name = "AutoencoderKLWan"
     is_video = True
 
 
 class HunyuanVideoTokenizer(DiffusersTokenizer):
-    """AutoencoderKLHunyuanVideo."""
+    """Wraps AutoencoderKLHunyuanVideo."""
 
     class_name = "AutoencoderKLHunyuanVideo"
     is_video = True
 
 
 class CosmosTokenizer(DiffusersTokenizer):
-    """AutoencoderKLCosmos, continuous."""
+    """Wraps AutoencoderKLCosmos, which is continuous."""
 
     class_name = "AutoencoderKLCosmos"
     is_video = True
@@ -166,19 +165,19 @@ class CosmosTokenizer(DiffusersTokenizer):
 
 
 class QwenImageTokenizer(DiffusersTokenizer):
-    """AutoencoderKLQwenImage."""
+    """Wraps AutoencoderKLQwenImage."""
 
     class_name = "AutoencoderKLQwenImage"
     is_video = True
 
 
 class DCTokenizer(DiffusersTokenizer):
-    """AutoencoderDC, which has no posterior."""
+    """Wraps AutoencoderDC, which has no posterior."""
 
     class_name = "AutoencoderDC"
 
     def _enable_tiling(self) -> None:
-        """Steps of whole codes: at 128 x 128 the class's 448 pixels are 3.5 codes, of which it would count 3."""
+        """Sets steps of whole codes: at 128 x 128 the class's 448 pixels are 3.5 codes, of which it would count 3."""
         step = self.model.tile_sample_stride_height // self.spatial * self.spatial
         self.model.enable_tiling(tile_sample_stride_height=step, tile_sample_stride_width=step)
 
@@ -187,7 +186,7 @@ class DCTokenizer(DiffusersTokenizer):
 
 
 class VQTokenizer(DiffusersTokenizer):
-    """VQModel: one codebook, whose indices are stored."""
+    """Wraps VQModel: one codebook, whose indices are stored."""
 
     class_name = "VQModel"
     has_tiles = False
@@ -197,7 +196,7 @@ class VQTokenizer(DiffusersTokenizer):
         return (self.model.config.num_vq_embeddings,)
 
     def _latents(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(1, 1, h, w): indices in place of channels."""
+        """Gives (1, 1, h, w): indices in place of channels."""
         latents = self.model.encode(pixels).latents
         indices = self.model.quantize(latents)[2][2]
         return indices.reshape(1, 1, *latents.shape[-2:])

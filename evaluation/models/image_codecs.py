@@ -1,4 +1,4 @@
-"""JPEG, WebP and AVIF at a given number of bits per pixel: what a user would store instead of tokens."""
+"""JPEG, WebP and AVIF at a given number of bits per pixel, as a user would store images instead of tokens."""
 
 import io
 from typing import Any
@@ -11,7 +11,7 @@ from PIL import Image, features
 from ..interface import Encoded, MediaTokenizer
 from .rate_search import largest_within
 
-# codec -> (Pillow's name, lowest and highest quality, what else its encoder is told)
+# codec -> (Pillow's name, lowest and highest quality, other options of its encoder)
 CODECS: dict[str, tuple[str, int, int, dict[str, Any]]] = {
     "jpeg": ("JPEG", 1, 95, {"optimize": True, "subsampling": "4:2:0"}),
     "webp": ("WEBP", 0, 100, {"method": 4}),
@@ -21,7 +21,7 @@ CODECS: dict[str, tuple[str, int, int, dict[str, Any]]] = {
 
 class ImageCodec(MediaTokenizer):
     """
-    Each image as a whole file of the highest quality that does not exceed a rate; headers count.
+    Stores each image as a whole file of the highest quality that does not exceed a rate; headers count.
 
     Args:
         codec: one of `CODECS`.
@@ -37,17 +37,17 @@ class ImageCodec(MediaTokenizer):
 
     def __init__(self, codec: str, bits_per_pixel: float):
         if codec not in CODECS:
-            raise ValueError(f"codec: there is no {codec!r}; there are {', '.join(CODECS)}")
+            raise ValueError(f"codec must be one of {', '.join(CODECS)}, got {codec!r}")
         if not bits_per_pixel > 0:
-            raise ValueError(f"bits_per_pixel: expected a positive number, got {bits_per_pixel!r}")
+            raise ValueError(f"bits_per_pixel must be a positive number, got {bits_per_pixel!r}")
         if codec != "jpeg" and not features.check(codec):
-            raise ImportError(f'codec: this Pillow cannot write {codec}: pip install --upgrade "pillow>=11.3"')
+            raise ImportError(f'this Pillow cannot write {codec}: pip install --upgrade "pillow>=11.3"')
         self.codec, self.bits_per_pixel = codec, bits_per_pixel
         self.name = f"{codec} at {bits_per_pixel:g} bits/pixel"
 
     def encode(self, media: torch.Tensor) -> Encoded:
         if len(media) != 1:
-            raise ValueError(f"media: an image codec takes one frame, got {len(media)}")
+            raise ValueError(f"media must be one frame for an image codec, got {len(media)}")
         image = Image.fromarray(media[0].permute(1, 2, 0).numpy())
         form, low, high, options = CODECS[self.codec]
 

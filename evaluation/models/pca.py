@@ -1,25 +1,15 @@
-"""Linear coding of the same patches at the same bits: the baseline that shows what a network adds.
-
-    python -m atoken.evaluation.models.pca_tokenizer DATA OUT.safetensors
-
-fits it to DATA/photos/train and DATA/clips/train (see `training/recipes/tiny/collect_media.py`).
-"""
+"""Linear coding of the same patches at the same bits: the baseline that shows what a network adds."""
 
 import hashlib
-import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import typer
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from atoken.training.recipes.tiny.pca_start import Pca
-
 from ..interface import Encoded, MediaTokenizer
-from .crops import clip_batch, load_clips, load_squares
 
 PATCH, FRAMES = 16, 4
 COMPONENTS = 256
@@ -29,11 +19,49 @@ SPANS = torch.tensor([1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.5, 8.0])
 KEPT_VALUE_BITS = 16
 
 
+@dataclass
+class Pca:
+    """
+    Holds the principal components of samples of D values.
+
+    Attributes:
+        mean: (D,).
+        components: (D, K), orthonormal, by falling variance.
+        deviations: (K,) standard deviations.
+        units: (K,) in which a network should hold each component, the square roots of the deviations. Whitened, all
+            components would look alike to the network, but the optimizer's noise in the first one would cost a
+            thousand times what it costs in the fiftieth.
+    """
+
+    mean: torch.Tensor
+    components: torch.Tensor
+    deviations: torch.Tensor
+    units: torch.Tensor
+
+    @classmethod
+    def fit(cls, samples: torch.Tensor, num_components: int) -> "Pca":
+        """Fits samples (N, D), by eigenvectors of their covariance."""
+        mean = samples.mean(0, dtype=torch.float64)
+        covariance = torch.zeros(samples.shape[1], samples.shape[1], dtype=torch.float64)
+        for part in samples.split(8192):
+            centered = part - mean.float()
+            covariance += centered.T @ centered
+        values, vectors = torch.linalg.eigh(covariance / len(samples))
+        values, vectors = values.flip(0)[:num_components], vectors.flip(1)[:, :num_components]
+        deviations = values.clamp(min=1e-12).sqrt().float()
+        return cls(mean.float(), vectors.float(), deviations, deviations.sqrt())
+
+    def reconstruct(self, samples: torch.Tensor, num_components: int) -> torch.Tensor:
+        """Projects samples (N, D) onto the first components."""
+        basis = self.components[:, :num_components]
+        return (samples - self.mean) @ basis @ basis.T + self.mean
+
+
 def to_patches(media: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int, int]]:
     """
-    Patches of (T, 3, H, W) uint8: (N, 768) of an image's frame, (N, 3072) of 4 frames of a video, in [-1, 1].
+    Cuts (T, 3, H, W) uint8 into patches in [-1, 1]: (N, 768) of an image's frame, (N, 3072) of 4 frames of a video.
 
-    Sides, and the frames of a video, are filled up to whole patches with their last values.
+    Sides, and the frames of a video, are padded to whole patches with their last values.
 
     Returns:
         Patches, and how many there are along (t, y, x).
@@ -48,7 +76,7 @@ def to_patches(media: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int, int]]
 
 
 def to_media(patches: torch.Tensor, grid: tuple[int, int, int], size: tuple[int, int, int]) -> torch.Tensor:
-    """The inverse, cut to (frames, height, width): (T, 3, H, W) uint8."""
+    """Puts patches together again, cut to (frames, height, width): (T, 3, H, W) uint8."""
     depth = patches.shape[1] // (PATCH * PATCH * 3)
     pixels = patches.reshape(*grid, depth, PATCH, PATCH, 3).permute(0, 3, 6, 1, 4, 2, 5)
     pixels = pixels.reshape(grid[0] * depth, 3, grid[1] * PATCH, grid[2] * PATCH)
@@ -59,7 +87,7 @@ def to_media(patches: torch.Tensor, grid: tuple[int, int, int], size: tuple[int,
 @dataclass
 class Basis:
     """
-    Principal components of patches of D values, with scalar quantizers for each of the K first ones.
+    Holds principal components of patches of D values, with scalar quantizers for each of the K first ones.
 
     Attributes:
         mean: (D,).
@@ -75,7 +103,7 @@ class Basis:
 
     @classmethod
     def fit(cls, patches: torch.Tensor) -> "Basis":
-        """From patches (N, D)."""
+        """Fits patches (N, D)."""
         pca = Pca.fit(patches, COMPONENTS)
         values = (patches - pca.mean) @ pca.components
         spans, errors = [], [values.square().mean(0)]
@@ -88,7 +116,7 @@ class Basis:
         return cls(pca.mean, pca.components, torch.stack(spans, 1), torch.stack(errors, 1))
 
     def allocation(self, bits: int) -> torch.Tensor:
-        """(K,) bits of each component: one after another to where it lowers the squared error most."""
+        """Shares out bits among components (K,): one after another to where it lowers the squared error most."""
         given = torch.zeros(self.errors.shape[0], dtype=torch.int64)
         gains = F.pad(self.errors[:, :-1] - self.errors[:, 1:], (0, 1), value=-torch.inf)  # 12 bits at most
         for _ in range(bits):
@@ -97,7 +125,12 @@ class Basis:
 
 
 def quantized(values: torch.Tensor, span: torch.Tensor, bits: torch.Tensor | int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Codes and values of a uniform quantizer of 2^bits cells over [-span, span], and 0 for components of 0 bits."""
+    """
+    Quantizes values uniformly in 2^bits cells over [-span, span].
+
+    Returns:
+        Codes, and the values they stand for; 0 for components of 0 bits.
+    """
     cells = 2.0 ** torch.as_tensor(bits)
     codes = ((values / span + 1) / 2 * cells).floor().clamp(min=0).minimum(cells - 1)
     return codes, ((codes + 0.5) / cells * 2 - 1) * span
@@ -105,7 +138,7 @@ def quantized(values: torch.Tensor, span: torch.Tensor, bits: torch.Tensor | int
 
 class PcaTokenizer(MediaTokenizer):
     """
-    Patches of 16x16 pixels, of 4 frames in videos, as coefficients of principal components.
+    Stores patches of 16x16 pixels, of 4 frames in videos, as coefficients of principal components.
 
     Args:
         image, video: bases of the two kinds of patches.
@@ -122,11 +155,12 @@ class PcaTokenizer(MediaTokenizer):
         self, image: Basis, video: Basis, bits_per_token: int | None = None, num_components: int | None = None
     ):
         if (bits_per_token is None) == (num_components is None):
-            raise ValueError("bits_per_token and num_components: expected exactly one of them")
+            given = f"{bits_per_token} and {num_components}"
+            raise ValueError(f"exactly one of bits_per_token and num_components must be given, got {given}")
         if bits_per_token is not None and not 1 <= bits_per_token <= COMPONENTS * MOST_BITS:
-            raise ValueError(f"bits_per_token: expected 1 to {COMPONENTS * MOST_BITS}, got {bits_per_token}")
+            raise ValueError(f"bits_per_token must be 1 to {COMPONENTS * MOST_BITS}, got {bits_per_token}")
         if num_components is not None and not 1 <= num_components <= COMPONENTS:
-            raise ValueError(f"num_components: expected 1 to {COMPONENTS}, got {num_components}")
+            raise ValueError(f"num_components must be 1 to {COMPONENTS}, got {num_components}")
         self.bases = {"image": image, "video": video}
         self.bits_per_token, self.num_components = bits_per_token, num_components
         self.allocations = {kind: basis.allocation(bits_per_token or 0) for kind, basis in self.bases.items()}
@@ -134,7 +168,7 @@ class PcaTokenizer(MediaTokenizer):
 
     @classmethod
     def fit(cls, images: list[torch.Tensor], videos: list[torch.Tensor], **options: int) -> "PcaTokenizer":
-        """From (3, H, W) or (1, 3, H, W) and (T, 3, H, W) uint8; options are those of the class."""
+        """Fits images (3, H, W) or (1, 3, H, W) and videos (T, 3, H, W), uint8; options are those of the class."""
         stacks = ([image.view(1, *image.shape[-3:]) for image in images], videos)
         return cls(*(Basis.fit(torch.cat([to_patches(one)[0] for one in media])) for media in stacks), **options)
 
@@ -146,12 +180,14 @@ class PcaTokenizer(MediaTokenizer):
     @classmethod
     def load(cls, path: str, bits_per_token: int | None = None, num_components: int | None = None) -> "PcaTokenizer":
         """
+        Reads the bases of a file.
+
         Raises:
             FileNotFoundError: there is no such file.
         """
         if not Path(path).is_file():
             raise FileNotFoundError(
-                f"{path}: there is no fitted PCA; python -m atoken.evaluation.models.pca_tokenizer makes one"
+                f"path: there is no fitted PCA at {path}; python -m atoken.training.recipes.tiny.fit_pca makes one"
             )
         tensors = load_file(path)
         bases = (
@@ -176,7 +212,7 @@ class PcaTokenizer(MediaTokenizer):
         return Encoded((kind, values, grid, size), bits, (*grid, values.shape[1]))
 
     def _quantizer(self, kind: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Components with any bits, and their spans and bits, each (k,)."""
+        """Gives the components that have any bits, and their spans and bits, each (k,)."""
         given = self.allocations[kind]
         used = given.nonzero()[:, 0]
         return used, self.bases[kind].spans[used, given[used] - 1], given[used]
@@ -206,25 +242,3 @@ class PcaTokenizer(MediaTokenizer):
             "num_components": self.num_components,
             "token": "16x16 pixels of an image, 4 frames of 16x16 of a video",
         }
-
-
-def main(
-    data: Annotated[Path, typer.Argument(help="Folder written by collect_media.")],
-    out: Annotated[Path, typer.Argument(help="File of the fitted bases, .safetensors.")],
-    side: Annotated[int, typer.Option(help="Short side of pictures, as they are evaluated.")] = 256,
-    clips: Annotated[str, typer.Option(help="Training clips, by comma.")] = "box.mp4,carphone_pristine.mp4,tree.avi",
-) -> None:
-    """Fits PCA to the photos and clips of the training split."""
-    # The same crops as the tiny tokenizers are trained on.
-    rng = random.Random(0)
-    loaded = load_clips(data / "clips" / "train", clips.split(","))
-    batches = [clip_batch(loaded, crop, FRAMES, 8, rng) for crop in (128, 256) * 30]
-    videos = [((crop + 1) * 127.5).round().to(torch.uint8) for batch in batches for crop in batch]
-    fitted = PcaTokenizer.fit(load_squares(data / "photos" / "train", side), videos, num_components=48)
-    partial = out.with_suffix(".partial")
-    fitted.save(partial)
-    partial.replace(out)
-
-
-if __name__ == "__main__":
-    typer.run(main)

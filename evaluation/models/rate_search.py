@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 def largest_within(encode: Callable[[int], bytes], low: int, high: int, budget: float) -> bytes:
     """
-    Bisection over a codec's integer quality.
+    Bisects a codec's integer quality.
 
     Args:
         encode: a quality from `low` (smallest files) to `high` -> a file.

@@ -14,6 +14,8 @@ from .pretrained import load_model, load_pretrained
 
 class _TransformersEmbedder(Embedder):
     """
+    Embeds pictures and texts with the towers of one model.
+
     Args:
         path: a folder or a name on the Hub, with model, processor and tokenizer.
         revision: as for `from_pretrained`.
@@ -32,7 +34,8 @@ class _TransformersEmbedder(Embedder):
         self.model = load_model(AutoModel, path, revision=revision, dtype=getattr(torch, dtype)).to(device).eval()
         for method in (self.needed, "get_text_features"):
             if not hasattr(self.model, method):
-                raise ValueError(f"path: {path} is a {type(self.model).__name__}, which has no {method}")
+                given = f"{path}, a {type(self.model).__name__}"
+                raise ValueError(f"path must be a model with {method}, got {given}")
         self.processor = load_pretrained(self.processor_class, path, revision=revision)
         self.tokenizer = load_pretrained(AutoTokenizer, path, revision=revision)
         self.name = path
@@ -66,8 +69,8 @@ class _TransformersEmbedder(Embedder):
 
 class ImageTextEmbedder(_TransformersEmbedder):
     """
-    CLIP, SigLIP and SigLIP 2 with their own image processors. Of a video every frame is embedded as an image and unit
-    vectors are averaged (Table 7).
+    Embeds with CLIP, SigLIP or SigLIP 2 and their own image processors. Every frame of a video is embedded as an image,
+    and unit vectors are averaged (Table 7).
     """
 
     kinds = frozenset({"image", "video"})
@@ -81,15 +84,15 @@ class ImageTextEmbedder(_TransformersEmbedder):
         return torch.stack([part[0] if len(part) == 1 else F.normalize(part, dim=-1).mean(0) for part in parts])
 
     def _embed_frames(self, video: torch.Tensor) -> torch.Tensor:
-        """(T, 3, H, W) uint8 -> (T, d)."""
+        """Embeds (T, 3, H, W) uint8 as (T, d)."""
         inputs = self._to_device(self.processor(images=list(video), return_tensors="pt"))
         return self.model.get_image_features(**inputs).pooler_output.float().cpu()
 
 
 class VideoTextEmbedder(_TransformersEmbedder):
     """
-    VideoPrism, which has positions for `num_frames` of its configuration: so many are taken evenly of those that the
-    set has chosen, some of them repeatedly where the set has fewer.
+    Embeds with VideoPrism, which has positions for `num_frames` of its configuration: so many are taken evenly of those
+    that the set has chosen, some of them repeatedly where the set has fewer.
     """
 
     kinds = frozenset({"video"})
@@ -100,7 +103,7 @@ class VideoTextEmbedder(_TransformersEmbedder):
     def embed(self, samples: Sequence[torch.Tensor]) -> torch.Tensor:
         rows, count = [], self.model.config.vision_config.num_frames
         for sample in samples:
-            # Of another number the class adds too few or too many positions: an error, or, of one frame, no error.
+            # For another number the class adds too few or too many positions: an error, or, for one frame, no error.
             chosen = torch.arange(count) * len(sample) // count
             inputs = self.processor(videos=[sample[chosen]], do_sample_frames=False, return_tensors="pt")
             rows.append(self.model.get_video_features(**self._to_device(inputs)).pooler_output.float().cpu())

@@ -14,7 +14,9 @@ from .pretrained import load_model
 
 class _VQTokenizer(MediaTokenizer):
     """
-    Sides, and the frames of a video, are filled up to whole codes with their last values; what comes back is cut to the
+    Stores the codes of a VQ model.
+
+    Sides, and the frames of a video, are padded to whole codes with their last values; what comes back is cut to the
     original, and the bits are those of all codes.
 
     Args:
@@ -44,15 +46,15 @@ class _VQTokenizer(MediaTokenizer):
         self.facts = {"path": path, "subfolder": subfolder, "revision": revision, "dtype": dtype}
         self.spatial = 2 ** (len(self.model.config.channel_multiplier) - 1)
 
-    def _fill(self, media: torch.Tensor, temporal: int) -> torch.Tensor:
-        """(T, 3, H, W) uint8 -> (1, T, 3, H, W) of whole codes, uint8."""
+    def _pad(self, media: torch.Tensor, temporal: int) -> torch.Tensor:
+        """Pads (T, 3, H, W) uint8 to whole codes: (1, T, 3, H, W) on the model's device."""
         frames, _, height, width = media.shape
-        fill = (0, -width % self.spatial, 0, -height % self.spatial, 0, -frames % temporal)
-        pixels = F.pad(media.float().transpose(0, 1)[None], fill, mode="replicate")
+        padding = (0, -width % self.spatial, 0, -height % self.spatial, 0, -frames % temporal)
+        pixels = F.pad(media.float().transpose(0, 1)[None], padding, mode="replicate")
         return pixels.transpose(1, 2).to(self.model.device)
 
     def _stored(self, codes: torch.Tensor, size: tuple[int, int, int]) -> Encoded:
-        """Codes (t, h, w)."""
+        """Stores codes (t, h, w)."""
         codes = codes.cpu()
         bits = codes.numel() * math.ceil(math.log2(self.codebook_sizes[0]))
         return Encoded((codes, size), bits, tuple(codes.shape), codes[..., None])
@@ -67,7 +69,7 @@ class _VQTokenizer(MediaTokenizer):
 
 
 class Emu3Tokenizer(_VQTokenizer):
-    """Emu3VQVAE: images, and videos with 4 frames a code."""
+    """Wraps Emu3VQVAE: images, and videos with 4 frames a code."""
 
     kinds = frozenset({"image", "video"})
     class_name = "Emu3VQVAE"
@@ -79,7 +81,7 @@ class Emu3Tokenizer(_VQTokenizer):
     @torch.no_grad()
     def encode(self, media: torch.Tensor) -> Encoded:
         single = len(media) == 1
-        pixels = self._fill(media, 1 if single else self.model.config.temporal_downsample_factor) / 127.5 - 1
+        pixels = self._pad(media, 1 if single else self.model.config.temporal_downsample_factor) / 127.5 - 1
         # The model cuts its first two axes to these sizes, which for a video would be time and height.
         uncut = torch.tensor([[2**30, 2**30]])
         (codes,) = self.model.encode(pixels[:, 0] if single else pixels, uncut).image_tokens
@@ -95,7 +97,7 @@ class Emu3Tokenizer(_VQTokenizer):
 
 
 class ChameleonTokenizer(_VQTokenizer):
-    """ChameleonVQVAE, of which transformers has the encoder alone: its codes are counted, nothing comes back."""
+    """Wraps ChameleonVQVAE, of which transformers has the encoder alone: codes are counted, nothing comes back."""
 
     kinds = frozenset({"image"})
     class_name = "ChameleonVQVAE"
@@ -108,7 +110,7 @@ class ChameleonTokenizer(_VQTokenizer):
 
     @torch.no_grad()
     def encode(self, media: torch.Tensor) -> Encoded:
-        pixels = self._fill(media, 1)[:, 0] * self.RESCALE - 1
+        pixels = self._pad(media, 1)[:, 0] * self.RESCALE - 1
         codes = self.model.encode(pixels.to(self.model.dtype)).image_tokens
         grid = [side // self.spatial for side in pixels.shape[-2:]]
         return self._stored(codes.view(1, *grid), (len(media), *media.shape[-2:]))

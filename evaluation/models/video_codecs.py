@@ -1,4 +1,4 @@
-"""H.264, H.265 and AV1 at a given number of bits per pixel: what a user would store instead of tokens."""
+"""H.264, H.265 and AV1 at a given number of bits per pixel, as a user would store videos instead of tokens."""
 
 import io
 import os
@@ -17,7 +17,7 @@ FPS, BLOCK = 25, 16
 
 @dataclass(frozen=True)
 class _Encoder:
-    """FFmpeg's name of an encoder, the best and worst value of its constant rate factor, and its other options."""
+    """Holds FFmpeg's name of an encoder, the best and worst of its constant rate factors, and its other options."""
 
     library: str
     best: int
@@ -38,7 +38,7 @@ CODECS = {
 
 class VideoCodec(MediaTokenizer):
     """
-    Each clip as an MP4 file of the highest quality (constant rate factor) that does not exceed a rate; headers count.
+    Stores each clip as an MP4 file of the highest quality (constant rate factor) within a rate; headers count.
 
     Args:
         codec: one of `CODECS`.
@@ -54,21 +54,21 @@ class VideoCodec(MediaTokenizer):
 
     def __init__(self, codec: str, bits_per_pixel: float):
         if codec not in CODECS:
-            raise ValueError(f"codec: there is no {codec!r}; there are {', '.join(CODECS)}")
+            raise ValueError(f"codec must be one of {', '.join(CODECS)}, got {codec!r}")
         if not bits_per_pixel > 0:
-            raise ValueError(f"bits_per_pixel: expected a positive number, got {bits_per_pixel!r}")
+            raise ValueError(f"bits_per_pixel must be a positive number, got {bits_per_pixel!r}")
         try:
             import av
         except ImportError as error:
             raise ImportError('video codecs need PyAV: pip install "atoken[video]"') from error
         self.codec, self.encoder, self.bits_per_pixel = codec, CODECS[codec], bits_per_pixel
         if self.encoder.library not in av.codecs_available:
-            raise ImportError(f"codec: this PyAV lacks {self.encoder.library} for {codec}: pip install --upgrade av")
+            raise ImportError(f"this PyAV lacks {self.encoder.library} for {codec}: pip install --upgrade av")
         self.name = f"{codec} at {bits_per_pixel:g} bits/pixel"
 
     def encode(self, media: torch.Tensor) -> Encoded:
         height, width = media.shape[-2:]
-        # Whole macroblocks, as the encoders would fill them up themselves, partly from memory that nobody has written.
+        # Whole macroblocks, as the encoders would pad them themselves, partly from memory that nobody has written.
         padded = F.pad(media.float(), (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate").to(torch.uint8)
         frames = padded.permute(0, 2, 3, 1).contiguous().numpy()
         data = largest_within(

@@ -1,4 +1,4 @@
-"""Sets of images by the protocols of Tables 4 and 5: short side resized (bicubic, antialias), centre crop."""
+"""Sets of images by the protocols of Tables 4 and 5: short side resized (bicubic, antialias), center crop."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -11,10 +11,11 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvF
 
 from atoken.processing.media_reading_atoken import open_image
+from atoken.processing.media_suffixes_atoken import IMAGE_SUFFIXES
 
 from ..interface import EvaluationSet, Sample
 from ..metrics.understanding import IMAGENET_TEMPLATES
-from .file_lists import IMAGES, checksum, existing, find_files, take
+from .file_lists import checksum, existing, find_files, find_media, take
 
 IMAGENET = "ImageNet is at https://image-net.org/download.php, for research on request: ILSVRC2012_img_val"
 IMAGENET_V2 = "ImageNet-V2 is at https://huggingface.co/datasets/vaishaal/ImageNetV2 (matched frequency)"
@@ -23,12 +24,12 @@ FLICKR = "Flickr30k is at https://shannon.cs.illinois.edu/DenotationGraph/, on r
 
 
 def load_square(path: Path, size: int) -> torch.Tensor:
-    """(1, 3, size, size) uint8: short side resized to `size`, bicubic with antialias, then the centre."""
+    """Reads (1, 3, size, size) uint8: short side resized to `size`, bicubic with antialias, then the center."""
     return square(open_image(path), size)
 
 
 def square(image: torch.Tensor, size: int) -> torch.Tensor:
-    """(3, H, W) uint8 -> (1, 3, size, size); see `load_square`."""
+    """Makes a square (1, 3, size, size) of (3, H, W) uint8; see `load_square`."""
     image = tvF.resize(image, [size], interpolation=InterpolationMode.BICUBIC, antialias=True)
     return tvF.center_crop(image, [size, size])[None]
 
@@ -70,29 +71,29 @@ def _from_files(
 
 def image_folder(folder: str, size: int = 256, limit: int | None = None) -> EvaluationSet:
     """
-    All images below a folder.
+    Takes all images below a folder. Animated pictures are videos, see `video_folder`.
 
     Raises:
         FileNotFoundError: there are none.
     """
     root = Path(folder)
-    files = take(find_files(root, IMAGES, "image-folder"), None, limit, "image-folder")
+    files = take(find_media(root, "image", "image-folder"), None, limit, "image-folder")
     return _from_files(root.name, root, files, size, limit)
 
 
-def labelled_folder(folder: str, size: int = 256, limit: int | None = None) -> EvaluationSet:
+def labeled_folder(folder: str, size: int = 256, limit: int | None = None) -> EvaluationSet:
     """
-    Images in one folder for each class, named as the class is called.
+    Takes images in one folder for each class, named as the class is called.
 
     Raises:
         FileNotFoundError: there are none.
         ValueError: an image lies outside of a class's folder.
     """
     root = Path(folder)
-    files = find_files(root, IMAGES, "labelled-folder")
+    files = find_media(root, "image", "labelled-folder")
     outside = [file for file in files if "/" not in file]
     if outside:
-        raise ValueError(f"labelled-folder: {outside[0]} lies in no class's folder")
+        raise ValueError(f"labelled-folder: images must lie in the folder of a class, got {outside[0]} outside of them")
     names = sorted({file.split("/")[0] for file in files})
     files = take(files, None, limit, "labelled-folder")
     label = {name: index for index, name in enumerate(names)}
@@ -100,17 +101,17 @@ def labelled_folder(folder: str, size: int = 256, limit: int | None = None) -> E
 
 
 def _class_names(path: str | None, folders: Sequence[str], what: str) -> list[str]:
-    """Names in the order of class folders, from JSON: a list in that order, or {folder: name}."""
+    """Reads names in the order of class folders, from JSON: a list in that order, or {folder: name}."""
     if path is None:
         return []
     names = json.loads(existing(path, f"{what}: class_names").read_text(encoding="utf-8"))
     if isinstance(names, dict):
         missing = [folder for folder in folders if folder not in names]
         if missing:
-            raise ValueError(f"{what}: class_names: {path} has no name for {missing[0]}")
+            raise ValueError(f"{what}: class_names must name every folder, got {path} without {missing[0]}")
         return [names[folder] for folder in folders]
     if len(names) != len(folders):
-        raise ValueError(f"{what}: class_names: expected {len(folders)} names in {path}, got {len(names)}")
+        raise ValueError(f"{what}: class_names must be {len(folders)} names, got {len(names)} in {path}")
     return names
 
 
@@ -118,7 +119,7 @@ def imagenet_val(
     folder: str, size: int = 256, class_names: str | None = None, limit: int | None = None
 ) -> EvaluationSet:
     """
-    ImageNet's validation images: FOLDER/<wnid>/*.JPEG for zero-shot accuracy, in any folders for reconstruction.
+    Takes ImageNet's validation images: FOLDER/<wnid>/*.JPEG for zero-shot accuracy, in any folders for reconstruction.
 
     Args:
         class_names: JSON file, {wnid: name} or the names in the order of sorted wnids; needed for zero-shot accuracy.
@@ -134,7 +135,9 @@ def imagenet_v2(
     folder: str, size: int = 256, class_names: str | None = None, limit: int | None = None
 ) -> EvaluationSet:
     """
-    ImageNet-V2, matched frequency: FOLDER/<class index>/*.jpeg. As `imagenet_val`; names in the order of indices.
+    Takes ImageNet-V2, matched frequency: FOLDER/<class index>/*.jpeg.
+
+    Arguments and errors are those of `imagenet_val`, for 10,000 images; names come in the order of indices.
     """
     return _by_class("imagenet-v2", folder, size, class_names, limit, 10_000, IMAGENET_V2, numeric=True)
 
@@ -149,7 +152,7 @@ def _by_class(
     source: str,
     numeric: bool,
 ) -> EvaluationSet:
-    root, files = Path(folder), find_files(folder, IMAGES, name, source)
+    root, files = Path(folder), find_files(folder, IMAGE_SUFFIXES, name, source)
     files = take(files, expected, limit, name)
     if class_names is None:
         return _from_files(name, root, files, size, limit)
@@ -163,10 +166,10 @@ def _by_class(
 
 def coco(folder: str, split: str | None = None, size: int = 256, limit: int | None = None) -> EvaluationSet:
     """
-    COCO's validation images: all 5,000 of val2017, or with captions Karpathy's test split.
+    Takes COCO's validation images: all 5,000 of val2017, or with captions Karpathy's test split.
 
     Args:
-        folder: of the images; with a split, the folder that holds val2014.
+        folder: where the images are; with a split, the folder that holds val2014.
         split: dataset_coco.json.
 
     Raises:
@@ -175,15 +178,15 @@ def coco(folder: str, split: str | None = None, size: int = 256, limit: int | No
     """
     if split is not None:
         return _karpathy("coco", folder, split, size, limit, 5_000, COCO)
-    files = take(find_files(folder, IMAGES, "coco", COCO), 5_000, limit, "coco")
+    files = take(find_files(folder, IMAGE_SUFFIXES, "coco", COCO), 5_000, limit, "coco")
     return _from_files("coco", Path(folder), files, size, limit)
 
 
 def flickr30k(folder: str, split: str, size: int = 256, limit: int | None = None) -> EvaluationSet:
     """
-    Karpathy's test split of Flickr30k: 1,000 images with five captions each.
+    Takes Karpathy's test split of Flickr30k: 1,000 images with five captions each.
 
-    Raises: as `coco`.
+    Arguments and errors are those of `coco`.
     """
     return _karpathy("flickr30k", folder, split, size, limit, 1_000, FLICKR)
 
@@ -220,7 +223,7 @@ def hub_images(
     revision: str | None = None,
 ) -> EvaluationSet:
     """
-    Images of a Hugging Face data set, from the Hub or from a local folder of parquet files.
+    Takes images of a Hugging Face data set, from the Hub or from a local folder of parquet files.
 
     Args:
         repo: a name on the Hub, or a folder.
@@ -242,7 +245,7 @@ def hub_images(
         rows = datasets.load_dataset(repo, split=split, revision=revision)
     for column in filter(None, (image, caption, label)):
         if column not in rows.column_names:
-            raise ValueError(f"hub-images: there is no column {column!r}; there are {', '.join(rows.column_names)}")
+            raise ValueError(f"hub-images: columns must be among {', '.join(rows.column_names)}, got {column!r}")
     indices = take([str(index) for index in range(len(rows))], None, limit, "hub-images")
     names = rows.features[label].names if label else ()
     texts, labels = (rows[column] if column else None for column in (caption, label))

@@ -33,16 +33,16 @@ def miniature_classification(
     kind: str, attribute: str = "shape", count: int = 240, seed: int = 0, size: int = 64, frames: int = 8
 ) -> EvaluationSet:
     """
-    Zero-shot classification of scenes whose pair of colour and shape no training has seen.
+    Draws scenes to classify zero-shot, whose pair of color and shape no training has seen.
 
     Args:
         kind: "image", "video" or "object".
         attribute: "shape", "colour", "material", "motion" (videos only; the pair of motion and shape is held out, too)
             or "colour shape", whose classes are the held-out pairs.
-        count: of samples; sample i is of class i modulo the number of classes.
+        count: how many samples; sample i is of class i modulo the number of classes.
         seed: at least 0.
         size: pixels of each side, at least 16.
-        frames: of a clip, at least 4.
+        frames: length of a clip, at least 4.
 
     Raises:
         ValueError: an option that cannot be.
@@ -50,7 +50,7 @@ def miniature_classification(
     check_choice("kind", kind, KINDS)
     check_choice("attribute", attribute, ATTRIBUTES)
     if attribute == "motion" and kind != "video":
-        raise ValueError(f"attribute: got 'motion' for kind {kind!r}; expected kind 'video', others do not move.")
+        raise ValueError(f"attribute must be another for kind {kind!r}, got 'motion'; only videos move")
     _check(count, seed, size, frames)
     classes = _classes(kind, attribute)
     names, medium = tuple(classes), MEDIUM[kind]
@@ -74,14 +74,14 @@ def miniature_classification(
 
 def miniature_retrieval(kind: str, count: int = 60, seed: int = 0, size: int = 64, frames: int = 8) -> EvaluationSet:
     """
-    Samples with one caption each that says everything and that no other sample of the set has.
+    Draws samples with one caption each that says everything and that no other sample of the set has.
 
     Args:
         kind: "image", "video" or "object".
-        count: of samples; at most 540 images, 480 videos or 60 objects, as many different captions as there are.
+        count: how many samples; at most 540 images, 480 videos or 60 objects, as many different captions as there are.
         seed: at least 0.
         size: pixels of each side, at least 16.
-        frames: of a clip, at least 4.
+        frames: length of a clip, at least 4.
 
     Raises:
         ValueError: an option that cannot be.
@@ -91,7 +91,7 @@ def miniature_retrieval(kind: str, count: int = 60, seed: int = 0, size: int = 6
     wheres = {"image": 9, "video": len(MOTIONS), "object": 1}[kind]
     most = len(_classes(kind, "colour shape")) * len(MATERIALS) * wheres
     if count > most:
-        raise ValueError(f"count: got {count}; expected at most {most}, the different captions of kind {kind!r}.")
+        raise ValueError(f"count must be at most {most}, the different captions of kind {kind!r}, got {count}")
     rng = np.random.default_rng((seed, KINDS.index(kind)))
     scenes: dict[str, Scene] = {}
     while len(scenes) < count:
@@ -109,10 +109,10 @@ def _check(count: int, seed: int, size: int, frames: int) -> None:
 
 
 def _classes(kind: str, attribute: str) -> dict[str, dict[str, str]]:
-    """Names of classes, as prompts word them, and the words that a scene of each has."""
+    """Names the classes, as prompts word them, with the words that a scene of each has."""
     if attribute == "colour shape":
-        pairs = [(colour, shape) for colour in COLOURS for shape in shapes_of(kind) if is_held_out(colour, shape)]
-        return {with_article(f"{colour} {shape}"): {"colour": colour, "shape": shape} for colour, shape in pairs}
+        pairs = [(color, shape) for color in COLOURS for shape in shapes_of(kind) if is_held_out(color, shape)]
+        return {with_article(f"{color} {shape}"): {"colour": color, "shape": shape} for color, shape in pairs}
     if attribute == "motion":
         return {MOTION_WORDS[word]: {"motion": word} for word in MOTIONS}
     words = {"shape": shapes_of(kind), "colour": COLOURS, "material": MATERIALS}[attribute]
@@ -125,7 +125,7 @@ def _sample(index: int, scene: Scene, size: int, frames: int, label: int | None 
 
 
 def _load(scene: Scene, size: int, frames: int) -> torch.Tensor | ColoredMesh:
-    """(1, 3, size, size) of an image, (frames, 3, size, size) of a video, or a mesh."""
+    """Draws (1, 3, size, size) of an image, (frames, 3, size, size) of a video, or a mesh."""
     drawn = draw(scene, size, frames)
     return drawn[None] if scene.kind == "image" else drawn
 
@@ -139,6 +139,3 @@ def _set(name: str, kind: str, samples: list[Sample], options: dict[str, Any], *
     facts = json.dumps({"name": name, "kind": kind, **protocol}, sort_keys=True)
     checksum = hashlib.sha256(facts.encode()).hexdigest()
     return EvaluationSet(name, kind, samples, protocol, checksum, **classes)
-
-
-__all__ = ["ATTRIBUTES", "miniature_classification", "miniature_retrieval"]

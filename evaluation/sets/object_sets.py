@@ -1,12 +1,12 @@
-"""Sets of 3D objects (Table 8): meshes with colours, measured from the same cameras on black."""
+"""Sets of 3D objects (Table 8): meshes with colors, measured from the same cameras on black."""
 
 from functools import partial
 from pathlib import Path
 
-from atoken.processing.mesh_reading_atoken import SUFFIXES, read_mesh
+from atoken.processing.mesh_reading_atoken import read_mesh
 
 from ..interface import EvaluationSet, Sample
-from .file_lists import checksum, existing, find_files, take
+from .file_lists import checksum, existing, find_media, take
 
 TOYS4K = "Toys4k is at https://github.com/rehg-lab/lowshot-shapebias/tree/main/toys4k; TRELLIS publishes its list"
 TEMPLATES = ("a 3D model of a {}.",)
@@ -14,20 +14,20 @@ TEMPLATES = ("a 3D model of a {}.",)
 
 def object_folder(folder: str, limit: int | None = None) -> EvaluationSet:
     """
-    All meshes below a folder.
+    Takes all meshes below a folder.
 
     Raises:
         FileNotFoundError: there are none.
     """
     root = Path(folder)
-    files = take(find_files(root, SUFFIXES, "object-folder"), None, limit, "object-folder")
+    files = take(find_media(root, "object", "object-folder"), None, limit, "object-folder")
     samples = [Sample(file, partial(read_mesh, root / file)) for file in files]
     return EvaluationSet(root.name, "object", samples, _protocol(len(files), limit), checksum(root, files))
 
 
 def toys4k(folder: str, list_file: str, limit: int | None = None) -> EvaluationSet:
     """
-    TRELLIS's 3,229 assets of Toys4k: FOLDER/<class>/<name>/..., labelled by the class's folder.
+    Takes TRELLIS's 3,229 assets of Toys4k: FOLDER/<class>/<name>/..., labeled by the class's folder.
 
     Args:
         list_file: text file with the path of one asset on each line, relative to the folder.
@@ -41,7 +41,7 @@ def toys4k(folder: str, list_file: str, limit: int | None = None) -> EvaluationS
     files = sorted(line.strip() for line in listed if line.strip())
     outside = [file for file in files if "/" not in file]
     if outside:
-        raise ValueError(f"toys4k: list_file: {outside[0]} lies in no class's folder")
+        raise ValueError(f"toys4k: list_file must name assets in the folder of a class, got {outside[0]}")
     classes = sorted({file.split("/")[0] for file in files})
     files = take(files, 3_229, limit, "toys4k")
     missing = [file for file in files if not (root / file).is_file()]

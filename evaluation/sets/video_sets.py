@@ -13,9 +13,10 @@ import torch
 from torchvision.transforms.v2 import functional as tvF
 
 from atoken.processing.media_reading_atoken import iter_video, open_image
+from atoken.processing.media_suffixes_atoken import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
 from ..interface import EvaluationSet, Sample
-from .file_lists import IMAGES, VIDEOS, checksum, existing, find_files, take
+from .file_lists import checksum, existing, find_files, find_media, take
 
 DAVIS = "DAVIS is at https://davischallenge.org/davis2017/code.html: JPEGImages/<resolution>/<video>/*.jpg"
 TOKENBENCH = "TokenBench is described at https://github.com/NVlabs/TokenBench: 720p MP4 files made by its script"
@@ -25,18 +26,18 @@ MOST_FRAMES = 12
 
 
 def _frames(path: Path, count: int | None) -> torch.Tensor:
-    """(T, 3, H, W) uint8: the first `count` frames, or all."""
+    """Reads (T, 3, H, W) uint8: the first `count` frames, or all."""
     _, frames = iter_video(path, "video")
     return torch.from_numpy(np.stack(list(itertools.islice(frames, count)))).permute(0, 3, 1, 2).contiguous()
 
 
 def load_video(path: Path, max_frames: int | None, size: int | None, multiple: int) -> torch.Tensor:
-    """(T, 3, H, W) uint8: the first frames, short side resized to `size`, centre crop to multiples."""
+    """Reads (T, 3, H, W) uint8: the first frames, short side resized to `size`, center crop to multiples."""
     return _fit(_frames(path, max_frames), size, multiple)
 
 
 def load_piece(path: Path, start: int, frames: int, size: int | None, multiple: int) -> torch.Tensor:
-    """(frames, 3, H, W) uint8 from frame `start` on."""
+    """Reads (frames, 3, H, W) uint8 from frame `start` on; otherwise as `load_video`."""
     _, stream = iter_video(path, "video")
     piece = np.stack(list(itertools.islice(stream, start, start + frames)))
     return _fit(torch.from_numpy(piece).permute(0, 3, 1, 2), size, multiple)
@@ -50,27 +51,27 @@ def _fit(video: torch.Tensor, size: int | None, multiple: int) -> torch.Tensor:
 
 
 def load_pictures(paths: list[Path]) -> torch.Tensor:
-    """(T, 3, H, W) uint8 of a video that is stored as one picture for each frame."""
+    """Reads (T, 3, H, W) uint8 of a video that is stored as one picture for each frame."""
     return torch.stack([open_image(path) for path in paths])
 
 
 def load_sparsely(path: Path, most: int = MOST_FRAMES) -> torch.Tensor:
     """
-    (T, 3, H, W) uint8: one frame a second, of which at most `most` evenly from the first to the last (linspace).
+    Reads (T, 3, H, W) uint8: one frame a second, of which at most `most` evenly from the first to the last (linspace).
 
     Raises:
         ValueError: the file states no frame rate.
     """
     metadata, frames = iter_video(path, "video")
     if metadata.fps is None:
-        raise ValueError(f"{path} states no frame rate, so that frames of every second cannot be found")
+        raise ValueError(f"{path} states no frame rate, so the frames of every second cannot be found")
     kept = list(_one_a_second(frames, metadata.fps))
     chosen = np.linspace(0, len(kept) - 1, min(most, len(kept))).round().astype(int)
     return torch.from_numpy(np.stack([kept[index] for index in chosen])).permute(0, 3, 1, 2).contiguous()
 
 
 def _one_a_second(frames: Iterator[np.ndarray], fps: float) -> Iterator[np.ndarray]:
-    """The first frame at or after every whole second."""
+    """Yields the first frame at or after every whole second."""
     second = 0
     for index, frame in enumerate(frames):
         if index >= second * fps:
@@ -94,14 +95,14 @@ def video_folder(
     limit: int | None = None,
 ) -> EvaluationSet:
     """
-    All videos below a folder, as a whole or in pieces.
+    Takes all videos below a folder, animated pictures among them, as a whole or in pieces.
 
     Args:
-        size: of the short side after resizing (bilinear, antialias); None leaves it.
-        multiple: sides are cropped at the centre to multiples of it.
-        max_frames: of a whole video, the first.
-        frames: instead, pieces of so many frames,
-        every: one from every so many frames on.
+        size: length of the short side after resizing (bilinear, antialias); None leaves it.
+        multiple: sides are cropped at the center to multiples of it.
+        max_frames: so many first frames of a whole video.
+        frames: takes pieces of so many frames instead, which begin
+        every: so many frames after each other.
 
     Raises:
         FileNotFoundError: there are none.
@@ -109,7 +110,7 @@ def video_folder(
     """
     _check_positive("video-folder", size=size, multiple=multiple, max_frames=max_frames, frames=frames, every=every)
     root = Path(folder)
-    files = take(find_files(root, VIDEOS, "video-folder"), None, limit, "video-folder")
+    files = take(find_media(root, "video", "video-folder"), None, limit, "video-folder")
     if frames is None:
         samples = [Sample(file, partial(load_video, root / file, max_frames, size, multiple)) for file in files]
     else:
@@ -130,7 +131,7 @@ def video_folder(
 
 
 def _length(path: Path) -> int:
-    """Frames that decode; headers do not always tell the truth."""
+    """Counts the frames that decode; headers do not always tell the truth."""
     return sum(1 for _ in iter_video(path, "video")[1])
 
 
@@ -138,7 +139,7 @@ def davis(
     folder: str, resolution: str = "1080p", max_frames: int = 300, videos: str | None = None, limit: int | None = None
 ) -> EvaluationSet:
     """
-    DAVIS: FOLDER/JPEGImages/<resolution>/<video>/*.jpg, 50 videos, as a whole up to `max_frames`.
+    Takes DAVIS: FOLDER/JPEGImages/<resolution>/<video>/*.jpg, 50 videos, as a whole up to `max_frames`.
 
     Args:
         videos: text file with one video's name on each line (such as ImageSets/2016/{train,val}.txt joined, which are
@@ -150,7 +151,7 @@ def davis(
     """
     _check_positive("davis", max_frames=max_frames)
     root = existing(Path(folder) / "JPEGImages" / resolution, "davis", DAVIS)
-    files = find_files(root, IMAGES, "davis", DAVIS)
+    files = find_files(root, IMAGE_SUFFIXES, "davis", DAVIS)
     frames: dict[str, list[str]] = {}
     for file in files:
         frames.setdefault(file.split("/")[0], []).append(file)
@@ -178,19 +179,19 @@ def davis(
 
 def tokenbench(folder: str, size: int = 720, max_frames: int = 300, limit: int | None = None) -> EvaluationSet:
     """
-    TokenBench: 471 videos, short side 720, up to `max_frames`.
+    Takes TokenBench: 471 videos, short side 720, up to `max_frames`.
 
     Raises:
         FileNotFoundError: there are none.
         ValueError: not 471 videos without a `limit`.
     """
-    take(find_files(folder, VIDEOS, "tokenbench", TOKENBENCH), 471, limit, "tokenbench")
+    take(find_media(folder, "video", "tokenbench", TOKENBENCH), 471, limit, "tokenbench")
     found = video_folder(folder, size=size, max_frames=max_frames, limit=limit)
     return EvaluationSet("tokenbench", "video", found.samples, found.protocol, found.checksum)
 
 
 def _sparse(name: str, root: Path, captions: dict[str, tuple[str, ...]], limit: int | None) -> EvaluationSet:
-    """Videos with captions, by file name."""
+    """Takes videos with captions, by file name."""
     missing = [file for file in captions if not (root / file).is_file()]
     if missing:
         raise FileNotFoundError(f"{name}: {len(missing)} videos are missing, such as {root / missing[0]}")
@@ -207,7 +208,7 @@ def _sparse(name: str, root: Path, captions: dict[str, tuple[str, ...]], limit: 
 
 def msrvtt_1ka(folder: str, pairs: str, limit: int | None = None) -> EvaluationSet:
     """
-    MSR-VTT 1K-A: 1,000 videos with one sentence each.
+    Takes MSR-VTT 1K-A: 1,000 videos with one sentence each.
 
     Args:
         pairs: CSV with the columns video_id and sentence.
@@ -220,7 +221,8 @@ def msrvtt_1ka(folder: str, pairs: str, limit: int | None = None) -> EvaluationS
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     if not rows or not {"video_id", "sentence"} <= set(rows[0]):
-        raise ValueError(f"msrvtt-1ka: pairs: {path} needs the columns video_id and sentence")
+        given = ", ".join(rows[0]) if rows else "no rows"
+        raise ValueError(f"msrvtt-1ka: pairs must have the columns video_id and sentence, got {given} in {path}")
     captions = {f"{row['video_id']}.mp4": (row["sentence"],) for row in rows}
     names = take(list(captions), 1_000, limit, "msrvtt-1ka")
     return _sparse("msrvtt-1ka", existing(folder, "msrvtt-1ka", MSRVTT), {n: captions[n] for n in names}, limit)
@@ -228,7 +230,7 @@ def msrvtt_1ka(folder: str, pairs: str, limit: int | None = None) -> EvaluationS
 
 def msvd(folder: str, captions: str, test: str, limit: int | None = None) -> EvaluationSet:
     """
-    MSVD: the 670 videos of the test split, every caption of which is a query.
+    Takes MSVD: the 670 videos of the test split, every caption of which is a query.
 
     Args:
         captions: JSON, {video: [captions]}.
@@ -243,7 +245,7 @@ def msvd(folder: str, captions: str, test: str, limit: int | None = None) -> Eva
     names = take(names, 670, limit, "msvd")
     without = [name for name in names if not texts.get(name)]
     if without:
-        raise ValueError(f"msvd: captions: {captions} has none for {without[0]}")
+        raise ValueError(f"msvd: captions must have some for every video, got none for {without[0]} in {captions}")
     root = existing(folder, "msvd", MSVD)
-    files = {re.sub(r"\.[^.]+$", "", file): file for file in find_files(root, VIDEOS, "msvd", MSVD)}
+    files = {re.sub(r"\.[^.]+$", "", file): file for file in find_files(root, VIDEO_SUFFIXES, "msvd", MSVD)}
     return _sparse("msvd", root, {files.get(name, f"{name}.avi"): tuple(texts[name]) for name in names}, limit)

@@ -6,6 +6,7 @@ import pytest
 
 from atoken.evaluation.configuration import EvaluationConfig
 from atoken.evaluation.readme_table import END, START, insert
+from atoken.evaluation.results import Result, Results
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "evaluation"
 
@@ -16,13 +17,14 @@ def test_names_and_options_are_right(path):
     assert config.sets and config.tokenizers and config.embedders
 
 
-RESULTS = {
-    "results": [
-        {"set": "photos", "model": "a", "numbers": {"psnr": 27.528, "ssim": 0.8, "count": 24}},
-        {"set": "photos", "model": "b", "numbers": {"psnr": 30.0, "count": 24}},
-        {"set": "clips", "model": "a", "numbers": {"psnr": 32.0, "count": 8}},
-    ]
-}
+RESULTS = Results(
+    "Table",
+    [
+        Result("a", "photos", "image", "reconstruction", {"psnr": 27.528, "ssim": 0.8, "count": 24}, {}),
+        Result("b", "photos", "image", "reconstruction", {"psnr": 30.0, "count": 24}, {}),
+        Result("a", "clips", "video", "reconstruction", {"psnr": 32.0, "count": 8}, {}),
+    ],
+)
 
 
 def test_tables_replace_what_stood_there():

@@ -48,10 +48,10 @@ def test_figures_are_those_of_the_text(number):
     lines = [re.sub(r"</?(b|sub)>", "", line) for line in table.split("\n\n")[1].splitlines()]
     for row in paper_rows(number):
         name = row.method.split(", stage ")[-1].split("-")[0].removeprefix("AToken")
-        wanted = [f"{value:.10g}" for value in row.values if value is not None]
+        expected = [f"{value:.10g}" for value in row.values if value is not None]
         cells = [[f"{float(cell):.10g}" for cell in re.findall(r"(?<=\t)\d+\.\d+(?=\t|$)", line)] for line in lines]
-        found = [line for line, numbers in zip(lines, cells, strict=True) if numbers == wanted]
-        assert found and any(name.lower() in line.lower() for line in found), (row, wanted)
+        found = [line for line, numbers in zip(lines, cells, strict=True) if numbers == expected]
+        assert found and any(name.lower() in line.lower() for line in found), (row, expected)
 
 
 def test_other_tables_are_not_here():

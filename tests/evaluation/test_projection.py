@@ -1,10 +1,11 @@
-"""t-SNE and neighbours: clusters that are plain to see are found, and chance is chance."""
+"""t-SNE and neighbors: clusters that are plain to see are found, and chance is chance."""
 
 import pytest
 import torch
 
 from atoken.evaluation.models.atoken_features import AtokenFeatures
 from atoken.evaluation.projection import neighbor_accuracy, scatter_plot, tsne
+from atoken.evaluation.results import Result
 
 from ..cli_samples import save_model
 
@@ -16,7 +17,7 @@ def clusters() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.eye(8)[labels] + 0.05 * torch.randn(60, 8, generator=generator), labels
 
 
-def test_neighbours_of_clusters_and_of_noise(clusters):
+def test_neighbors_of_clusters_and_of_noise(clusters):
     embeddings, labels = clusters
     assert neighbor_accuracy(embeddings, labels) == 1.0
     # Alone in its class, a sample is never right.
@@ -27,10 +28,10 @@ def test_clusters_stay_apart_in_two_dimensions(clusters):
     embeddings, labels = clusters
     points = tsne(embeddings)
     assert torch.equal(points, tsne(embeddings))
-    centres = torch.stack([points[labels == label].mean(0) for label in range(3)])
-    assert torch.equal(torch.cdist(points, centres).argmin(1), labels)
+    centers = torch.stack([points[labels == label].mean(0) for label in range(3)])
+    assert torch.equal(torch.cdist(points, centers).argmin(1), labels)
     found = {"points": points.tolist(), "labels": labels.tolist(), "classes": list("abc")}
-    picture = scatter_plot([{"model": "a", "numbers": {"tsne": found}}] * 2)
+    picture = scatter_plot([Result("a", "set", "image", "projection", {"tsne": found}, {})] * 2)
     assert picture.startswith(b"\x89PNG")
 
 

@@ -14,7 +14,7 @@ from atoken.evaluation.reconstruction import Measures, measure_chunk, summarize
 
 
 class _Inception(torch.nn.Module):
-    """Stands for the network: means of quarters as features, of colours as logits."""
+    """Stands for the network: means of quarters as features, of colors as logits."""
 
     def __init__(self, weights):
         super().__init__()

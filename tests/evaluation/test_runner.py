@@ -1,9 +1,12 @@
 """`atoken evaluate`: stopped and resumed, in any number of processes and sizes of chunks, and what is refused early."""
 
+import gc
 import json
+import pickle
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,8 +16,14 @@ import yaml
 from PIL import Image
 
 from atoken.evaluation.configuration import EvaluationConfig
+from atoken.evaluation.interface import Embedder
+from atoken.evaluation.models import atoken_features, atoken_tokenizers
 from atoken.evaluation.models.image_codecs import ImageCodec
-from atoken.evaluation.runner import build_tasks, evaluate
+from atoken.evaluation.opened_models import OpenedModels
+from atoken.evaluation.plan import build_tasks
+from atoken.evaluation.registry import EMBEDDERS, TOKENIZERS
+from atoken.evaluation.results import Results
+from atoken.evaluation.runner import evaluate
 from atoken.evaluation.sets.image_sets import load_square
 from atoken.tokenizing.quality import psnr
 
@@ -94,14 +103,15 @@ def test_killed_and_resumed_gives_the_same_json(folder, whole):
     command += ["evaluate", str(_config(folder)), "--output", str(output)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     chunks = output / "chunks"
-    while process.poll() is None and not list(chunks.rglob("*.safetensors")):
+    # Names of unfinished files begin with a dot.
+    while process.poll() is None and not list(chunks.rglob("[0-9]*.safetensors")):
         try:
             process.wait(0.02)
         except subprocess.TimeoutExpired:
             continue
     process.kill()
     process.wait()
-    done = list(chunks.rglob("*.safetensors"))
+    done = list(chunks.rglob("[0-9]*.safetensors"))
     assert done and not (output / "results.json").exists()
     # One that was cut short while it was written in place, as no rename would leave it.
     done[0].write_bytes(done[0].read_bytes()[:40])
@@ -140,11 +150,105 @@ def test_the_page_shows_tables_plots_and_the_worst(folder, whole):
 
 def test_another_configuration_does_not_mix_into_the_results(folder, whole):
     changed = _config(folder, "other", measures=["psnr"])
-    with pytest.raises(ValueError, match="--overwrite"):
+    with pytest.raises(ValueError, match="choose another output, or overwrite"):
         evaluate(changed, folder / "whole")
-    assert evaluate(changed, folder / "again")["results"][0]["numbers"].keys() >= {"psnr"}
+    assert evaluate(changed, folder / "again").results[0].numbers.keys() >= {"psnr"}
     evaluate(_config(folder), folder / "again", overwrite=True)
     assert (folder / "again" / "results.json").read_bytes() == (folder / "whole" / "results.json").read_bytes()
+
+
+def test_what_is_wrong_is_said_before_old_results_are_removed(folder, whole):
+    wrong = _config(folder, "wrong", embedders={"a": {"adapter": "atoken-features", "model": str(folder / "none")}})
+    before = sorted((folder / "whole").rglob("*"))
+    with pytest.raises(FileNotFoundError, match="none"):
+        evaluate(wrong, folder / "whole", overwrite=True)
+    # Its last set is another, so that the plans of the first ones are right.
+    sets = yaml.safe_load(_config(folder).read_text())["sets"]
+    changed = _config(folder, "other", sets={**sets, "classes": {**sets["classes"], "size": 16}})
+    with pytest.raises(ValueError, match="choose another output, or overwrite"):
+        evaluate(changed, folder / "whole")
+    assert sorted((folder / "whole").rglob("*")) == before
+
+
+def test_results_are_read_as_they_were_written(folder, whole):
+    results = Results.read(folder / "whole" / "results.json")
+    assert results.to_dict() == whole and list(results.by_set()) == ["pictures", "classes"]
+
+
+def test_progress_is_told_for_what_is_to_do(folder, tmp_path):
+    told = []
+    evaluate(_config(folder), tmp_path, progress=lambda *values: told.append(values))
+    names = ("ours on pictures", "jpeg on pictures", "latents on classes")
+    assert told == [(name, done, 5) for name in names for done in range(6)]
+    (tmp_path / "chunks" / "jpeg" / "pictures" / "000003.safetensors").unlink()
+    told.clear()
+    evaluate(_config(folder), tmp_path, progress=lambda *values: told.append(values))
+    assert told == [("jpeg on pictures", 0, 1), ("jpeg on pictures", 1, 1)]
+
+
+class _CountedCodec(ImageCodec):
+    """Counts how often it is constructed, as does the embedder."""
+
+    constructed: list[str] = []
+
+    def __init__(self, codec: str, bits_per_pixel: float):
+        self.constructed.append("codec")
+        super().__init__(codec, bits_per_pixel)
+
+
+class _CountedEmbedder(Embedder):
+    kinds = frozenset({"image"})
+
+    def __init__(self):
+        _CountedCodec.constructed.append("embedder")
+
+    def embed(self, samples):
+        return torch.stack([sample.float().mean((0, 2, 3)) for sample in samples])
+
+    def embed_texts(self, texts):
+        return torch.tensor([[len(text), text.count("e"), text.count("a")] for text in texts]).float()
+
+
+def test_every_model_is_constructed_once(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(_CountedCodec, "constructed", [])
+    monkeypatch.setitem(TOKENIZERS, "counted", _CountedCodec)
+    monkeypatch.setitem(EMBEDDERS, "counted", _CountedEmbedder)
+    pictures, drawn = {"set": "image-folder", "folder": str(folder / "pictures")}, {"kind": "image", "count": 16}
+    config = _config(
+        folder,
+        "counted",
+        sets={
+            "small": {**pictures, "size": 16},
+            "large": {**pictures, "size": 32},
+            "shapes": {"set": "miniature-classification", "task": "classification", **drawn},
+            "captions": {"set": "miniature-retrieval", "task": "retrieval", **drawn},
+            "places": {"set": "miniature-classification", "task": "projection", **drawn},
+        },
+        tokenizers={"a": {"adapter": "counted", "codec": "jpeg", "bits_per_pixel": 3.0}},
+        embedders={"a": {"adapter": "counted"}},
+    )
+    models = OpenedModels()
+    results = evaluate(config, tmp_path, models=models)
+    assert [(result.model, result.set) for result in results.results] == [
+        ("a", name) for name in ("small", "large", "shapes", "captions", "places")
+    ]
+    # The page shows the worst samples, which were decoded for it.
+    assert len(list((tmp_path / "worst").rglob("*.png"))) == 8
+    # The caller goes on with the same models.
+    read = EvaluationConfig.read(config)
+    assert models[read.tokenizers[0]].encode(load_square(folder / "pictures" / "a" / "0.png", 32)).bits > 0
+    assert models[read.embedders[0]].embed_texts(["a"]).shape == (1, 3)
+    assert _CountedCodec.constructed == ["codec", "embedder"]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_weights_are_loaded_once_in_a_process(folder, whole, tmp_path, monkeypatch, processes):
+    loaded, load_model = [], atoken_tokenizers.load_model
+    for module in (atoken_tokenizers, atoken_features):
+        monkeypatch.setattr(module, "load_model", lambda *given: loaded.append(given) or load_model(*given))
+    results = evaluate(_config(folder), tmp_path, processes)
+    assert len(loaded) == 2  # "ours" and "latents", which are the same folder
+    _assert_close(_numbers(results.to_dict()), _numbers(whole))
 
 
 @pytest.mark.parametrize(
@@ -191,5 +295,17 @@ def test_the_command_says_what_is_missing(folder, tmp_path):
 def test_tasks_need_what_they_measure(folder, tmp_path):
     sets = {"a": {"set": "image-folder", "folder": str(folder / "pictures"), "task": "retrieval"}}
     config = EvaluationConfig.read(_config(folder, "retrieval", sets=sets))
-    with pytest.raises(ValueError, match="caption"):
-        build_tasks(config, tmp_path)
+    with pytest.raises(ValueError, match="a must have a caption"):
+        build_tasks(config, OpenedModels(), tmp_path)
+
+
+def test_a_plan_keeps_no_model_and_writes_nothing(folder, tmp_path):
+    models = OpenedModels()
+    tasks = build_tasks(EvaluationConfig.read(_config(folder)), models, tmp_path)
+    assert [task.name for task in tasks] == ["ours on pictures", "jpeg on pictures", "latents on classes"]
+    kept = [weakref.ref(models[task.entry]) for task in tasks]
+    models.keep([])
+    gc.collect()
+    assert [reference() for reference in kept] == [None] * 3
+    assert pickle.loads(pickle.dumps(tasks[0])).samples.samples[0].load().shape == (1, 3, 32, 32)
+    assert list(tmp_path.iterdir()) == []

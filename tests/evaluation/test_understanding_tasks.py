@@ -57,8 +57,8 @@ def test_numbers_are_those_by_hand(model, tmp_path):
         "embedders": {"ours": {"adapter": "atoken", "model": str(folder)}},
     }
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
-    results = evaluate(tmp_path / "config.yaml", tmp_path / "out")["results"]
-    found = {one["set"]: one["numbers"] for one in results}
+    results = evaluate(tmp_path / "config.yaml", tmp_path / "out").results
+    found = {one.set: one.numbers for one in results}
     page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     assert "paper, Table 5" in page and "paper, Table 7" in page
 

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 
 from atoken.evaluation.configuration import EvaluationConfig
+from atoken.evaluation.opened_models import OpenedModels
 from atoken.evaluation.reconstruction import round_trip
-from atoken.evaluation.registry import SETS, TOKENIZERS, find
 from atoken.evaluation.runner import evaluate
 
 from ..trainer import Hook, Trainer
@@ -77,13 +77,14 @@ def validate(template: Path, model: Path, output: Path) -> tuple[dict[str, float
     """
     path = output / "configuration.yaml"
     config = write_configuration(template, model, path)
-    results = evaluate(path, output, overwrite=True)
+    models = OpenedModels()  # for both, so that each is loaded once
+    results = evaluate(path, output, overwrite=True, models=models)
     numbers = {
-        f"{result['set']}/{name}": float(value)
-        for result in results["results"]
-        for name, value in _flat(result["numbers"]).items()
+        f"{result.set}/{name}": float(value)
+        for result in results.results
+        for name, value in _flat(result.numbers).items()
     }
-    return numbers, draw_samples(config, output)
+    return numbers, draw_samples(config, models, output)
 
 
 def _flat(numbers: dict[str, Any], prefix: str = "") -> dict[str, float]:
@@ -98,13 +99,13 @@ def _flat(numbers: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 @torch.inference_mode()
-def draw_samples(config: EvaluationConfig, output: Path) -> dict[str, Path]:
+def draw_samples(config: EvaluationConfig, models: OpenedModels, output: Path) -> dict[str, Path]:
     """The first samples of each set that is reconstructed: originals above, what comes back below."""
     written = {}
     for entry in config.tokenizers:
-        tokenizer = find(TOKENIZERS, entry.adapter, entry.name)(**entry.options)
+        tokenizer = models[entry]
         for one in config.sets:
-            samples = find(SETS, one.set, one.name)(**one.options)
+            samples = one.open()
             if one.task != "reconstruction" or samples.kind not in tokenizer.kinds:
                 continue
             columns = []

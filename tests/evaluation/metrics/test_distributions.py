@@ -87,7 +87,7 @@ def test_inception_score_by_hand():
 
 
 def test_precision_and_recall_by_hand():
-    # Points on a line; with one neighbour every ball has radius 1. Generated 0 and 1 fall in balls of the real, 50 and
+    # Points on a line; with one neighbor every ball has radius 1. Generated 0 and 1 fall in balls of the real, 50 and
     # 51 do not; of the real 0, 1, 2, 3 all but 3 fall in balls of the generated.
     real = torch.tensor([[0.0], [1], [2], [3]])
     generated = torch.tensor([[0.0], [1], [50], [51]])
@@ -102,7 +102,7 @@ def test_precision_and_recall_by_hand():
         (lambda: FeatureStatistics(4).update(torch.full((2, 4), torch.nan)), "finite"),
         (lambda: FeatureStatistics(4).compute(), "at least 2"),
         (lambda: inception_score(torch.zeros(3, 4)), "splits"),
-        (lambda: precision_recall(torch.zeros(3, 4), torch.zeros(9, 4)), "neighbours"),
+        (lambda: precision_recall(torch.zeros(3, 4), torch.zeros(9, 4)), "neighbors"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")

@@ -41,7 +41,7 @@ def test_psnr_of_differences_that_overflow_8_bits():
 
 
 def _ssim_by_definition(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Wang et al. (2004), equation 13, of every pixel of two pictures (H, W)."""
+    """Computes equation 13 of Wang et al. (2004) at every pixel of two pictures (H, W)."""
     blur = partial(gaussian_filter, sigma=1.5, truncate=3.5, mode="mirror")
     first, second = first.astype(np.float64), second.astype(np.float64)
     mean1, mean2 = blur(first), blur(second)

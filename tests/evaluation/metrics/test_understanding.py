@@ -36,8 +36,8 @@ def test_accuracy_is_that_of_torchmetrics_in_any_batches():
     scores = torch.randn(200, 12, generator=generator)
     labels = torch.randint(0, 12, (200,), generator=generator)
     accuracy = ZeroShotAccuracy()
-    for rows, wanted in zip(scores.split(33), labels.split(33), strict=True):
-        accuracy.update(rows, wanted)
+    for rows, targets in zip(scores.split(33), labels.split(33), strict=True):
+        accuracy.update(rows, targets)
     for k, name in ((1, "top1"), (5, "top5")):
         expected = multiclass_accuracy(scores, labels, num_classes=12, average="micro", top_k=k)
         assert accuracy.compute()[name] == pytest.approx(float(expected), abs=1e-6)

@@ -9,7 +9,7 @@ from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder, AtokenMed
 from atoken.evaluation.models.object_baselines import FlatVoxels
 from atoken.processing import AtokenProcessor
 from atoken.processing.mesh_reading_atoken import read_mesh
-from atoken_app.object_jobs import compared_cameras
+from atoken.tokenizing.objects import compared_cameras
 
 from ...cli_samples import save_model
 from ...processing.samples import photo
@@ -79,14 +79,14 @@ def test_objects_round_trip(mesh):
     assert pictures.shape == (8, 3, 64, 64) and pictures.dtype == torch.uint8 and pictures.any()
 
 
-def test_flat_voxels_keep_the_colour(mesh):
+def test_flat_voxels_keep_the_color(mesh):
     tokenizer = FlatVoxels()
     encoded = tokenizer.encode(mesh)
     coords, colors = encoded.payload
     assert encoded.bits == len(coords) * 42
     pictures = tokenizer.render(encoded, compared_cameras(), 64)
     assert pictures.shape == (8, 3, 64, 64) and pictures.dtype == torch.uint8
-    # A grey box stays grey.
+    # A gray box stays gray.
     assert (pictures.float().amax(1) - pictures.float().amin(1)).max() <= 1
 
 

@@ -115,7 +115,7 @@ def peer(request, tmp_path_factory):
 
 
 def _padded(media: torch.Tensor, compression: tuple[int, int]) -> torch.Tensor:
-    """(1, 3, T, H, W) in [-1, 1], by repeating the last row, column and frame."""
+    """Pads to (1, 3, T, H, W) in [-1, 1], by repeating the last row, column and frame."""
     frames, (temporal, spatial) = len(media), compression
     rows = torch.arange(-(-37 // spatial) * spatial).clamp(max=36)
     columns = torch.arange(-(-50 // spatial) * spatial).clamp(max=49)
@@ -163,7 +163,7 @@ def test_latents_are_rounded_as_they_are_stored(tmp_path):
 
 @torch.no_grad()
 def test_tiles_begin_where_latents_do(tmp_path):
-    """The class's own steps of 448 pixels are no whole number of its 128 x 128 codes."""
+    """Uses other steps than the class's own of 448 pixels, which are not a whole number of its 128 x 128 codes."""
     torch.manual_seed(0)
     blocks = {
         f"{part}_{name}": value
@@ -209,8 +209,8 @@ def test_what_is_missing_or_wrong_is_named(tmp_path):
     with pytest.raises(ValueError, match="latent_dtype"):
         peers.KLTokenizer(str(tmp_path), latent_dtype="int8")
     diffusers.VQModel(**PEERS["vq"][1]).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="tiling: VQModel has no tiles"):
+    with pytest.raises(ValueError, match="tiling must be false for VQModel, got true"):
         peers.VQTokenizer(str(tmp_path), tiling=True)
     diffusers.AutoencoderKLCosmos(**PEERS["cosmos"][1]).save_pretrained(tmp_path / "cosmos")
-    with pytest.raises(ValueError, match="tiling: AutoencoderKLCosmos has no tiles"):
+    with pytest.raises(ValueError, match="tiling must be false for AutoencoderKLCosmos, got true"):
         peers.CosmosTokenizer(str(tmp_path / "cosmos"), tiling=True)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.decomposition import PCA
 
-from atoken.evaluation.models.pca_tokenizer import COMPONENTS, PcaTokenizer, quantized, to_media, to_patches
+from atoken.evaluation.models.pca import COMPONENTS, PcaTokenizer, quantized, to_media, to_patches
 from atoken.tokenizing.quality import psnr
 
 from ...processing.samples import photo
@@ -16,7 +16,7 @@ def _image(height: int, width: int, seed: int) -> torch.Tensor:
 
 
 def _clip(frames: int, height: int, width: int) -> torch.Tensor:
-    """A pan over a photo."""
+    """Pans over a photo."""
     return torch.cat([_image(height, width + 2 * frames, 0)[..., 2 * t : 2 * t + width] for t in range(frames)])
 
 
@@ -47,12 +47,12 @@ def test_components_are_those_of_scikit_learn(media, saved):
     ours = PcaTokenizer.load(saved, num_components=8)
     result = ours.decode(ours.encode(media[0][0]))
     rows = to_patches(media[0][0])[0].numpy()
-    wanted = to_media(
+    target = to_media(
         torch.from_numpy(expected.inverse_transform(expected.transform(rows))).float(), (1, 10, 10), (1, 160, 160)
     )
     # Ours are stored as bfloat16, with 8 bits of precision.
-    assert psnr(result, wanted) > 40
-    assert psnr(result, media[0][0]) == pytest.approx(psnr(wanted, media[0][0]), abs=0.05)
+    assert psnr(result, target) > 40
+    assert psnr(result, media[0][0]) == pytest.approx(psnr(target, media[0][0]), abs=0.05)
 
 
 def test_a_uniform_quantizer_by_hand():
@@ -98,5 +98,5 @@ def test_bad_options_are_named(options, name, saved):
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"pca_tokenizer"):
+    with pytest.raises(FileNotFoundError, match="python -m atoken.training.recipes.tiny.fit_pca"):
         PcaTokenizer.load(str(tmp_path / "none.safetensors"), bits_per_token=96)

@@ -16,7 +16,7 @@ def _media(frames: int, height: int = 37, width: int = 50) -> torch.Tensor:
 
 
 def _padded(media: torch.Tensor, temporal: int, spatial: int) -> torch.Tensor:
-    """(T, 3, H, W) in 0 to 255, by repeating the last row, column and frame."""
+    """Pads to (T, 3, H, W) in 0 to 255, by repeating the last row, column and frame."""
     rows = torch.arange(-(-37 // spatial) * spatial).clamp(max=36)
     columns = torch.arange(-(-50 // spatial) * spatial).clamp(max=49)
     times = torch.arange(-(-len(media) // temporal) * temporal).clamp(max=len(media) - 1)
@@ -102,11 +102,11 @@ def test_vq_models_run_in_their_dtype(emu3, tmp_path, dtype):
 
 
 def test_weights_of_a_whole_model_are_refused(tmp_path):
-    """Their names begin otherwise, so that every weight of the part would be drawn anew."""
+    """Refuses names that begin otherwise, as every weight of the part would be drawn anew."""
     model = _chameleon()
     state = {f"model.vqmodel.{name}": value for name, value in model.state_dict().items()}
     model.save_pretrained(tmp_path, state_dict=state)
-    with pytest.raises(ValueError, match="path: .* lacks .* of ChameleonVQVAE"):
+    with pytest.raises(ValueError, match="path must hold all weights of ChameleonVQVAE, got .* lacks"):
         ChameleonTokenizer(str(tmp_path))
 
 
@@ -176,7 +176,7 @@ def test_images_videos_and_texts(build, tmp_path):
 
 @torch.no_grad()
 def test_siglip_reads_small_letters(tmp_path):
-    """SigLIP 2 of fixed resolution is a SigLIP model with a tokenizer that keeps capitals."""
+    """Lowers capitals: SigLIP 2 of fixed resolution is a SigLIP model with a tokenizer that keeps them."""
     torch.manual_seed(0)
     model, processor, _ = _siglip()
     for part in (model, processor, tiny_tokenizer()):

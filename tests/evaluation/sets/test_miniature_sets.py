@@ -12,10 +12,10 @@ from atoken.processing.mesh_reading_atoken import ColoredMesh
 
 
 def words_of(caption: str, kind: str) -> tuple[str, str, str]:
-    """Material, colour and shape of "a striped red star in the top left"."""
-    material, colour, shape = caption.split()[1:4]
-    assert material in MATERIALS and colour in COLOURS and shape in shapes_of(kind)
-    return material, colour, shape
+    """Gives material, color and shape of "a striped red star in the top left"."""
+    material, color, shape = caption.split()[1:4]
+    assert material in MATERIALS and color in COLOURS and shape in shapes_of(kind)
+    return material, color, shape
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -26,9 +26,9 @@ def test_classes_are_balanced_true_and_held_out(kind, attribute):
     counts = Counter(sample.label for sample in found.samples)
     assert set(counts) == set(range(len(found.class_names))) and max(counts.values()) - min(counts.values()) <= 1
     for sample in found.samples:
-        material, colour, shape = words_of(sample.captions[0], kind)
-        assert is_held_out(colour, shape)
-        true = {"shape": shape, "colour": colour, "material": material}.get(attribute, f"{colour} {shape}")
+        material, color, shape = words_of(sample.captions[0], kind)
+        assert is_held_out(color, shape)
+        true = {"shape": shape, "colour": color, "material": material}.get(attribute, f"{color} {shape}")
         said = found.class_names[sample.label]
         assert said == true or said.split(" ", 1)[-1] == true
     assert len(found.class_names) == {"material": 5, "colour shape": 12}.get(attribute, 8)
@@ -39,8 +39,8 @@ def test_motion_is_held_out_twice():
     words = {"moving left": "left", "going round": "circling", "growing": "growing", "standing still": "still"}
     for sample in found.samples:
         phrase = found.class_names[sample.label]
-        _, colour, shape = words_of(sample.captions[0], "video")
-        assert sample.captions[0].endswith(phrase) and is_pair_held_out(colour, shape)
+        _, color, shape = words_of(sample.captions[0], "video")
+        assert sample.captions[0].endswith(phrase) and is_pair_held_out(color, shape)
         assert phrase not in words or is_pair_held_out(words[phrase], shape)
 
 
@@ -68,7 +68,7 @@ def test_retrieval_captions_differ(kind, count):
     assert len({sample.captions[0] for sample in found.samples}) == len(found.samples) == count
     assert all(len(sample.captions) == 1 for sample in found.samples)
     assert all(is_held_out(*words_of(sample.captions[0], kind)[1:]) for sample in found.samples)
-    with pytest.raises(ValueError, match=f"count: got {count + 1}; expected at most {count}"):
+    with pytest.raises(ValueError, match=f"count must be at most {count}, .*, got {count + 1}"):
         miniature_retrieval(kind, count=count + 1)
 
 
@@ -110,5 +110,5 @@ def test_options_are_in_the_checksum(monkeypatch):
     ],
 )
 def test_bad_options(name, options):
-    with pytest.raises(ValueError, match=f"^{name}: got"):
+    with pytest.raises(ValueError, match=f"^{name} must be .*, got"):
         miniature_classification(**{"kind": "image", **options})

@@ -17,7 +17,7 @@ from atoken.evaluation.sets.image_sets import (
     image_folder,
     imagenet_v2,
     imagenet_val,
-    labelled_folder,
+    labeled_folder,
 )
 from atoken.evaluation.sets.object_sets import object_folder, toys4k
 from atoken.evaluation.sets.video_sets import davis, load_sparsely, msrvtt_1ka, msvd, tokenbench, video_folder
@@ -34,7 +34,7 @@ def _save(root: Path, *names: str) -> Path:
 
 
 def _check(found: EvaluationSet, count: int) -> EvaluationSet:
-    """What holds of every set."""
+    """Checks what holds for every set."""
     assert len(found.samples) == count == found.protocol["count"]
     assert len({sample.name for sample in found.samples}) == count and len(found.checksum) in (16, 64)
     json.dumps(found.protocol)
@@ -56,6 +56,24 @@ def test_image_folder_is_in_order_and_resized_by_the_protocol(tmp_path):
     assert np.abs(pixels[0].permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
 
 
+def test_every_file_that_is_media_belongs_to_a_set_of_its_kind(tmp_path):
+    """Takes the files that training reads, too: there is one list of suffixes, and animated pictures are videos."""
+    root = _save(tmp_path, "a.avif", "b.gif", "c.JPG", "d/e.webp", "f.png", "g.jp2", ".hidden.png")
+    frames = [Image.fromarray(photo(32, 48, seed)) for seed in range(3)]
+    for name in ("moving.gif", "moving.png", "moving.webp"):
+        frames[0].save(root / name, save_all=True, append_images=frames[1:], duration=100)
+    write_video(root / "clip.ts", smooth_clip(4, 32, 48), 4.0)
+    (root / "notes.txt").write_text("no image")
+    found = _check(image_folder(str(root), size=16), 6)
+    assert [sample.name for sample in found.samples] == ["a.avif", "b.gif", "c.JPG", "d/e.webp", "f.png", "g.jp2"]
+    assert all(sample.load().shape == (1, 3, 16, 16) for sample in found.samples)
+    found = _check(video_folder(str(root)), 4)
+    assert [sample.name for sample in found.samples] == ["clip.ts", "moving.gif", "moving.png", "moving.webp"]
+    assert [len(sample.load()) for sample in found.samples] == [4, 3, 3, 3]
+    with pytest.raises(FileNotFoundError, match="object-folder: .* holds no object files"):
+        object_folder(str(root))
+
+
 def test_checksums_change_with_files_and_not_with_the_place(tmp_path):
     first, second = (_save(tmp_path / name, "a.png", "b.png") for name in "xy")
     assert image_folder(str(first)).checksum == image_folder(str(second)).checksum
@@ -65,7 +83,7 @@ def test_checksums_change_with_files_and_not_with_the_place(tmp_path):
 
 def test_classes_are_folders(tmp_path):
     root = _save(tmp_path, "n01/x.png", "n02/y.png", "n01/z.png")
-    found = _check(labelled_folder(str(root)), 3)
+    found = _check(labeled_folder(str(root)), 3)
     assert found.class_names == ("n01", "n02") and [sample.label for sample in found.samples] == [0, 0, 1]
     (tmp_path / "names.json").write_text(json.dumps({"n01": "tench", "n02": "goldfish"}))
     found = imagenet_val(str(root), class_names=str(tmp_path / "names.json"), limit=3)
@@ -216,7 +234,7 @@ def test_missing_data_is_named_with_where_it_is_to_be_had(build, name, tmp_path)
         (lambda root: image_folder(str(root), limit=0), "limit"),
         (lambda root: imagenet_val(str(root)), "50,000"),
         (lambda root: coco(str(root)), "5,000"),
-        (lambda root: labelled_folder(str(root)), "class"),
+        (lambda root: labeled_folder(str(root)), "class"),
     ],
 )
 def test_bad_options_are_named(build, name, tmp_path):

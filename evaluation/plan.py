@@ -1,0 +1,111 @@
+"""The plan of an evaluation: which model runs on which set, and what decides the numbers. It holds no model."""
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from .chunks import Chunks
+from .configuration import EvaluationConfig, ModelEntry, SetEntry
+from .interface import EvaluationSet, Model
+from .opened_models import OpenedModels
+
+LIBRARIES = ("torch", "torchvision", "torchmetrics", "transformers", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    Says what one model does on one set. No model is in it, so it can wait, and go to other processes.
+
+    Attributes:
+        entry, set_entry: the model and the set in the configuration.
+        samples: what the set consists of.
+        chunks: where the results go.
+        codebook_sizes: those of the model.
+        decodes: whether the model gives anything back that could be looked at.
+    """
+
+    entry: ModelEntry
+    set_entry: SetEntry
+    samples: EvaluationSet
+    chunks: Chunks
+    codebook_sizes: tuple[int, ...]
+    decodes: bool
+
+    @property
+    def name(self) -> str:
+        """Names the task for people."""
+        return f"{self.entry.name} on {self.set_entry.name}"
+
+
+def asked_measures(config: EvaluationConfig) -> tuple[str, ...]:
+    """Lists the measures that there is anything to measure by."""
+    return config.measures if config.tokenizers else ()
+
+
+def build_tasks(config: EvaluationConfig, models: OpenedModels, output: Path) -> list[Task]:
+    """
+    Opens every set and model, so that what is missing is known before any work. Nothing is written.
+
+    Args:
+        models: keeps the models, for the work.
+        output: folder of the results.
+
+    Raises:
+        FileNotFoundError: a data set or the weights of a model are missing.
+        ValueError: a set and a model, or a set and its task, do not fit.
+    """
+    sets = {entry.name: entry.open() for entry in config.sets}
+    for set_entry in config.sets:
+        _check_annotated(set_entry, sets[set_entry.name])
+    libraries = {name: version(name) for name in LIBRARIES}
+    tasks = []
+    for entry in config.models:
+        model = models[entry]
+        described = model.describe()
+        fitting = [one for one in config.sets if _fits(entry, one, model, sets[one.name])]
+        if not fitting:
+            kinds, abilities = ", ".join(sorted(model.kinds)), ", ".join(sorted(model.tasks))
+            raise ValueError(f"{entry.name} fits none of the sets: it takes {kinds} for {abilities}")
+        for set_entry in fitting:
+            samples = sets[set_entry.name]
+            facts = {
+                "model": described,
+                "options": entry.options,
+                "set": {"name": set_entry.name, "checksum": samples.checksum, "protocol": samples.protocol},
+                "task": set_entry.task,
+                "measures": list(asked_measures(config)) if set_entry.task == "reconstruction" else [],
+                "libraries": libraries,
+            }
+            folder = output / "chunks" / entry.name / set_entry.name
+            chunks = Chunks(folder, facts, len(samples.samples), config.chunk_size)
+            tasks.append(Task(entry, set_entry, samples, chunks, model.codebook_sizes, model.decodes))
+    busy = {task.set_entry.name for task in tasks}
+    idle = [entry.name for entry in config.sets if entry.name not in busy]
+    if idle:
+        raise ValueError(f"no model of the configuration fits {', '.join(idle)}")
+    return tasks
+
+
+def _check_annotated(entry: SetEntry, samples: EvaluationSet) -> None:
+    if entry.task in ("classification", "projection"):
+        without = sum(sample.label is None for sample in samples.samples)
+        if not samples.class_names or without:
+            given = f"{len(samples.class_names)} names and {without} samples without a label"
+            raise ValueError(f"{entry.name} must have class names and labels for {entry.task}, got {given}")
+    if entry.task == "classification" and not samples.templates:
+        raise ValueError(f"{entry.name} must have templates for classification, got none")
+    if entry.task == "retrieval":
+        without = sum(not sample.captions for sample in samples.samples)
+        if without:
+            raise ValueError(f"{entry.name} must have a caption of every sample for retrieval, got {without} without")
+
+
+def _fits(entry: ModelEntry, one: SetEntry, model: Model, samples: EvaluationSet) -> bool:
+    fits = samples.kind in model.kinds and one.task in model.tasks
+    if one.name in entry.sets and not fits:
+        kinds, tasks = ", ".join(sorted(model.kinds)), ", ".join(sorted(model.tasks))
+        raise ValueError(
+            f"sets of {entry.name} must be of {kinds} for {tasks}, got {one.name}, of {samples.kind} for {one.task}"
+        )
+    return fits and (not entry.sets or one.name in entry.sets)
