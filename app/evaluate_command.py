@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.progress import TaskID
 
-from .console import print_json, progress_bar, say
+from .console import progress_bar, say
 from .errors import UsageError
 from .jobs import check_output_folder
 from .options import AsJson
@@ -37,7 +37,7 @@ def evaluate(
 
         results = run(config, output, processes, overwrite, show)
     if as_json:
-        print_json(results.to_dict())
+        typer.echo((output / "results.json").read_text(encoding="utf-8").rstrip())
         return
     for name, chosen in results.by_set().items():
         print(f"\n{name}\n\n{set_table(chosen).to_markdown()}")
