@@ -38,7 +38,7 @@ def draw_object(scene: Scene) -> ColoredMesh:
     check_choice("scene.kind", scene.kind, ("object",))
     rng = np.random.default_rng(scene.jitter)
     colour = base_colour(scene, rng)
-    vertices, faces = _solid(scene.shape)
+    vertices, faces = solid(scene.shape)
     corners = vertices[faces]  # (F, 3, 3)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     # Each face shows the pattern as seen along the axis that it faces most, so flat sides show it undistorted.
@@ -68,7 +68,7 @@ def draw_object(scene: Scene) -> ColoredMesh:
 
 
 @lru_cache
-def _solid(shape: str) -> tuple[np.ndarray, np.ndarray]:
+def solid(shape: str) -> tuple[np.ndarray, np.ndarray]:
     """Vertices (V, 3) and faces (F, 3), anticlockwise as seen from outside, about within 1 of the middle."""
     around, along = _SWEPT[shape]
     edge, profile = outline(around, _AROUND), _profile(along)

@@ -141,6 +141,10 @@ class TemporalCache:
 
     Args:
         frames: latent frames to keep; 0 makes the windows independent.
+
+    Attributes:
+        layers: keys and values (N, heads, head width) of every block.
+        coords, sample: (N, 4) and (N,) of their tokens, None before the first window.
     """
 
     def __init__(self, frames: int):
@@ -148,9 +152,9 @@ class TemporalCache:
             raise ValueError(f"frames must not be negative, got {frames}")
         self.frames = frames
         self.next_frame = 0
-        self._layers: list[tuple[torch.Tensor, torch.Tensor]] = []
-        self._coords: torch.Tensor | None = None
-        self._sample: torch.Tensor | None = None
+        self.layers: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.coords: torch.Tensor | None = None
+        self.sample: torch.Tensor | None = None
 
     def open_window(self, coords: torch.Tensor, sample: torch.Tensor, num_frames: int) -> CacheWindow:
         """
@@ -168,8 +172,8 @@ class TemporalCache:
         ids, local, lengths = torch.unique_consecutive(sample, return_inverse=True, return_counts=True)
         all_coords, all_sample, order = coords, sample, None
         key_coords, key_sample = coords, sample
-        if self._layers:
-            all_coords, all_sample = torch.cat([self._coords, coords]), torch.cat([self._sample, sample])
+        if self.layers:
+            all_coords, all_sample = torch.cat([self.coords, coords]), torch.cat([self.sample, sample])
             # Not attended to: the past of samples without a token here, and frames too far back if some had no tokens.
             seen = torch.isin(all_sample, ids) & (all_coords[:, 0] >= origin)
             order = seen.nonzero().squeeze(1)
@@ -183,13 +187,13 @@ class TemporalCache:
         keep = (all_coords[:, 0] >= end - self.frames).nonzero().squeeze(1)  # none if frames is 0
         layout = TokenLayout(coords - shift, None, sequences, grids, grid_index)
         return CacheWindow(
-            layout, key_coords - shift, self._layers, order, keep, all_coords[keep], all_sample[keep], end
+            layout, key_coords - shift, self.layers, order, keep, all_coords[keep], all_sample[keep], end
         )
 
     def close_window(self, window: CacheWindow) -> None:
         """Takes over what the window leaves behind, once all blocks have run."""
-        self._coords, self._sample, self.next_frame = window.kept_coords, window.kept_sample, window.end
-        self._layers = [window.present[i] for i in range(len(window.present))] if self.frames else []
+        self.coords, self.sample, self.next_frame = window.kept_coords, window.kept_sample, window.end
+        self.layers = [window.present[i] for i in range(len(window.present))] if self.frames else []
 
 
 def eager_attention_forward(

@@ -44,8 +44,9 @@ def test_stages_gain_media_and_keep_images():
 
 
 def test_the_page_shows_what_the_record_says():
-    tables = tables_of(record_of("atoken-tiny-d")["stages"])
-    assert tables in (ROOT / "docs/curriculum.md").read_text()
+    shown = set((ROOT / "docs/curriculum.md").read_text().splitlines())
+    rows = [line for line in tables_of(record_of("atoken-tiny-d")["stages"]).splitlines() if line[2:3].isdigit()]
+    assert len(rows) >= 8 and set(rows) <= shown
 
 
 @pytest.mark.parametrize("name", CHECKPOINTS)

@@ -238,23 +238,23 @@ class TestObjects:
 
     def test_volumes_are_those_of_the_solids(self):
         """Parts of the smallest upright box, for solids seen along their own axes."""
-        from atoken.miniature.solids import _solid
+        from atoken.miniature.solids import solid
 
         for shape, expected in (("ball", np.pi / 6), ("cube", 1.0), ("cone", np.pi / 12), ("diamond", 1 / 3)):
-            vertices, faces = _solid(shape)
+            vertices, faces = solid(shape)
             corners = vertices[faces]
             volume = np.einsum("fi,fi->", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])) / 6
             assert volume / np.ptp(vertices, axis=0).prod() == pytest.approx(expected, rel=0.01), shape
 
     def test_ring_has_its_hole_and_number_of_handles(self):
-        from atoken.miniature.solids import _solid
+        from atoken.miniature.solids import solid
 
         for shape in SOLID_SHAPES:
-            _, faces = _solid(shape)
+            _, faces = solid(shape)
             edges = np.unique(np.sort(faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1), axis=0)
             # The ends of a profile on the axis are many vertices at one place, each end counts as one.
-            used = len({tuple(place) for place in _solid(shape)[0][np.unique(faces)].round(9)})
-            places, joined = np.unique(_solid(shape)[0].round(9) + 0.0, axis=0, return_inverse=True)
+            used = len({tuple(place) for place in solid(shape)[0][np.unique(faces)].round(9)})
+            places, joined = np.unique(solid(shape)[0].round(9) + 0.0, axis=0, return_inverse=True)
             edges = np.unique(np.sort(joined.reshape(-1)[edges], axis=1), axis=0)
             assert used - len(edges) + len(faces) == (0 if shape == "ring" else 2), shape
 

@@ -297,7 +297,7 @@ def test_a_cache_carries_over_between_calls(model):
 
 def held_bytes(cache):
     """What a cache keeps alive: whole storages, because a view of a video's tensor would hold all of it."""
-    tensors = [tensor for pair in cache._layers for tensor in pair] + [cache._coords, cache._sample]
+    tensors = [tensor for pair in cache.layers for tensor in pair] + [cache.coords, cache.sample]
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
@@ -313,8 +313,8 @@ def test_the_cache_does_not_grow(model, tile_frames, cache_frames):
             sizes.append(held_bytes(cache))
         assert sizes[3] == sizes[-1]
         keys = cache_frames // 4 * 4
-        assert all(key.shape == value.shape == (keys, 2, 24) for key, value in cache._layers)
-        assert len(cache._layers) == 2
+        assert all(key.shape == value.shape == (keys, 2, 24) for key, value in cache.layers)
+        assert len(cache.layers) == 2
 
 
 def test_a_stream_keeps_no_frames(model):
