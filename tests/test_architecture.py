@@ -25,20 +25,6 @@ COPIED_BY_THE_HUB = ("modeling_atoken", "processing", "generation", "mllm")
 # Inside training: recipes -> subjects -> core, never back, never sideways.
 TRAINING_SUBJECTS = ("tokenizer", "generators", "mllm")
 
-# What does not keep to the rules yet.
-EXCEPTIONS: set[str] = {
-    "evaluation/models/atoken_tokenizers.py -> app/object_jobs.py: not below it",
-    "evaluation/models/atoken_tokenizers.py -> app/options.py: not below it",
-    "evaluation/models/object_baselines.py -> training/recipes/tiny/prepared_objects.py: not below it",
-    "evaluation/models/pca_tokenizer.py -> training/recipes/tiny/pca_start.py: not below it",
-    "evaluation/page.py -> evaluation/runner.py -> evaluation/page.py",
-    "evaluation/reconstruction.py -> app/object_jobs.py: not below it",
-    "evaluation/runner.py imports rich",
-    "pages/comparison.py -> app/tables.py: not below it",
-    "tokenizing/streams.py -> app/jobs.py: not below it",
-    "tokenizing/streams.py -> app/options.py: not below it",
-}
-
 
 @cache
 def modules() -> dict[str, Path]:
@@ -81,7 +67,7 @@ def room_of(path: Path) -> str:
 
 
 def check(violations: set[str]) -> None:
-    assert not violations - EXCEPTIONS, "\n".join(sorted(violations - EXCEPTIONS))
+    assert not violations, "\n".join(sorted(violations))
 
 
 def test_a_room_imports_rooms_below_it():
