@@ -15,44 +15,50 @@ RESEARCH_ONLY = "Converted official weights are for research only: their license
 
 
 def convert(
-    file: Annotated[Path, typer.Argument(help="The official .pt file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The official .pt file.")],
     out: ModelOutput,
     quantizer: Annotated[
         Quantizer | None,
-        typer.Option("--quantizer", help="fsq for atoken-sod, which tensors do not show.", show_default=False),
+        typer.Option("--quantizer", help="Give fsq for the discrete model (atoken-sod).", show_default=False),
     ] = None,
     encoder_num_heads: Annotated[
         int | None,
         typer.Option(
             "--encoder-num-heads",
             min=1,
-            help="Heads of the encoder, which tensors do not show. [default: those of the official sizes]",
+            help="Attention heads of the encoder. Needed only if its width is not an official one.",
             show_default=False,
         ),
     ] = None,
     text_tower: Annotated[
         str | None,
-        typer.Option("--text-tower", help="SigLIP2 model whose text tower goes along.", show_default=False),
+        typer.Option(
+            "--text-tower", help="Folder or Hub name of a SigLIP2 model, to add its text tower.", show_default=False
+        ),
     ] = None,
     gaussian_decoder: Annotated[
         Path | None,
         typer.Option(
-            "--gaussian-decoder", help="Official 3D Gaussian decoder .pt that goes along.", show_default=False
+            "--gaussian-decoder", help="Official .pt file of the 3D Gaussian decoder, to add it.", show_default=False
         ),
     ] = None,
     gaussian_num_heads: Annotated[
         int | None,
         typer.Option(
-            "--gaussian-num-heads", min=1, help="Its heads. [default: those of the official size]", show_default=False
+            "--gaussian-num-heads",
+            min=1,
+            help="Attention heads of the Gaussian decoder. Needed only if its width is not the official one.",
+            show_default=False,
         ),
     ] = None,
     dtype: Annotated[
-        Dtype | None, typer.Option("--dtype", help="What to store. [default: as computed, float32]", show_default=False)
+        Dtype | None,
+        typer.Option("--dtype", help="Number type of the stored weights. Default: float32.", show_default=False),
     ] = None,
     overwrite: OverwriteModel = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert an official AToken file to a folder that `--model` and `from_pretrained` take."""
+    """Convert an official AToken file to a model folder for `--model` and `from_pretrained`."""
     if gaussian_num_heads is not None and gaussian_decoder is None:
         raise UsageError("--gaussian-num-heads needs --gaussian-decoder")
     out = out.absolute()

@@ -30,12 +30,19 @@ if TYPE_CHECKING:
 
 def decode(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Files that `encode` wrote: files, folders and globs.")
+        list[str],
+        typer.Argument(
+            metavar="INPUT...", help="What `encode` wrote: files, folders (searched recursively) or glob patterns."
+        ),
     ],
     output: OutputFolder,
     model: Annotated[
         str | None,
-        typer.Option("--model", help="Where the model is now. [default: where each file says]", show_default=False),
+        typer.Option(
+            "--model",
+            help="Model to decode with, if it has moved. Default: the model that each file names.",
+            show_default=False,
+        ),
     ] = None,
     device: DeviceName = Device.auto,
     dtype: DtypeName = Dtype.float32,
@@ -43,7 +50,7 @@ def decode(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Turn stored latents or codes back into PNG, MP4 and PLY files, with the model they were written by."""
+    """Decode files of latents or codes to PNG, MP4 and PLY files, with the model that wrote them."""
     files, failures = find_files(inputs, frozenset({LATENTS_SUFFIX}))
     total = len(files) + len(failures)
     readable = []

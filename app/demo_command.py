@@ -25,22 +25,26 @@ def demo(
     output: OutputFolder = Path("demo"),
     media: Annotated[
         Path | None,
-        typer.Option("--media", help="Folder of images, videos, meshes. [default: examples/media]", show_default=False),
+        typer.Option(
+            "--media", help="Folder of images, videos and meshes. Default: examples/media.", show_default=False
+        ),
     ] = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
             "--model",
-            help=f"May be repeated. [default: the embedded {DEFAULT_MODEL} and {DISCRETE_MODEL}]",
+            help=f"Model to show; may be repeated. Default: the embedded {DEFAULT_MODEL} and {DISCRETE_MODEL}.",
             show_default=False,
         ),
     ] = None,
     device: DeviceName = Device.auto,
     dtype: DtypeName = Dtype.float32,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that is no earlier demo.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the output folder even if it is not an earlier demo.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Reconstruct photos, a clip and an object: a table, and a page to look at, index.html."""
+    """Reconstruct example photos, a clip and a 3D object; print a table and write a page, index.html."""
     from atoken.pages.comparison import is_comparison, write_page
     from atoken.tokenizing.files import NewFolder, folder_of
 

@@ -16,10 +16,18 @@ from .tables import about, report, similarity_table
 def embed(
     inputs: Inputs,
     text: Annotated[
-        list[str] | None, typer.Option("--text", help="A text to compare with; may be repeated.", show_default=False)
+        list[str] | None,
+        typer.Option(
+            "--text",
+            help="A text to compare with; may be repeated. Needs a model with a text tower.",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A .safetensors file to write.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The .safetensors file to write. Give this, --json, or both.", show_default=False
+        ),
     ] = None,
     model: ModelName = None,
     device: DeviceName = Device.auto,
@@ -28,12 +36,13 @@ def embed(
     as_json: AsJson = False,
 ) -> None:
     """
-    Embed images, videos and meshes, and compare them with texts by their cosine.
+    Embed images, videos and meshes, and compare them with texts by cosine similarity.
 
-    Embeddings are pooled, one per file, and normalized to length 1. The file holds `embeddings` (files, d) and, with
-    texts, `text_embeddings` (texts, d) and `similarities` (files, texts); the names of files and texts are in its
-    metadata. With --json and without --output the embeddings are
-    printed.
+    There is one embedding of width d for each file, normalized to length 1.
+    The output file holds `embeddings` (files, d) and, if texts are given,
+    `text_embeddings` (texts, d) and `similarities` (files, texts). Its metadata
+    has the names of the files, and the texts. With --json and without --output,
+    the embeddings are printed.
     """
     if output is None and not as_json:
         raise UsageError("give --output FILE.safetensors, --json, or both")

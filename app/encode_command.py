@@ -31,7 +31,7 @@ def encode(
         bool | None,
         typer.Option(
             "--codes/--latents",
-            help="What to store. [default: codes of a discrete model, latents of a continuous one]",
+            help="What to store. Default: codes if the model is discrete, latents if it is continuous.",
             show_default=False,
         ),
     ] = None,
@@ -42,7 +42,7 @@ def encode(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write latents or codes, one .safetensors file per image, video or mesh, with all that `decode` needs to know."""
+    """Encode images, videos and meshes to latents or codes, one .safetensors file each, for `decode`."""
     jobs, failures = find_media(inputs)
     total = len(jobs) + len(failures)
     jobs, existing = assign_outputs(jobs, output, lambda job: LATENTS_SUFFIX, overwrite)

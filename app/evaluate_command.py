@@ -14,13 +14,23 @@ from .options import AsJson
 
 
 def evaluate(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="A .yaml file: models, sets and measures.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of results; a stopped run goes on in it.")],
-    processes: Annotated[int, typer.Option("--processes", min=1, help="Side by side; no number depends on it.")] = 1,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again instead of going on.")] = False,
+    config: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A .yaml file with the models, data sets and measures; docs/evaluation.md explains it.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for the results. Give it again to continue a stopped run.")
+    ],
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Number of parallel processes; the results do not depend on it.")
+    ] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again instead of continuing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure tokenizers on sets of images, videos and objects: results.json, results.md and index.html."""
+    """Measure tokenizers on data sets; write results.json, results.md and index.html."""
     if not config.is_file():
         raise UsageError(f"CONFIG: {config} is not a file")
     check_output_folder(output)

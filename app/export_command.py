@@ -15,37 +15,50 @@ from .options import AsJson, Device, Dtype, ModelOutput, OverwriteModel
 
 
 def export(
-    model: Annotated[str, typer.Argument(help="Folder, embedded checkpoint or Hub name.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder, Hub name, or name of an embedded checkpoint.")],
     out: ModelOutput,
     name: Annotated[
-        str | None, typer.Option("--name", help="For the card. [default: that of --push or OUT]", show_default=False)
+        str | None,
+        typer.Option(
+            "--name", help="Name on the model card. Default: that of --push, else of OUT.", show_default=False
+        ),
     ] = None,
     license: Annotated[
         str | None,
         typer.Option(
             "--license",
-            help="Of the weights, as the Hub names it. [default: what config.json states]",
+            help="License of the weights, by its Hub name, such as apache-2.0. Default: as config.json states.",
             show_default=False,
         ),
     ] = None,
     evaluation: Annotated[
         Path | None,
         typer.Option(
-            "--evaluation", help="Scores for the card. [default: MODEL/training.json if there]", show_default=False
+            "--evaluation",
+            help="JSON file of scores for the model card. Default: MODEL/training.json, if it exists.",
+            show_default=False,
         ),
     ] = None,
     dtype: Annotated[
-        Dtype | None, typer.Option("--dtype", help="What to store. [default: as in MODEL]", show_default=False)
+        Dtype | None,
+        typer.Option("--dtype", help="Number type of the stored weights. Default: as in MODEL.", show_default=False),
     ] = None,
-    max_shard_size: Annotated[str, typer.Option("--max-shard-size", help="Larger weights are split.")] = "5GB",
+    max_shard_size: Annotated[
+        str, typer.Option("--max-shard-size", help="Largest size of one file of weights; larger weights are split.")
+    ] = "5GB",
     push: Annotated[
-        str | None, typer.Option("--push", metavar="REPO", help="Upload to this Hub repository.", show_default=False)
+        str | None,
+        typer.Option(
+            "--push", metavar="REPO", help="Upload OUT to this Hub repository, such as me/atoken.", show_default=False
+        ),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make that repository private.")] = False,
+    private: Annotated[
+        bool, typer.Option("--private", help="Create the Hub repository of --push as a private one.")
+    ] = False,
     overwrite: OverwriteModel = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a complete Hub repository: weights, processor, code for trust_remote_code, vae/ for diffusers, a card."""
+    """Write a complete Hub repository: weights, processor, remote code, vae/ for diffusers, model card."""
     from atoken.conversion_atoken import OFFICIAL_LICENSE
     from atoken.tokenizing.files import NewFolder, folder_of
 

@@ -18,12 +18,13 @@ from .tables import fact_groups, readable
 
 def info(
     target: Annotated[
-        str | None, typer.Argument(metavar="[MODEL|FILE]", help="A model, or a file that `encode` wrote.")
+        str | None,
+        typer.Argument(metavar="[MODEL|FILE]", help="A model (as for --model), or a file that `encode` wrote."),
     ] = None,
     model: ModelName = None,
     as_json: AsJson = False,
 ) -> None:
-    """Describe a model (sizes, parameters, tokens, files), or a file of latents or codes. No weights are read."""
+    """Describe a model (sizes, parameters, tokens, files) or a file of latents or codes, without reading weights."""
     if target is not None and model is not None:
         raise UsageError("give a model as argument or as --model, not both")
     if target is not None and Path(target).is_file():

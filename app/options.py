@@ -31,31 +31,33 @@ class Quantizer(StrEnum):
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT...", help="Images, videos and meshes: files, folders (with all they contain), globs."
+        metavar="INPUT...", help="Images, videos and meshes: files, folders (searched recursively) or glob patterns."
     ),
 ]
 ModelName = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help=f"Folder, Hub name, or name of an embedded checkpoint. [default: the embedded {DEFAULT_MODEL}]",
+        help=f"Folder, Hub name, or name of an embedded checkpoint. Default: the embedded {DEFAULT_MODEL}.",
         show_default=False,
     ),
 ]
-DeviceName = Annotated[Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one.")]
-DtypeName = Annotated[Dtype, typer.Option("--dtype", help="What to compute in.")]
+DeviceName = Annotated[
+    Device, typer.Option("--device", help="Where to compute; auto takes a GPU if there is one, else the CPU.")
+]
+DtypeName = Annotated[Dtype, typer.Option("--dtype", help="Number type of the computation.")]
 LatentDtype = Annotated[
     Dtype,
     typer.Option(
         "--latent-dtype",
-        help="How latents are stored. bfloat16 is half of float32, has its range, and costs no visible quality.",
+        help="Number type of stored latents. bfloat16 takes half the space of float32, without visible loss.",
     ),
 ]
-OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; created when needed.")]
+OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; created if missing.")]
 Fps = Annotated[
-    float | None, typer.Option("--fps", min=0.001, help="Frame rate to write for videos that state none themselves.")
+    float | None, typer.Option("--fps", min=0.001, help="Frame rate of written videos whose source states none.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else, on stdout.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")]
-ModelOutput = Annotated[Path, typer.Argument(help="Folder to create.")]
-OverwriteModel = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it is an AToken model folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else, to stdout.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]
+ModelOutput = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to create for the result.")]
+OverwriteModel = Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it already holds an AToken model.")]

@@ -32,11 +32,15 @@ def reconstruct(
     as_json: AsJson = False,
 ) -> None:
     """
-    Encode and decode: PNG and MP4 files of exactly the size they had, PLY files of Gaussians for meshes, with quality.
+    Encode and decode images, videos and meshes; write the results and print their quality.
 
-    PSNR and SSIM are of 8-bit RGB (data range 255), for videos before they are compressed again as MP4, for meshes over
-    8 views of 256 pixels on black. Bits per pixel are those of what `encode` stores, over the true pixels of all
-    frames. Seconds are of the model alone.
+    Images become PNG files and videos MP4 files, at their original size.
+    Meshes become PLY files of 3D Gaussians.
+
+    PSNR and SSIM are measured on 8-bit RGB (data range 255): of videos before
+    they are compressed as MP4, of meshes over 8 views of 256 pixels on black.
+    Bits per pixel are the bits that `encode` stores, divided by the original
+    pixels of all frames. Seconds are those of the model alone.
     """
     jobs, failures = find_media(inputs)
     total = len(jobs) + len(failures)

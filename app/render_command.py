@@ -19,31 +19,41 @@ SUFFIXES = {
 
 
 def render(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Gaussians, as .ply or .splat.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .ply or .splat file of 3D Gaussians.")],
     turntable: Annotated[
-        Path | None, typer.Option("--turntable", help="A video that goes round the object.", show_default=False)
+        Path | None,
+        typer.Option("--turntable", help="Video file to write: the camera circles the object.", show_default=False),
     ] = None,
     views: Annotated[
-        Path | None, typer.Option("--views", help="One picture with 8 views of it.", show_default=False)
+        Path | None, typer.Option("--views", help="Picture file to write: 8 views of the object.", show_default=False)
     ] = None,
     page: Annotated[
-        Path | None, typer.Option("--page", help="An .html page to turn it with the mouse.", show_default=False)
+        Path | None,
+        typer.Option("--page", help="HTML file to write: a page where the mouse turns the object.", show_default=False),
     ] = None,
-    size: Annotated[int, typer.Option("--size", min=16, max=8192, help="Pixels of a picture's side.")] = 512,
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Pictures of the turntable.")] = 90,
+    size: Annotated[
+        int, typer.Option("--size", min=16, max=8192, help="Width and height of each view, in pixels.")
+    ] = 512,
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Number of frames of the turntable.")] = 90,
     fps: Annotated[float, typer.Option("--fps", min=0.001, help="Frame rate of the turntable.")] = 30.0,
     elevation: Annotated[
-        float, typer.Option("--elevation", min=-89, max=89, help="Degrees of the turntable's camera above the horizon.")
+        float,
+        typer.Option(
+            "--elevation", min=-89, max=89, help="Height of the turntable's camera above the horizon, in degrees."
+        ),
     ] = 20.0,
-    background: Annotated[str, typer.Option("--background", help="A color: a name, or #rrggbb.")] = "black",
+    background: Annotated[str, typer.Option("--background", help="Background color: a name, or #rrggbb.")] = "black",
     supersampling: Annotated[
-        int, typer.Option("--supersampling", min=1, max=8, help="Rendered this many times larger, then averaged.")
+        int,
+        typer.Option(
+            "--supersampling", min=1, max=8, help="Render this many times larger, then average, for smoother edges."
+        ),
     ] = 1,
     device: DeviceName = Device.auto,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Look at Gaussians, such as `reconstruct` writes for a mesh: a turntable, a picture of views, a page."""
+    """Render 3D Gaussians, such as `reconstruct` writes for a mesh, to a video, a picture or a page."""
     given = {"--turntable": turntable, "--views": views, "--page": page}
     outputs = {option: path for option, path in given.items() if path is not None}
     if not outputs:
