@@ -58,4 +58,4 @@ format: .venv/installed
 	@rm $@.new
 
 clean:
-	rm -rf .venv .conformance demo table
+	rm -rf .venv .conformance build atoken.egg-info demo table
