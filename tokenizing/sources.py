@@ -1,31 +1,25 @@
-"""Where training samples come from: folders, parquet and WebDataset shards, the Hub, prepared objects, drawn worlds.
+"""Where media come from: folders, parquet and WebDataset shards, and data sets of the Hub, for corpora and training.
 
 A source hands out raw examples: a dict with "media" (a path, bytes, or uint8 pixels) and, where there is one,
-"caption". Which example comes n-th depends on the seed and n alone, so a run that is stopped goes on exactly where it
+"caption". Which example comes n-th depends on the seed and n alone, so work that is stopped goes on exactly where it
 was. Sources that can be indexed are shuffled anew in every epoch; streams are shuffled in blocks.
 """
 
 import copy
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 
-from atoken.miniature.captions import full_caption
-from atoken.miniature.world import MiniatureWorld
-from atoken.processing.media_reading_atoken import open_image
+from atoken.processing.media_suffixes_atoken import media_kind
 
 from .clips import read_frames
-from .pans import glide
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".avif", ".bmp", ".tif", ".tiff"})
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".gif"})
-PANS_OF_A_PHOTO = 20  # different ones, before they repeat
 STREAM_BLOCK = 1000  # examples of a stream that are shuffled among themselves
 
 Load = Callable[[], dict[str, Any]]
@@ -33,6 +27,8 @@ Load = Callable[[], dict[str, Any]]
 
 class Source(ABC):
     """
+    Hands out examples.
+
     Attributes:
         name: for messages.
         size: its share of a mixture, in samples.
@@ -43,21 +39,21 @@ class Source(ABC):
 
     @abstractmethod
     def draw(self, number: int) -> Load:
-        """The n-th example of this source over all processes; calling what is returned reads it, in any thread."""
+        """Chooses the n-th example over all processes; calling what is returned reads it, in any thread."""
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs to go on behind the example drawn last; nothing, where `number` says all."""
+        """Gives what `restore` needs to go on behind the example drawn last; nothing, where `number` says all."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on from a `state()`."""
         if state:
-            raise ValueError(f"{self.name}: the checkpoint is of a stream, which this source is not")
+            raise ValueError(f"{self.name}: state must be empty for this source, got that of a stream")
 
 
 class IndexedSource(Source):
     """
-    Examples that can be read in any order.
+    Hands out examples that can be read in any order.
 
     Args:
         read: index -> example.
@@ -81,7 +77,7 @@ class IndexedSource(Source):
 
 class StreamSource(Source):
     """
-    A streaming data set of Hugging Face `datasets`; every process reads shards, or examples, of its own.
+    Hands out a streaming data set of Hugging Face `datasets`; every process reads shards, or examples, of its own.
 
     Args:
         dataset: a `datasets.IterableDataset` whose media are not decoded.
@@ -137,38 +133,29 @@ class StreamSource(Source):
         self._place = state["place"]
 
 
-def open_source(entry: dict[str, Any], kind: str, seed: int, rank: int = 0, processes: int = 1) -> Source:
-    """
-    A source from its entry in a data file.
-
-    Args:
-        entry: "source" says which (see `_OPENERS`), the other keys
-            are those of the function that opens it, see there.
-        kind: "image", "video" or "object".
-
-    Raises:
-        ValueError: no such source, or arguments that do not fit it.
-        FileNotFoundError: no such files.
-    """
-    options = dict(entry)
-    name = options.pop("source", None)
-    if name not in _OPENERS:
-        raise ValueError(f"source: expected one of {', '.join(_OPENERS)}, got {name!r}")
-    try:
-        return _OPENERS[name](kind=kind, seed=seed, rank=rank, processes=processes, **options)
-    except TypeError as error:
-        raise ValueError(f"source {name}: {error}") from error
+# Opens a source, given `kind`, `seed`, `rank`, `processes` and options of its own, all by name.
+Opener = Callable[..., Source]
+_GIVEN = ("kind", "seed", "rank", "processes")
 
 
-def _folder(path: str, kind: str, seed: int, size: float | None = None, keep_decoded: bool = False, **_: int) -> Source:
+def open_folder(
+    kind: str,
+    seed: int,
+    rank: int,
+    processes: int,
+    path: str,
+    size: float | None = None,
+    keep_decoded: bool = False,
+) -> IndexedSource:
     """
-    Files below a folder; the caption is in a .txt file of the same name. With `keep_decoded` all frames of every video
-    stay in memory, for sets of a few.
+    Opens the images, or the videos and animated pictures, below a folder.
+
+    The caption is in a .txt file of the same name. With `keep_decoded` all frames of every video stay in memory, for
+    sets of a few.
     """
-    suffixes = {"image": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES}.get(kind)
-    if suffixes is None:
-        raise ValueError('a folder holds images or videos; objects are a source of their own, "objects"')
-    files = sorted(file for file in _existing(path).rglob("*") if file.suffix.lower() in suffixes)
+    if kind not in ("image", "video"):
+        raise ValueError(f'kind must be "image" or "video" for a folder, got {kind!r}')
+    files = sorted(file for file in existing_folder(path).rglob("*") if media_kind(file) == kind)
 
     @cache
     def decoded(index: int) -> torch.Tensor:
@@ -182,110 +169,135 @@ def _folder(path: str, kind: str, seed: int, size: float | None = None, keep_dec
     return IndexedSource(str(path), read, len(files), seed, size)
 
 
-def _pans(path: str, kind: str, seed: int, size: float | None = None, **_: int) -> Source:
-    """Clips drawn from the photos below a folder: a camera glides over them."""
-    if kind != "video":
-        raise ValueError(f"pans are videos, but a {kind} is wanted")
-    photos = _folder(path, "image", seed, size)
+def existing_folder(path: str) -> Path:
+    """
+    Gives the path of a folder.
 
-    def read(index: int) -> dict[str, Any]:
-        rng = np.random.default_rng((seed, index))
-        return {"media": glide(open_image(photos.read(index % photos.length)["media"]), rng)}
-
-    return IndexedSource(f"pans over {path}", read, photos.length * PANS_OF_A_PHOTO, seed, size)
-
-
-def _objects(path: str, kind: str, seed: int, size: float | None = None, **_: int) -> Source:
-    """Files written by `prepare_objects` or `prepare_miniature`; the caption is in their metadata."""
-    if kind != "object":
-        raise ValueError(f"objects were given where a {kind} is wanted")
-    files = sorted(_existing(path).rglob("*.safetensors"))
-
-    def read(index: int) -> dict[str, Any]:
-        with safe_open(files[index], "pt") as file:
-            caption = (file.metadata() or {}).get("caption")
-        return {"media": files[index], **({"caption": caption} if caption else {})}
-
-    return IndexedSource(str(path), read, len(files), seed, size)
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"path: there is no folder {folder}")
+    return folder
 
 
-def _miniature(
-    kind: str, seed: int, length: int = 10000, pixels: int = 64, frames: int = 8, size: float | None = None, **_: int
-) -> Source:
-    """The training split of the miniature world, with captions that say everything."""
-    if kind == "object":
-        raise ValueError('objects of the miniature world are prepared first (prepare_miniature), then "objects"')
-    world = MiniatureWorld(kind, "train", length, seed, pixels, frames)
+def open_parquet(
+    kind: str,
+    seed: int,
+    rank: int,
+    processes: int,
+    files: str | list[str],
+    media: str,
+    size: float,
+    caption: str | None = None,
+    split: str = "train",
+) -> StreamSource:
+    """Opens rows of parquet files; `media` and `caption` name columns."""
+    dataset = _streamed("parquet", data_files=files, split=split)
+    return StreamSource(str(files), dataset, _adapter(media, caption), seed, size, rank, processes)
 
-    def read(index: int) -> dict[str, Any]:
-        return {"media": world[index]["sample"], "caption": full_caption(world.describe(index)[0])}
 
-    return IndexedSource(f"miniature {kind}s", read, length, seed, size)
+def open_webdataset(
+    kind: str,
+    seed: int,
+    rank: int,
+    processes: int,
+    files: str | list[str],
+    media: str,
+    size: float,
+    caption: str | None = None,
+    split: str = "train",
+) -> StreamSource:
+    """Opens tars in which an example is files of one name; `media` and `caption` are their endings."""
+    dataset = _streamed("webdataset", data_files=files, split=split)
+    return StreamSource(str(files), dataset, _adapter(media, caption), seed, size, rank, processes)
 
 
-def _streamed(builder: str, files: str | list[str] | None, options: dict[str, Any]) -> Any:
+def open_hub(
+    kind: str,
+    seed: int,
+    rank: int,
+    processes: int,
+    repo: str,
+    media: str,
+    size: float,
+    caption: str | None = None,
+    split: str = "train",
+    name: str | None = None,
+    revision: str | None = None,
+) -> StreamSource:
+    """Opens a data set of the Hub; `media` and `caption` name columns."""
+    dataset = _streamed(repo, split=split, name=name, revision=revision)
+    return StreamSource(repo, dataset, _adapter(media, caption), seed, size, rank, processes)
+
+
+def _streamed(builder: str, **options: Any) -> Any:
     from datasets import load_dataset
 
-    data_files = {} if files is None else {"data_files": files}
-    return load_dataset(builder, **data_files, **options, streaming=True)
+    return load_dataset(builder, streaming=True, **options).decode(False)
 
 
-def _stream_opener(builder: str | None):
-    def open_stream(
-        kind: str,
-        seed: int,
-        rank: int,
-        processes: int,
-        media: str,
-        size: float,
-        files: str | list[str] | None = None,
-        repo: str | None = None,
-        name: str | None = None,
-        revision: str | None = None,
-        split: str = "train",
-        caption: str | None = None,
-    ) -> Source:
-        """Rows of shards: `media` and `caption` name their columns (in WebDataset, the files' endings)."""
-        if (files is None) == (builder is not None) or (repo is None) == (builder is None):
-            raise ValueError("expected repo" if builder is None else "expected files")
-        options = {"split": split, **({} if name is None else {"name": name})}
-        options |= {} if revision is None else {"revision": revision}
-        dataset = _streamed(builder or repo, files, options)
-        dataset = dataset.decode(False)
+def _adapter(media: str, caption: str | None) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Makes what turns a row into an example."""
 
-        def adapt(row: dict[str, Any]) -> dict[str, Any]:
-            for column in filter(None, (media, caption)):
-                if column not in row:
-                    raise ValueError(f"no column {column!r}; there are {', '.join(row)}")
-            text = row[caption] if caption else None
-            text = text.decode("utf-8") if isinstance(text, bytes) else text
-            return {"media": _raw(row[media]), **({} if text is None else {"caption": text})}
+    def adapt(row: dict[str, Any]) -> dict[str, Any]:
+        for column in filter(None, (media, caption)):
+            if column not in row:
+                raise ValueError(f"media and caption must be among the columns {', '.join(row)}, got {column!r}")
+        text = row[caption] if caption else None
+        text = text.decode("utf-8") if isinstance(text, bytes) else text
+        return {"media": _raw(row[media]), **({} if text is None else {"caption": text})}
 
-        return StreamSource(str(files or repo), dataset, adapt, seed, size, rank, processes)
-
-    return open_stream
+    return adapt
 
 
 def _raw(value: Any) -> Any:
-    """The bytes or the path of media that `datasets` has left undecoded."""
+    """Gives the bytes or the path of media that `datasets` has left undecoded."""
     if isinstance(value, dict) and ("bytes" in value or "path" in value):
         return value["bytes"] if value.get("bytes") is not None else Path(value["path"])
     return value
 
 
-def _existing(path: str) -> Path:
-    folder = Path(path)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"path: no folder {folder}")
-    return folder
-
-
-_OPENERS: dict[str, Callable[..., Source]] = {
-    "folder": _folder,
-    "pans": _pans,
-    "parquet": _stream_opener("parquet"),
-    "webdataset": _stream_opener("webdataset"),
-    "hub": _stream_opener(None),
-    "objects": _objects,
-    "miniature": _miniature,
+OPENERS: dict[str, Opener] = {
+    "folder": open_folder,
+    "parquet": open_parquet,
+    "webdataset": open_webdataset,
+    "hub": open_hub,
 }
+
+
+def open_source(
+    entry: Mapping[str, Any],
+    kind: str,
+    seed: int,
+    rank: int = 0,
+    processes: int = 1,
+    openers: Mapping[str, Opener] = OPENERS,
+) -> Source:
+    """
+    Opens a source by its entry in a data file.
+
+    Args:
+        entry: "source" names one of the openers; the other keys are the options of that function.
+        kind: "image", "video" or "object".
+        seed: of the order.
+        rank, processes: which of so many processes this is.
+        openers: name -> function.
+
+    Raises:
+        ValueError: there is no such source, or its options do not fit.
+        FileNotFoundError: its files are missing.
+    """
+    options = dict(entry)
+    name = options.pop("source", None)
+    if name not in openers:
+        raise ValueError(f"source must be one of {', '.join(openers)}, got {name!r}")
+    parameters = {key: each for key, each in inspect.signature(openers[name]).parameters.items() if key not in _GIVEN}
+    unknown = [key for key in options if key not in parameters]
+    if unknown:
+        raise ValueError(f"source {name}: options must be among {', '.join(parameters)}, got {', '.join(unknown)}")
+    missing = [key for key, each in parameters.items() if each.default is each.empty and key not in options]
+    if missing:
+        raise ValueError(f"source {name}: {', '.join(missing)} must be given, got {', '.join(options) or 'no options'}")
+    return openers[name](kind=kind, seed=seed, rank=rank, processes=processes, **options)

@@ -14,12 +14,12 @@ _PREFIX = "checkpoint-"
 
 
 def folder_for(output: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies once it is complete."""
+    """Says where the checkpoint of a step lies once it is complete."""
     return output / f"{_PREFIX}{step:08d}"
 
 
 def unfinished(folder: Path) -> Path:
-    """Where it is written until then."""
+    """Says where it is written until then."""
     return folder.with_name(folder.name + ".partial")
 
 
@@ -46,7 +46,7 @@ def complete(folder: Path, keep: int) -> None:
 
 
 def newest(output: Path) -> Path | None:
-    """The newest checkpoint whose files are all there and unchanged; what is passed over is logged."""
+    """Finds the newest checkpoint whose files are all there and unchanged; what is passed over is logged."""
     for folder in reversed(_folders(output)):
         fault = damage(folder)
         if fault is None:
@@ -56,7 +56,7 @@ def newest(output: Path) -> Path | None:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+    """Says what is wrong with a checkpoint, or None."""
     try:
         listed = json.loads((folder / _LIST).read_text(encoding="utf-8"))
     except (OSError, ValueError):

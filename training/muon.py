@@ -16,7 +16,7 @@ RMS = 0.2  # of an update, about that of AdamW
 
 
 def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
-    """(m, n) -> U V^T of its singular value decomposition, roughly: singular values of 0.7 to 1.2 in place of 1."""
+    """Gives U V^T of an (m, n) matrix's singular value decomposition, roughly: singular values become 0.7 to 1.2."""
     result = matrix.to(torch.float32 if matrix.device.type == "cpu" else torch.bfloat16)
     is_tall = matrix.shape[0] > matrix.shape[1]
     result = result.T if is_tall else result
@@ -30,13 +30,15 @@ def orthogonalized(matrix: torch.Tensor) -> torch.Tensor:
 
 class Muon(torch.optim.Optimizer):
     """
+    Moves matrices along the orthogonalized momentum of their gradients.
+
     Args:
         params: matrices, alone or in groups.
         lr: five times the root mean square of an update.
         momentum: of Nesterov's kind.
 
     Raises:
-        ValueError: a parameter that is no matrix.
+        ValueError: a parameter is not a matrix.
     """
 
     def __init__(self, params: Iterable, lr: float = 1e-3, momentum: float = 0.95):
@@ -44,11 +46,11 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.ndim != 2:
-                    raise ValueError(f"params: expected matrices, got one of shape {tuple(parameter.shape)}")
+                    raise ValueError(f"params must be matrices, got one of shape {tuple(parameter.shape)}")
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> None:
-        """One update; `closure` is not called."""
+        """Does one update; `closure` is not called."""
         moved, directions = [], []
         for group in self.param_groups:
             for parameter in group["params"]:

@@ -17,6 +17,8 @@ _EDGES = ("input_layer", "latent_proj", "out_layer")
 @dataclass(frozen=True)
 class OptimizerSettings:
     """
+    Says how weights are updated.
+
     Attributes:
         kind: "adamw", or "muon", which updates the blocks' matrices by Muon at `rate` and the rest by AdamW.
         rate, final_rate: peak and end of the cosine.
@@ -43,16 +45,18 @@ class OptimizerSettings:
 
     def __post_init__(self):
         if self.kind not in ("adamw", "muon"):
-            raise ValueError(f'kind: expected "adamw" or "muon", got {self.kind!r}')
+            raise ValueError(f'kind must be "adamw" or "muon", got {self.kind!r}')
         if not 0 <= self.final_rate <= self.rate:
-            raise ValueError(f"final_rate: expected 0 to rate {self.rate}, got {self.final_rate}")
+            raise ValueError(f"final_rate must be from 0 to rate, {self.rate}, got {self.final_rate}")
         if not 0 <= self.average < 1:
-            raise ValueError(f"average: expected 0 to below 1, got {self.average}")
-        if self.warm_up < 0 or self.clip <= 0:
-            raise ValueError(f"warm_up, clip: expected at least 0 and above 0, got {self.warm_up} and {self.clip}")
+            raise ValueError(f"average must be from 0 to below 1, got {self.average}")
+        if self.warm_up < 0:
+            raise ValueError(f"warm_up must be at least 0, got {self.warm_up}")
+        if self.clip <= 0:
+            raise ValueError(f"clip must be above 0, got {self.clip}")
 
     def factor(self, step: int, steps: int) -> float:
-        """Of the peak rate at a step, counted from 0, of `steps`: linear warm-up, then a cosine."""
+        """Gives the share of the peak rate at a step, counted from 0, of `steps`: linear warm-up, then a cosine."""
         if step < self.warm_up:
             return (step + 1) / self.warm_up
         done = min(1.0, (step - self.warm_up) / max(1, steps - self.warm_up))
@@ -61,7 +65,7 @@ class OptimizerSettings:
 
 
 class Together(torch.optim.Optimizer):
-    """Two optimizers behind the interface of one, as trainers expect one."""
+    """Puts two optimizers behind the interface of one, as trainers expect one."""
 
     def __init__(self, optimizers: list[torch.optim.Optimizer]):
         self.optimizers = optimizers
@@ -70,20 +74,23 @@ class Together(torch.optim.Optimizer):
         self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
 
     def step(self, closure: Any = None) -> None:
+        """Does one update by both; `closure` is not called."""
         for optimizer in self.optimizers:
             optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
+        """Gives the states of both."""
         return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from a `state_dict()`."""
         for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
             optimizer.load_state_dict(state)
         self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
 
 def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """The optimizer of all parameters that require a gradient; every group keeps its peak rate as "peak"."""
+    """Makes the optimizer of all parameters that require a gradient; every group keeps its peak rate as "peak"."""
     adamw: dict[tuple[float, float], list[nn.Parameter]] = {}
     muon: dict[float, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -118,7 +125,7 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 class AveragedWeights:
     """
-    Exponential averages, in float32, of the part of each trainable parameter that this process holds.
+    Keeps exponential averages, in float32, of the part of each trainable parameter that this process holds.
 
     With FSDP2 and ZeRO-3 that part is a shard, so nothing is gathered until weights are exported.
     """
@@ -149,7 +156,7 @@ def _trainable(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
 
 
 def _held(parameter: nn.Parameter) -> torch.Tensor:
-    """What this process holds of a parameter: all of it, a shard of FSDP2, or one of ZeRO-3."""
+    """Gives what this process holds of a parameter: all of it, a shard of FSDP2, or one of ZeRO-3."""
     if hasattr(parameter, "ds_tensor"):
         return parameter.ds_tensor
     return parameter.to_local() if isinstance(parameter, DTensor) else parameter

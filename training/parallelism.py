@@ -1,4 +1,4 @@
-"""How a run is spread over processes: whatever `accelerate launch` was told, made to fit this trainer."""
+"""Processes of a run: whatever `accelerate launch` was told, made to fit the trainer."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +8,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedTy
 
 def build_accelerator(micro_batches: int, clip: float, tracker: str, output: Path) -> Accelerator:
     """
-    The accelerator of a run.
+    Makes the accelerator of a run.
 
     Args:
         micro_batches: batches whose gradients make one step.

@@ -48,6 +48,10 @@ class Batch(Protocol):
 class Batches(Protocol):
     """Describes an endless source of steps, which can be stopped and goes on where it was."""
 
+    @property
+    def per_step(self) -> int:
+        """Counts the micro batches of a step, always as many."""
+
     def __next__(self) -> Sequence[Batch]:
         """Gives the micro batches of the next step, whose losses are added."""
 
@@ -55,7 +59,7 @@ class Batches(Protocol):
         """Gives what the log says about the data so far."""
 
     def state(self) -> dict[str, Any]:
-        """Gives JSON-ready values that `restore` goes on from."""
+        """Gives what `restore` goes on from: JSON-ready, under other names than `processes`, `progress` and `sums`."""
 
     def restore(self, state: dict[str, Any]) -> None:
         """Goes on behind the last batch before `state` was asked for."""
@@ -78,8 +82,8 @@ class Objective(Protocol):
     def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Gives "loss", to be minimized, and its parts: scalars, means over this process's batch."""
 
-    def count_flops(self, batch: Batch) -> float:
-        """Counts the floating point operations of a forward and backward pass, for the share of the device's peak."""
+    def count_flops(self, batch: Batch) -> float | None:
+        """Counts the operations of a forward and backward pass, for the share of the device's peak; None if unknown."""
 
     def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
         """Writes weights, from a state dict of the whole module, and all that goes with them, into a folder."""
@@ -97,6 +101,9 @@ class TrainerSettings:
         max_skipped: steps in a row without finite gradients before giving up.
         save_every, log_every: steps between checkpoints, and those that a line of the log is the mean of.
         keep: checkpoints that stay.
+
+    Raises:
+        ValueError: a number is not positive.
     """
 
     output: Path
@@ -106,6 +113,12 @@ class TrainerSettings:
     save_every: int = 1000
     log_every: int = 10
     keep: int = 3
+
+    def __post_init__(self):
+        for name in ("steps", "max_skipped", "save_every", "log_every", "keep"):
+            least = 0 if name == "max_skipped" else 1
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
 
     @property
     def exported(self) -> Path:
@@ -123,7 +136,10 @@ class Progress:
 
 
 class Hook:
-    """Is told what happens in a run; each method may be left as it is. All are called in every process."""
+    """Is told what happens in a run, in every process; each method may be left as it is."""
+
+    def on_start(self, trainer: "Trainer") -> None:
+        """Is called before the first step of a run."""
 
     def before_clip(self, model: nn.Module) -> None:
         """Is called with the objective's model when all gradients of a step are there, before they are clipped."""
@@ -138,7 +154,7 @@ class Hook:
         """Is called in the first process alone, with the folder that is about to become the exported one."""
 
     def on_end(self) -> None:
-        """Is called after the last step."""
+        """Is called when a run ends, also where an error ends it."""
 
 
 class Trainer:
@@ -148,9 +164,12 @@ class Trainer:
     Args:
         accelerator: how the run is spread over processes, with as many accumulation steps as a step has micro batches.
         objective: what is minimized.
-        batches: what from.
-        settings: how long.
+        batches: what it is computed from.
+        settings: how long, and what is written.
         hooks: what else is done.
+
+    Raises:
+        ValueError: the accelerator accumulates another number of micro batches than a step has.
     """
 
     def __init__(
@@ -162,6 +181,11 @@ class Trainer:
         hooks: Sequence[Hook] = (),
     ):
         self.accelerator, self.batches, self.settings, self.hooks = accelerator, batches, settings, tuple(hooks)
+        if accelerator.gradient_accumulation_steps != batches.per_step:
+            raise ValueError(
+                f"gradient_accumulation_steps must be {batches.per_step}, the micro batches of a step, got "
+                f"{accelerator.gradient_accumulation_steps}; leave it out of the launcher's file"
+            )
         self.bare_objective = objective
         optimizer = build_optimizer(objective, settings.optimizer)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
@@ -176,18 +200,28 @@ class Trainer:
         Raises:
             Diverged: the gradients were not finite for too many steps in a row.
         """
+        self.settings.output.mkdir(parents=True, exist_ok=True)
+        for hook in self.hooks:
+            hook.on_start(self)
+        try:
+            self._run()
+        finally:
+            for hook in self.hooks:
+                hook.on_end()
+
+    def _run(self) -> None:
         settings, progress = self.settings, self.progress
         self.objective.train()
-        began, tokens, flops = time.perf_counter(), 0.0, 0.0
+        began, tokens, flops = time.perf_counter(), 0, []
         while progress.step < settings.steps:
             micro_batches = [batch.to(self.accelerator.device) for batch in next(self.batches)]
             self.step(micro_batches)
             tokens += sum(batch.num_tokens for batch in micro_batches)
-            flops += sum(self.bare_objective.count_flops(batch) for batch in micro_batches)
+            flops += [self.bare_objective.count_flops(batch) for batch in micro_batches]
             is_last = progress.step == settings.steps
             if progress.step % settings.log_every == 0 or is_last:
                 self._log(time.perf_counter() - began, tokens, flops)
-                began, tokens, flops = time.perf_counter(), 0.0, 0.0
+                began, tokens, flops = time.perf_counter(), 0, []
             if progress.step % settings.save_every == 0 or is_last:
                 self.save()
             paused = time.perf_counter()
@@ -195,8 +229,6 @@ class Trainer:
                 hook.after_step(self)
             began += time.perf_counter() - paused
         self.export(settings.exported)
-        for hook in self.hooks:
-            hook.on_end()
 
     def step(self, micro_batches: Sequence[Batch]) -> None:
         """
@@ -243,7 +275,7 @@ class Trainer:
             )
 
     def _share(self, batch: Batch) -> torch.Tensor | float:
-        """What makes the mean over processes that of all tokens: batches of different processes differ in size."""
+        """Gives the factor by which the mean over processes is that over all tokens, as batches differ in size."""
         count = self.accelerator.num_processes
         if count == 1 or not batch.weighed_by_tokens:
             return 1.0
@@ -260,15 +292,15 @@ class Trainer:
     def _is_finite(self, norm: Any) -> bool:
         return norm is None or bool(torch.isfinite(torch.as_tensor(norm)).all())
 
-    def _log(self, seconds: float, tokens: float, flops: float) -> None:
+    def _log(self, seconds: float, tokens: int, flops: list[float | None]) -> None:
         progress, accelerator = self.progress, self.accelerator
         means = {name: torch.stack(values).mean() for name, values in self._sums.items()}
         numbers = {name: float(value) for name, value in accelerator.reduce(means, "mean").items()}
         self._sums.clear()
         numbers["tokens per second"] = tokens * accelerator.num_processes / seconds
         peak = device_peak(accelerator.device)
-        if peak:
-            numbers["MFU"] = flops / seconds / peak
+        if peak and None not in flops:
+            numbers["MFU"] = sum(flops) / seconds / peak
         numbers["learning rate"] = self.optimizer.param_groups[0]["lr"]
         numbers["skipped steps"] = progress.skipped
         numbers |= self.batches.counters()

@@ -37,7 +37,7 @@ STAGE = {
 
 
 def make_start(folder: Path, seed: int = 0, gaussians: bool = False) -> Path:
-    """A random model with a text tower and its tokenizer."""
+    """Writes a random model with a text tower and its tokenizer."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     tower = {"hidden_size": WIDTH, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3}
@@ -60,7 +60,7 @@ def make_start(folder: Path, seed: int = 0, gaussians: bool = False) -> Path:
 
 
 def write_photos(folder: Path, count: int = 6) -> Path:
-    """Smooth pictures of several sizes."""
+    """Writes smooth pictures of several sizes."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     for index in range(count):
@@ -70,7 +70,7 @@ def write_photos(folder: Path, count: int = 6) -> Path:
 
 
 def write_objects(folder: Path, count: int = 3, voxels: int = 20, size: int = 32) -> Path:
-    """Random voxels with captions, and pictures of several views."""
+    """Writes random voxels with captions, and pictures of several views."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)
     cameras = hammersley_cameras(4)
@@ -89,7 +89,7 @@ def write_objects(folder: Path, count: int = 3, voxels: int = 20, size: int = 32
 
 
 def write_data(folder: Path) -> Path:
-    """The data file of a run on drawn images and clips, and photos in a folder."""
+    """Writes the data file of a run on drawn images and clips, and photos in a folder."""
     photos, objects = write_photos(folder / "photos"), write_objects(folder / "objects")
     drawn = [{"source": "miniature", "length": 40, "pixels": 32, "frames": 4}]
     clips = [{"source": "miniature", "length": 40, "pixels": 32, "frames": 8}]
@@ -107,6 +107,6 @@ def write_data(folder: Path) -> Path:
 
 
 def write_stage(path: Path, **changes: object) -> Path:
-    """`STAGE` as a file."""
+    """Writes `STAGE` as a file."""
     path.write_text(yaml.safe_dump({**STAGE, **changes}), encoding="utf-8")
     return path

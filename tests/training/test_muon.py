@@ -73,5 +73,5 @@ def test_processes_share_the_work_and_move_alike(tmp_path):
 
 
 def test_vectors_are_refused():
-    with pytest.raises(ValueError, match=r"params: expected matrices, got one of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"params must be matrices, got one of shape \(3,\)"):
         Muon([torch.nn.Parameter(torch.zeros(3))])

@@ -108,10 +108,11 @@ def test_averages_follow_their_formula_and_swap_back_exactly():
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"kind": "sgd"}, "kind: expected"),
-        ({"final_rate": 1.0}, "final_rate: expected 0 to rate"),
-        ({"average": 1.0}, "average: expected"),
-        ({"clip": 0.0}, "warm_up, clip: expected"),
+        ({"kind": "sgd"}, "kind must be"),
+        ({"final_rate": 1.0}, "final_rate must be from 0 to rate"),
+        ({"average": 1.0}, "average must be from 0"),
+        ({"clip": 0.0}, "clip must be above 0"),
+        ({"warm_up": -1}, "warm_up must be at least 0"),
     ],
 )
 def test_wrong_settings_are_named(values, message):

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from atoken.processing import Cameras
+from atoken.tokenizing.sources import Source
 
 from .samples import UNREADABLE, Limits, TooLarge, TrainingSample, make_sample
-from .sources import Source
 
 logger = logging.getLogger(__name__)
 
@@ -28,13 +28,13 @@ MAX_UNREADABLE, ENOUGH = 0.05, 200
 
 
 class TooManyUnreadable(RuntimeError):
-    """More samples are damaged than chance explains: the data or their description are wrong."""
+    """Says that more samples are damaged than chance explains: the data or their description are wrong."""
 
 
 @dataclass
 class TrainingBatch:
     """
-    Packed samples of one task.
+    Holds packed samples of one task.
 
     Attributes:
         task: which.
@@ -59,10 +59,12 @@ class TrainingBatch:
 
     @property
     def num_samples(self) -> int:
+        """Counts the samples."""
         return len(self.grids)
 
     @property
     def num_tokens(self) -> int:
+        """Counts the tokens of all samples."""
         return len(self.coords)
 
     @property
@@ -71,7 +73,7 @@ class TrainingBatch:
         return not self.task.endswith("understanding")
 
     def to(self, device: torch.device | str) -> "TrainingBatch":
-        """A copy whose tensors lie on a device; cameras stay, the renderer moves them."""
+        """Gives a copy whose tensors lie on a device; cameras stay, the renderer moves them."""
         moved = copy.copy(self)
         for name in ("pixel_values", "coords", "cu_seqlens", "input_ids"):
             value = getattr(self, name)
@@ -106,7 +108,7 @@ def collate(
 @dataclass
 class Mixture:
     """
-    Sources, each drawn from in proportion to its size.
+    Draws from sources, from each in proportion to its size.
 
     Attributes:
         number: of the next sample, over all processes.
@@ -122,15 +124,15 @@ class Mixture:
 
     def __post_init__(self):
         if not self.sources:
-            raise ValueError("sources: expected at least one")
+            raise ValueError("sources must be at least one, got none")
         self.counts = self.counts or [0] * len(self.sources)
         sizes = np.array([source.size for source in self.sources])
         if sizes.min() <= 0:
-            raise ValueError(f"size: expected positive numbers, got {sizes.tolist()}")
+            raise ValueError(f"size of every source must be positive, got {sizes.tolist()}")
         self._shares = np.cumsum(sizes / sizes.sum())
 
     def draw(self) -> tuple[int, Callable[[], dict[str, Any]]]:
-        """This process's next sample: its number, and what reads it."""
+        """Draws this process's next sample: its number, and what reads it."""
         while True:
             number = self.number
             place = np.random.default_rng((self.seed, 1, number)).random()
@@ -141,6 +143,7 @@ class Mixture:
                 return number, self.sources[which].draw(count)
 
     def state(self) -> dict[str, Any]:
+        """Gives what `restore` needs to go on behind the sample drawn last."""
         return {
             "number": self.number,
             "counts": list(self.counts),
@@ -148,8 +151,17 @@ class Mixture:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
+        """
+        Goes on from a `state()`.
+
+        Raises:
+            ValueError: it is that of other sources.
+        """
         if len(state["sources"]) != len(self.sources):
-            raise ValueError(f"the checkpoint has {len(state['sources'])} sources, there are {len(self.sources)} now")
+            raise ValueError(
+                f"sources must be {len(state['sources'])}, as in the checkpoint, got {len(self.sources)}; resume with "
+                "the data it was written with"
+            )
         self.number, self.counts = state["number"], list(state["counts"])
         for source, its in zip(self.sources, state["sources"], strict=True):
             source.restore(its)
@@ -157,13 +169,13 @@ class Mixture:
 
 class Batches:
     """
-    Endless batches of one task for this process.
+    Gives endless batches of one task for this process.
 
     A batch is filled with samples, in their order, until the next one would make it larger than `max_tokens` or it has
     `max_samples`. Of a task with texts every batch has `max_samples`: its loss compares all with all.
 
     Args:
-        task: "image_understanding" or one of the curriculum's `TASKS`.
+        task: what is done, of which medium, such as "image_understanding".
         mixture: where samples come from.
         limits: see `Limits`.
         max_tokens, max_samples: of one batch of this process.
@@ -193,11 +205,12 @@ class Batches:
         self._left: tuple[int, TrainingSample, dict[str, Any]] | None = None  # did not fit into the last batch
 
     def state(self) -> dict[str, Any]:
-        """What `restore` needs to go on behind the last batch, however much has been read ahead."""
+        """Gives what `restore` needs to go on behind the last batch, however much has been read ahead."""
         counts = {name: getattr(self, name) for name in ("seen", "unreadable", "too_large")}
         return copy.deepcopy({"mixture": self._state, **counts})
 
     def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a `state()`."""
         self.close()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix=self.task)
         self.mixture.restore(state["mixture"])
@@ -206,6 +219,7 @@ class Batches:
             setattr(self, name, state[name])
 
     def close(self) -> None:
+        """Ends the threads that read ahead."""
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._waiting.clear()
         self._left = None
@@ -229,7 +243,7 @@ class Batches:
         return collate(self.task, samples, numbers, self.tokenize)
 
     def _next_sample(self) -> tuple[int, TrainingSample, dict[str, Any]]:
-        """Its number, itself, and the state behind it."""
+        """Gives the number of the next sample that can be used, the sample, and the state behind it."""
         while True:
             while len(self._waiting) < self.threads * READ_AHEAD:
                 number, load = self.mixture.draw()
@@ -250,7 +264,9 @@ class Batches:
                         f"{self.task}: {self.unreadable} of {self.seen} samples cannot be read; the last one: {error}"
                     ) from error
             if self.too_large + self.unreadable == self.seen >= ENOUGH:
-                raise TooManyUnreadable(f"{self.task}: none of {self.seen} samples can be used")
+                raise TooManyUnreadable(
+                    f"{self.task}: none of {self.seen} samples can be used; check the task's sources and the limits"
+                )
 
     def _prepare(self, number: int, load: Callable[[], dict[str, Any]]) -> TrainingSample:
         rng = np.random.default_rng((self.mixture.seed, 2, number))

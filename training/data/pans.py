@@ -12,7 +12,16 @@ MOST_ZOOM = 0.006  # of the window a frame
 
 
 def glide(photo: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """(3, H, W) uint8 -> (32, 3, S, S) uint8, S the window's side; what lies beyond the photo is mirrored."""
+    """
+    Lets a camera glide over a photo, which is mirrored at its borders.
+
+    Args:
+        photo: (3, H, W) uint8.
+        rng: decides on the way.
+
+    Returns:
+        (32, 3, S, S) uint8, where S is the side of the window.
+    """
     if min(photo.shape[1:]) > LONGEST:
         photo = tvF.resize(photo, [LONGEST], antialias=True)
     height, width = photo.shape[1:]
@@ -23,10 +32,10 @@ def glide(photo: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     scale = 1 + zoom * time
     room = torch.tensor([height - side, width - side]) / 2
     middle = torch.tensor([height, width]) / 2 + room * torch.from_numpy(rng.uniform(-0.5, 0.5, 2)).float()
-    centre = middle + speed * time[:, None]  # (T, 2)
+    center = middle + speed * time[:, None]  # (T, 2)
     offset = scale[:, None] * (torch.arange(side) - (side - 1) / 2)  # (T, S)
-    y = (centre[:, :1] + offset)[:, :, None].expand(-1, -1, side)
-    x = (centre[:, 1:] + offset)[:, None, :].expand(-1, side, -1)
+    y = (center[:, :1] + offset)[:, :, None].expand(-1, -1, side)
+    x = (center[:, 1:] + offset)[:, None, :].expand(-1, side, -1)
     grid = torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1)
     frames = photo.float().expand(FRAMES, -1, -1, -1)
     moved = torch.nn.functional.grid_sample(frames, grid, padding_mode="reflection", align_corners=True)

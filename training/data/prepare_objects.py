@@ -1,4 +1,4 @@
-"""Objects to what a Gaussian decoder is trained with: a tokenizer's decoded voxels, and pictures of the object.
+"""Makes of objects what a Gaussian decoder is trained with: a tokenizer's decoded voxels, and pictures.
 
     python -m atoken.training.data.prepare_objects MESHES OUT --checkpoint checkpoints/atoken-tiny
 
@@ -17,11 +17,12 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from rich.progress import track
 from safetensors.torch import save_file
+from tqdm import tqdm
 
 from atoken import AtokenModel
 from atoken.processing import AtokenProcessor, mesh_views
+from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.processing.cameras_atoken import hammersley_cameras
 from atoken.processing.mesh_reading_atoken import read_mesh
 from atoken.processing.mesh_views_atoken import render_mesh
@@ -29,14 +30,15 @@ from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
 
 
 class TooManyVoxels(ValueError):
-    """An object that is left out because full attention over its voxels would take too long."""
+    """Says that an object is left out because full attention over its voxels would take too long."""
 
 
 @torch.no_grad()
 def prepare(
     path: Path, model: AtokenModel, processor: AtokenVoxelProcessor, views: int, size: int, max_voxels: int
 ) -> dict[str, torch.Tensor]:
-    """The tensors of one object; its target cameras depend on its name alone.
+    """
+    Makes the tensors of one object; its target cameras depend on its name alone.
 
     Raises:
         TooManyVoxels: more than `max_voxels`.
@@ -45,7 +47,7 @@ def prepare(
     mesh = read_mesh(path)
     tokens = processor(**mesh_views(mesh).arguments())
     if len(tokens.coords) > max_voxels:
-        raise TooManyVoxels(f"{len(tokens.coords)} voxels")
+        raise TooManyVoxels(f"object must have at most {max_voxels} voxels, got {len(tokens.coords)}")
     latents = model.encode(tokens.pixel_values, tokens.coords, tokens.cu_seqlens, pool=False).latent_dist.mode()
     features = model.decode(latents, tokens.coords, tokens.cu_seqlens).pixel_values[:, :768]
     seed = int.from_bytes(hashlib.sha256(path.parent.name.encode()).digest()[:4], "big")
@@ -64,7 +66,7 @@ def prepare(
 
 
 def in_order(meshes: Path, seed: int) -> list[dict[str, Any]]:
-    """The manifest's entries: held-out ones by name, then the others shuffled."""
+    """Lists the manifest's entries: held-out ones by name, then the others shuffled."""
     manifest = json.loads((meshes / "manifest.json").read_text(encoding="utf-8"))
     held_out, train = (
         sorted((entry for entry in manifest if entry["split"] == split), key=lambda entry: entry["name"])
@@ -75,10 +77,9 @@ def in_order(meshes: Path, seed: int) -> list[dict[str, Any]]:
 
 
 def write_skipped(skipped: dict[str, str], out: Path) -> None:
-    """OUT/skipped.json, whole or not at all: the objects that were passed over, and why."""
-    partial = out / "skipped.partial"
-    partial.write_text(json.dumps(skipped, indent=1) + "\n", encoding="utf-8")
-    partial.replace(out / "skipped.json")
+    """Writes OUT/skipped.json: the objects that were passed over, and why."""
+    with atomic_file(out / "skipped.json") as temporary:
+        temporary.write_text(json.dumps(skipped, indent=1) + "\n", encoding="utf-8")
 
 
 def main(
@@ -97,7 +98,7 @@ def main(
     out.mkdir(parents=True, exist_ok=True)
     record = out / "skipped.json"
     skipped = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
-    for entry in track(in_order(meshes, seed)[:limit], description="preparing", disable=not sys.stdout.isatty()):
+    for entry in tqdm(in_order(meshes, seed)[:limit], desc="preparing", disable=not sys.stderr.isatty()):
         target = out / entry["split"] / f"{entry['name']}.safetensors"
         if target.is_file():
             continue
@@ -111,9 +112,8 @@ def main(
             # At once: a run may be stopped as soon as there are enough objects.
             write_skipped(skipped, out)
             continue
-        partial = target.with_suffix(".partial")
-        save_file(tensors, partial)
-        partial.rename(target)
+        with atomic_file(target) as temporary:
+            save_file(tensors, temporary)
         skipped.pop(entry["name"], None)
     write_skipped(skipped, out)
     print(f"{len(skipped)} objects passed over")

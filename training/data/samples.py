@@ -1,6 +1,6 @@
-"""One raw example to the tokens of one training sample, task by task (paper, sections 3.4 and 4.1).
+"""From a raw example to the tokens of a training sample, task by task (paper, sections 3.4 and 4.1).
 
-Pictures keep their aspect ratio and are resized to whole patches, so that no pixel of a batch is filling.
+Pictures keep their aspect ratio and are resized to whole patches, so that no pixel of a batch is padding.
 """
 
 import io
@@ -19,22 +19,23 @@ from atoken.processing import Cameras
 from atoken.processing.media_reading_atoken import open_image
 from atoken.processing.patching_atoken import PATCH_SIZE, pad_and_patchify
 from atoken.processing.pil_decoding_atoken import DECODING_ERRORS, pil_to_rgb
+from atoken.tokenizing.clips import read_frames
 
-from .clips import each_second, read_frames, strided
+from .clips import each_second, strided
 
-# What reading a damaged example raises.
+# Reading a damaged example raises one of these.
 UNREADABLE = DECODING_ERRORS
 PATCH = PATCH_SIZE[1]
 
 
 class TooLarge(ValueError):
-    """An object of more voxels than a batch may have tokens; it is passed over."""
+    """Says that an object has more voxels than a batch may have tokens; it is passed over."""
 
 
 @dataclass(frozen=True)
 class Limits:
     """
-    What a stage allows its samples.
+    Says what a stage allows its samples.
 
     Attributes:
         image_resolution, video_resolution: (least, most) geometric mean of the sides in pixels.
@@ -61,6 +62,8 @@ class Limits:
 @dataclass
 class TrainingSample:
     """
+    Holds the tokens of one sample.
+
     Attributes:
         pixel_values: (N, 3072) float32 in [-1, 1].
         coords: (N, 4) int64 [t, x, y, z].
@@ -82,25 +85,29 @@ class TrainingSample:
 
 def make_sample(task: str, example: dict[str, Any], limits: Limits, rng: np.random.Generator) -> TrainingSample:
     """
+    Makes the sample of an example.
+
     Args:
-        task: "image_understanding" or one of the curriculum's `TASKS`.
+        task: what is done, of which medium, such as "image_understanding".
         example: what a source hands out.
-        rng: all that is random about this sample.
+        limits: how large it may be.
+        rng: decides all that is random about this sample.
 
     Raises:
-        TooLarge, or one of `UNREADABLE`.
+        TooLarge: it has too many voxels.
+        Exception: one of `UNREADABLE`, if it is damaged.
     """
     sample = _MAKERS[task](example["media"], limits, rng)
     if not task.endswith("understanding"):
         return sample
     if not example.get("caption"):
-        raise ValueError("there is no caption")
+        raise ValueError("the example has no caption, which understanding needs")
     return replace(sample, caption=example["caption"])
 
 
 def patches_that_fit(height: int, width: int, side: float, most: int) -> tuple[int, int]:
     """
-    Rows and columns of patches of a picture that keeps its aspect ratio.
+    Gives the rows and columns of patches of a picture that keeps its aspect ratio.
 
     Args:
         height, width: of the picture.
@@ -117,7 +124,7 @@ def patches_that_fit(height: int, width: int, side: float, most: int) -> tuple[i
 
 
 def _tokens(frames: torch.Tensor, side: float, most: int) -> TrainingSample:
-    """(T, 3, H, W) uint8 -> tokens, of at most `most` patches a frame."""
+    """Turns (T, 3, H, W) uint8 into tokens, of at most `most` patches a frame."""
     rows, columns = patches_that_fit(*frames.shape[2:], side, most)
     size = [rows * PATCH, columns * PATCH]
     if list(frames.shape[2:]) != size:
@@ -127,7 +134,7 @@ def _tokens(frames: torch.Tensor, side: float, most: int) -> TrainingSample:
 
 
 def _image(media: Any) -> torch.Tensor:
-    """(1, 3, H, W) uint8."""
+    """Reads a picture, (1, 3, H, W) uint8."""
     if isinstance(media, torch.Tensor):
         picture = media
     elif isinstance(media, bytes):
@@ -190,7 +197,7 @@ def _object_reconstruction(media: Any, limits: Limits, rng: np.random.Generator)
     tensors, sample = _object(media)
     _check_size(sample, limits.max_voxels or limits.max_tokens)
     if "images" not in tensors:
-        raise ValueError("there are no pictures to compare a reconstruction with")
+        raise ValueError("the object has no 'images' to compare a reconstruction with; `prepare_objects` writes them")
     chosen = rng.choice(len(tensors["images"]), min(limits.views, len(tensors["images"])), replace=False)
     chosen = torch.from_numpy(np.sort(chosen))
     cameras = Cameras(tensors["world_to_camera"][chosen].float(), tensors["intrinsics"][chosen].float())
@@ -199,7 +206,7 @@ def _object_reconstruction(media: Any, limits: Limits, rng: np.random.Generator)
 
 def _check_size(sample: TrainingSample, most: int) -> None:
     if len(sample) > most:
-        raise TooLarge(f"{len(sample)} voxels; at most {most} fit")
+        raise TooLarge(f"object must have at most {most} voxels, got {len(sample)}")
 
 
 _MAKERS: dict[str, Callable[[Any, Limits, np.random.Generator], TrainingSample]] = {

@@ -1,4 +1,4 @@
-"""What a stage costs: tokens and operations of its schedule, and GPU hours at a measured speed.
+"""The cost of a stage: tokens and operations of its schedule, and GPU hours at a measured speed.
 
     python -m atoken.training.tokenizer.cost training/tokenizer/stages/so400m-*.yaml --processes 256 \\
         --tokens-per-second 20000
@@ -29,7 +29,7 @@ OBJECT_VOXELS, SECONDS = 10000, 15
 
 
 def sample_grid(task: str, stage: Stage, rng: np.random.Generator) -> tuple[int, int, int]:
-    """(t, h, w) of a square sample of a task; an object is a column of its voxels."""
+    """Draws (t, h, w) of a square sample of a task; an object is a column of its voxels."""
     limits = stage.limits
     if task.startswith("3d"):
         most = limits.object_voxels if task == "3d_understanding" else limits.max_voxels
@@ -46,7 +46,7 @@ def sample_grid(task: str, stage: Stage, rng: np.random.Generator) -> tuple[int,
 
 
 def per_step(stage: Stage, model: AtokenModel, processes: int, with_teacher: bool = True) -> dict[str, float]:
-    """Mean tokens and operations of one process in one step."""
+    """Estimates the mean tokens and operations of one process in one step."""
     rng = np.random.default_rng(0)
     total = sum(stage.ratios.values())
     shares = {"image_understanding": 1.0} | {task: ratio / total for task, ratio in stage.ratios.items()}

@@ -29,7 +29,7 @@ PAPER_LOSSES = {
 @dataclass(frozen=True)
 class Stage:
     """
-    One row of Table 2, and what the text says beside it.
+    Holds one row of Table 2, and what the text says beside it.
 
     Attributes:
         name: of the stage.
@@ -69,26 +69,26 @@ class Stage:
     def __post_init__(self):
         unknown = set(self.ratios) - set(TASKS)
         if unknown:
-            raise ValueError(f"ratios: there is no {', '.join(sorted(unknown))}; there are {', '.join(TASKS)}")
+            raise ValueError(f"ratios must be of {', '.join(TASKS)}, got {', '.join(sorted(unknown))}")
         if min(self.ratios.values(), default=1) <= 0:
-            raise ValueError(f"ratios: expected positive numbers, got {self.ratios}")
+            raise ValueError(f"ratios must be positive, got {self.ratios}")
         missing = {"image_understanding", *self.ratios} - set(self.batch_sizes)
         if missing:
-            raise ValueError(f"batch_sizes: {', '.join(sorted(missing))} is missing")
+            raise ValueError(f"batch_sizes must have {', '.join(sorted(missing))}, got {', '.join(self.batch_sizes)}")
         for name in ("image_resolution", "video_resolution"):
             given = getattr(self, name)
             if given is not None and not 0 < given[0] <= given[1]:
-                raise ValueError(f"{name}: expected the smallest and the largest side, got {given}")
+                raise ValueError(f"{name} must be the smallest and the largest side, got {given}")
         if self.video_resolution is None and any(task.startswith("video") for task in self.ratios):
-            raise ValueError("video_resolution: is missing, but there are tasks with videos")
+            raise ValueError("video_resolution must be given for tasks with videos, got None")
         for name in ("steps", "latent_channels", "max_tokens"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected a positive number, got {getattr(self, name)}")
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
 
     @classmethod
     def read(cls, path: Path) -> "Stage":
         """
-        From a YAML file.
+        Reads a stage from a YAML file.
 
         Raises:
             ValueError: an unknown, missing or wrong entry, with the file's name.
@@ -97,7 +97,7 @@ class Stage:
         known = cls.__dataclass_fields__
         unknown = set(values) - set(known)
         if unknown:
-            raise ValueError(f"{path}: unknown {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+            raise ValueError(f"{path}: entries must be among {', '.join(known)}, got {', '.join(sorted(unknown))}")
         try:
             for name in ("image_resolution", "video_resolution", "frames"):
                 if values.get(name) is not None:
@@ -110,15 +110,15 @@ class Stage:
 
     @property
     def limits(self) -> Limits:
-        """What samples of this stage may be."""
+        """Says what samples of this stage may be."""
         return Limits(**{each.name: getattr(self, each.name) for each in fields(Limits)})
 
 
 @dataclass
 class TaskRound:
     """
-    Endless round robin over tasks by their ratios, as evenly as can be: after n steps every task has had its share of
-    them to within one.
+    Gives tasks their turns by their ratios, endlessly and as evenly as can be: after n steps every task has had its
+    share of them to within one.
 
     It draws nothing at random, so that every process picks the same task without a word; `state` is all that has to be
     kept to go on.
@@ -164,12 +164,15 @@ def grow_latents(
     """
     before = model.config.latent_channels
     if latent_channels < before:
-        raise ValueError(f"latent_channels: expected at least the {before} there are, got {latent_channels}")
+        raise ValueError(f"latent_channels must be at least the {before} of the model, got {latent_channels}")
     if model.quantizer is not None:
-        raise ValueError("model: latents grow before they are quantized, not after")
+        raise ValueError("model must be continuous for its latents to grow, got a quantized one")
     projection, entrance = model.latent_proj, model.decoder.input_layer
     if template is not None and template.latent_proj.weight.shape != (2 * latent_channels, projection.in_features):
-        raise ValueError(f"template: expected {latent_channels} latents of the same width")
+        raise ValueError(
+            f"template must have {latent_channels} latents of the same width, got a projection of "
+            f"{tuple(template.latent_proj.weight.shape)}"
+        )
     # Rows of means, then rows of log-variances.
     rows = torch.zeros(2, latent_channels, projection.in_features, dtype=torch.float32)
     rows.normal_(std=model.config.initializer_range, generator=generator)
@@ -198,13 +201,14 @@ def prepare_model(model: AtokenModel, stage: Stage, generator: torch.Generator |
         ValueError: latents that would have to shrink, or a quantized model in a stage that is not.
     """
     if model.quantizer is not None and not stage.quantize:
-        raise ValueError(f"model: is quantized already, but stage {stage.name!r} is not")
+        raise ValueError(f"model must be continuous for stage {stage.name!r}, got a quantized one")
     if model.config.latent_channels != stage.latent_channels:
         grow_latents(model, stage.latent_channels, generator)
     if stage.quantize and model.quantizer is None:
         config = AtokenQuantizerConfig()
-        if config.num_codebooks * config.codebook_dim != stage.latent_channels:
-            raise ValueError(f"latent_channels: FSQ has {config.num_codebooks * config.codebook_dim}")
+        channels = config.num_codebooks * config.codebook_dim
+        if channels != stage.latent_channels:
+            raise ValueError(f"latent_channels must be the {channels} of FSQ, got {stage.latent_channels}")
         model.config.quantizer_config = config
         model.quantizer = AtokenQuantizer(config)
         model.config.latents_mean = model.config.latents_std = None

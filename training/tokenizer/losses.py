@@ -24,7 +24,7 @@ SIGMOID_SCALE, SIGMOID_BIAS = math.log(10), -10.0
 
 def l1_loss(reconstruction: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
     """
-    Mean of |x - y| over patches at native resolution.
+    Computes the mean of |x - y| over patches at native resolution.
 
     Args:
         reconstruction, target: (N, patch_dim) packed patches, or pictures of any one shape.
@@ -39,10 +39,10 @@ def l1_loss(reconstruction: torch.Tensor, target: torch.Tensor, valid: torch.Ten
 
 def log_mse_loss(reconstruction: torch.Tensor, target: torch.Tensor, lengths: list[int]) -> torch.Tensor:
     """
-    Mean over samples of log(mean (x - y)^2 + 1e-5): apart from its sign and a factor the mean PSNR.
+    Computes the mean over samples of log(mean (x - y)^2 + 1e-5): apart from its sign and a factor the mean PSNR.
 
-    Not of the paper; it takes the place of networks that are not at hand, as every sample counts alike however large
-    or easy it is.
+    It is not from the paper. It takes the place of networks that are not at hand, as every sample counts alike, however
+    large or easy it is.
 
     Args:
         reconstruction, target: (N, patch_dim) packed patches in [-1, 1].
@@ -56,20 +56,20 @@ def log_mse_loss(reconstruction: torch.Tensor, target: torch.Tensor, lengths: li
 
 
 def kl_loss(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
-    """KL(N(mean, exp(logvar)) || N(0, 1)) of (N, latent_channels): summed over channels, mean over tokens."""
+    """Computes KL(N(mean, exp(logvar)) || N(0, 1)) of (N, latent_channels): a sum over channels, a mean over tokens."""
     mean, logvar = mean.float(), logvar.float()
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(-1).mean()
 
 
 def perceptual_size(images: torch.Tensor) -> torch.Tensor:
-    """(B, 3, H, W) in [-1, 1] -> (B, 3, 224, 224) float32, bilinear with antialias: what perceptual losses look at."""
+    """Resizes (B, 3, H, W) to (B, 3, 224, 224) float32, bilinear with antialias, for perceptual losses."""
     size = (PERCEPTUAL_SIDE, PERCEPTUAL_SIDE)
     return F.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
 
 
 class VggLosses(nn.Module):
     """
-    LPIPS and Gram loss (equation 5) of one pass through one frozen VGG-16.
+    Computes LPIPS and Gram loss (equation 5) from one pass through one frozen VGG-16.
 
     LPIPS is version 0.1. Gram: G = F F^T / (C H W) of relu1_2, 2_2, 3_3, 4_3 and 5_3; squared differences are summed
     over entries and layers and averaged over the batch.
@@ -87,20 +87,20 @@ class VggLosses(nn.Module):
         self.lpips = random_lpips() if random else load_lpips(weights)
 
     def train(self, mode: bool = True) -> "VggLosses":
-        """Stays as it is: the linear layers of LPIPS have dropout."""
+        """Stays in evaluation mode: the linear layers of LPIPS have dropout."""
         return super().train(False)
 
     def forward(self, reconstruction: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 3, H, W) in [-1, 1] each, at any size -> LPIPS and Gram loss, scalars."""
+        """Gives LPIPS and Gram loss, scalars, of (B, 3, H, W) in [-1, 1] each, at any size."""
         with torch.autocast(reconstruction.device.type, enabled=False):
             with torch.no_grad():
-                wanted = self._features(target)
-            found = self._features(reconstruction)
+                target_features = self._features(target)
+            features = self._features(reconstruction)
             gram = sum(
                 (gram_matrix(one) - gram_matrix(other)).square().sum((1, 2)).mean()
-                for one, other in zip(found, wanted, strict=True)
+                for one, other in zip(features, target_features, strict=True)
             )
-            layers = zip(found, wanted, self.lpips.lins, strict=True)
+            layers = zip(features, target_features, self.lpips.lins, strict=True)
             lpips = sum(layer((_unit(one) - _unit(other)).square()).mean() for one, other, layer in layers)
         return lpips, gram
 
@@ -109,17 +109,17 @@ class VggLosses(nn.Module):
 
 
 def _unit(features: torch.Tensor, epsilon: float = 1e-10) -> torch.Tensor:
-    """(B, C, H, W) of length 1 along channels; the constant is that of LPIPS."""
+    """Scales (B, C, H, W) to length 1 along channels; the constant is that of LPIPS."""
     return features / (features.square().sum(1, keepdim=True) + epsilon).sqrt()
 
 
 class ClipLoss(nn.Module):
     """
-    1 - cosine of a frozen CLIP image tower's embeddings of reconstruction and target.
+    Computes 1 - cosine of a frozen CLIP image tower's embeddings of reconstruction and target.
 
     Args:
         tower: a `CLIPVisionModelWithProjection`.
-        mean, std: its processor's normalisation of RGB in [0, 1].
+        mean, std: its processor's normalization of RGB in [0, 1].
     """
 
     def __init__(self, tower: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
@@ -129,15 +129,15 @@ class ClipLoss(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "ClipLoss":
-        """Stays as it is: the tower is frozen."""
+        """Stays in evaluation mode: the tower is frozen."""
         return super().train(False)
 
     def forward(self, reconstruction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """(B, 3, H, W) in [-1, 1] each -> scalar."""
+        """Gives a scalar of (B, 3, H, W) in [-1, 1] each."""
         with torch.autocast(reconstruction.device.type, enabled=False):
             with torch.no_grad():
-                wanted = self._embed(target)
-            return 1 - F.cosine_similarity(self._embed(reconstruction), wanted, dim=-1).mean()
+                target_embeds = self._embed(target)
+            return 1 - F.cosine_similarity(self._embed(reconstruction), target_embeds, dim=-1).mean()
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         size = self.tower.config.image_size
@@ -150,7 +150,7 @@ class ClipLoss(nn.Module):
 
 def gather_texts(texts: torch.Tensor) -> tuple[torch.Tensor, int]:
     """
-    The texts (B, d) of all processes, (P B, d) in the order of ranks, and where this one's begin.
+    Gathers the texts (B, d) of all processes: (P B, d) in the order of ranks, and where this one's begin.
 
     Every process must have as many. Gradients find their way back to where a text came from.
     """
@@ -171,7 +171,8 @@ def distillation_loss(
     temperature: float = DISTILLATION_TEMPERATURE,
 ) -> torch.Tensor:
     """
-    KL(softmax(teacher / tau) || softmax(student / tau)) over the global batch of texts (equation 7), mean over images.
+    Computes KL(softmax(teacher / tau) || softmax(student / tau)) over the global batch of texts (equation 7), a mean
+    over images.
 
     Scores are exp(logit_scale) times cosines; a bias would cancel.
 
@@ -183,16 +184,17 @@ def distillation_loss(
     everything, _ = gather_texts(texts.detach())
     factor = torch.as_tensor(logit_scale, dtype=torch.float32).detach().exp().to(student.device) / temperature
     with torch.no_grad():
-        wanted = (factor * _scores(teacher, everything)).log_softmax(-1)
-    found = (factor * _scores(student, everything)).log_softmax(-1)
-    return F.kl_div(found, wanted, reduction="batchmean", log_target=True)
+        target = (factor * _scores(teacher, everything)).log_softmax(-1)
+    prediction = (factor * _scores(student, everything)).log_softmax(-1)
+    return F.kl_div(prediction, target, reduction="batchmean", log_target=True)
 
 
 def sigmoid_loss(
     samples: torch.Tensor, texts: torch.Tensor, logit_scale: torch.Tensor, logit_bias: torch.Tensor
 ) -> torch.Tensor:
     """
-    SigLIP's loss: -mean_i sum_j log sigmoid(y_ij (exp(scale) cos_ij + bias)), y = 1 for a sample's own text, else -1.
+    Computes SigLIP's loss, -mean_i sum_j log sigmoid(y_ij (exp(scale) cos_ij + bias)), where y is 1 for a sample's own
+    text, else -1.
 
     Args:
         samples: (B, d) embeddings of this process's videos or objects.
@@ -203,7 +205,7 @@ def sigmoid_loss(
         ValueError: not one text for each sample.
     """
     if samples.shape != texts.shape:
-        raise ValueError(f"texts: expected one for each sample, {tuple(samples.shape)}, got {tuple(texts.shape)}")
+        raise ValueError(f"texts must be one for each sample, {tuple(samples.shape)}, got {tuple(texts.shape)}")
     everything, start = gather_texts(texts)
     logits = logit_scale.float().exp() * _scores(samples, everything) + logit_bias.float()  # (B, P B)
     signs = torch.full_like(logits, -1.0)

@@ -1,4 +1,4 @@
-"""Where a run's networks come from: the model it starts from, its teacher, and those of the perceptual losses.
+"""The networks of a run: the model it starts from, its teacher, and those of the perceptual losses.
 
 Everything is found before the first step. What is missing is named with how to get it; a loss is left out only where
 the user says so.
@@ -16,7 +16,7 @@ from .losses import SIGMOID_BIAS, SIGMOID_SCALE, ClipLoss, VggLosses
 
 CLIP = "openai/clip-vit-base-patch16"
 SIGLIP2 = "google/siglip2-so400m-patch16-naflex"
-# Ways to write a part in --losses -> the part of the loss, and whether its network has random weights.
+# Ways to name a part -> the part of the loss, and whether its network has random weights.
 PARTS = {
     "l1": ("l1", False),
     "lpips": ("lpips", False),
@@ -31,7 +31,7 @@ PARTS = {
 @dataclass(frozen=True)
 class ImageLosses:
     """
-    The parts of the image loss that a run has.
+    Holds the parts of the image loss that a run has.
 
     Attributes:
         weights: part -> weight.
@@ -44,6 +44,8 @@ class ImageLosses:
     @classmethod
     def choose(cls, text: str | None, weights: dict[str, float]) -> "ImageLosses":
         """
+        Chooses parts by their names.
+
         Args:
             text: such as "l1,gram-random", or None for all of the stage's.
             weights: the stage's.
@@ -56,20 +58,20 @@ class ImageLosses:
         chosen, kinds = {}, set()
         for name in text.split(","):
             if name not in PARTS:
-                raise ValueError(f"losses: expected some of {', '.join(PARTS)}, got {name!r}")
+                raise ValueError(f"losses must be among {', '.join(PARTS)}, got {name!r}")
             part, random = PARTS[name]
             if part not in weights:
-                raise ValueError(f"losses: the stage has no weight for {part}; it has {', '.join(weights)}")
+                raise ValueError(f"losses must be among those that the stage weighs, {', '.join(weights)}, got {part}")
             chosen[part] = weights[part]
             if part in ("lpips", "gram"):
                 kinds.add(random)
         if len(kinds) > 1:
-            raise ValueError("losses: LPIPS and Gram share one VGG-16, whose weights are either trained or random")
+            raise ValueError(f"losses must be of one kind for LPIPS and Gram, which share one VGG-16, got {text!r}")
         return cls(chosen, True in kinds)
 
     def load(self, vgg: str | None, clip: str) -> tuple[VggLosses | None, ClipLoss | None]:
         """
-        The networks.
+        Loads the networks that the parts need.
 
         Args:
             vgg: file of torchvision's VGG-16, or None for torch's download folder.
@@ -78,7 +80,7 @@ class ImageLosses:
         Raises:
             FileNotFoundError: weights are missing; says which, how to get them and how to go without.
         """
-        without = "; or leave the loss out by --losses, such as --losses l1"
+        without = '; or leave the part out of `losses`, such as "l1"'
         trunk = tower = None
         if {"lpips", "gram"} & set(self.weights):
             try:
@@ -98,40 +100,40 @@ def _load_clip(name: str, without: str) -> ClipLoss:
         processor = CLIPImageProcessor.from_pretrained(name)
     except OSError as error:
         raise FileNotFoundError(
-            f"clip: {name} is neither a folder nor can it be downloaded. To get it: hf download {name}{without}"
+            f"clip: {name} is neither a folder nor could it be downloaded. To get it: hf download {name}{without}"
         ) from error
     return ClipLoss(tower, tuple(processor.image_mean), tuple(processor.image_std))
 
 
-def load_start(name: str) -> tuple[AtokenModel, AtokenProcessor]:
+def load_start(start: str) -> tuple[AtokenModel, AtokenProcessor]:
     """
-    The model that a stage starts from, in float32, with its processor.
+    Loads the model that a stage starts from, in float32, with its processor.
 
     Args:
-        name: folder or Hub name of an AToken checkpoint, or of SigLIP 2 (NaFlex), for stage 1.
+        start: folder or Hub name of an AToken checkpoint, or of SigLIP 2 (NaFlex), for stage 1.
 
     Raises:
         FileNotFoundError: there is no such model.
         ValueError: it is of another kind, or has no text tower or tokenizer.
     """
-    kind = _model_type(name, "init-from")
+    kind = _model_type(start, "start")
     if kind == "siglip2":
-        return _start_from_siglip2(name)
+        return _start_from_siglip2(start)
     if kind != "atoken":
-        raise ValueError(f"init-from: expected an AToken or SigLIP 2 model, {name} is {kind!r}")
-    model = AtokenModel.from_pretrained(name, dtype=torch.float32)
-    processor = AtokenProcessor.from_pretrained(name)
+        raise ValueError(f"start must be an AToken or SigLIP 2 model, got {start}, which is {kind!r}")
+    model = AtokenModel.from_pretrained(start, dtype=torch.float32)
+    processor = AtokenProcessor.from_pretrained(start)
     if model.text_model is None or processor.tokenizer is None:
         raise ValueError(
-            f"init-from: {name} has no text tower and tokenizer, which understanding needs; "
-            "convert with `atoken convert --text-tower`"
+            f"start must have a text tower and a tokenizer, which understanding needs, got {start}; `atoken convert` "
+            "takes them over"
         )
     return model, processor
 
 
 def load_teacher(teacher: str) -> tuple[AtokenVisionModel, float]:
     """
-    The frozen vision tower that images are distilled from, and the logarithm of its scale.
+    Loads the frozen vision tower that images are distilled from, and the logarithm of its scale.
 
     Args:
         teacher: folder or Hub name of SigLIP 2 (NaFlex), or of an AToken checkpoint with a text tower.
@@ -146,7 +148,7 @@ def load_teacher(teacher: str) -> tuple[AtokenVisionModel, float]:
         tower.config.use_rope = False  # it reproduces SigLIP 2 then
         return tower, float(whole.logit_scale.detach())
     if kind != "atoken":
-        raise ValueError(f"teacher: expected a SigLIP 2 or AToken model, {teacher} is {kind!r}")
+        raise ValueError(f"teacher must be an AToken or SigLIP 2 model, got {teacher}, which is {kind!r}")
     model = AtokenModel.from_pretrained(teacher, dtype=torch.float32)
     return model.vision_model, float(model.logit_scale.detach())
 
@@ -158,8 +160,8 @@ def _model_type(name: str, argument: str) -> str:
         return AutoConfig.from_pretrained(name).model_type
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
-            f"{argument}: {name} is neither a folder of a model nor can it be downloaded. To get it: "
-            f"hf download {name} --local-dir FOLDER, then --{argument} FOLDER"
+            f"{argument}: {name} is neither a folder of a model nor could it be downloaded. To get it: "
+            f"hf download {name} --local-dir FOLDER, then name FOLDER"
         ) from error
 
 

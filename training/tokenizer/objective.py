@@ -1,4 +1,4 @@
-"""What a training step minimises, task by task (paper, section 3.3, equations 4 to 8).
+"""The loss of a training step, task by task (paper, section 3.3, equations 4 to 8).
 
 One module, so that whatever wraps a model for data parallelism or sharding sees one forward call per batch.
 """
@@ -36,14 +36,12 @@ LOSSES = {
     "video": ("l1",),
     "3d": ("l1", "ms_ssim"),
 }
-
-
 _SCALARS = ("logit_scale", "logit_bias")
 
 
 class Objective(nn.Module):
     """
-    The model, the frozen networks it is compared with, and the loss of a batch.
+    Holds the model and the frozen networks it is compared with, and computes the loss of a batch.
 
     Args:
         model: what is trained; its text tower is frozen here.
@@ -74,10 +72,12 @@ class Objective(nn.Module):
         for medium, parts in weights.items():
             unknown = set(parts) - set(LOSSES.get(medium, ()))
             if unknown:
-                raise ValueError(f"losses of {medium}: there is no {', '.join(sorted(unknown))}; there are {LOSSES}")
+                known = ", ".join(LOSSES.get(medium, ())) or "none"
+                raise ValueError(f"losses of {medium} must be among {known}, got {', '.join(sorted(unknown))}")
         image = weights.get("image", {})
-        if ({"lpips", "gram"} & set(image) and vgg is None) or ("clip" in image and clip is None):
-            raise ValueError(f"losses of images: {', '.join(image)} need networks that were not given")
+        for name, network, parts in (("vgg", vgg, ("lpips", "gram")), ("clip", clip, ("clip",))):
+            if network is None and set(parts) & set(image):
+                raise ValueError(f"{name} must be given for image losses {', '.join(image)}, got None")
         self.model, self.weights = model, weights
         self._no_split_modules = model._no_split_modules  # for wrappers that shard by block
         if model.text_model is not None:
@@ -102,24 +102,25 @@ class Objective(nn.Module):
 
     @property
     def has_teacher(self) -> bool:
+        """Tells whether images are distilled."""
         return "teacher" in self.frozen
 
     def _apply(self, fn: Callable, recurse: bool = True) -> "Objective":
-        """Frozen networks move along."""
+        """Moves frozen networks along."""
         super()._apply(fn, recurse)
         for network in self.frozen.values():
             network._apply(fn)
         return self
 
     def train(self, mode: bool = True) -> "Objective":
-        """Frozen networks stay in evaluation mode."""
+        """Changes the mode of what is trained; frozen networks stay in evaluation mode."""
         super().train(mode)
         if self.model.text_model is not None:
             self.model.text_model.eval()
         return self
 
     def forward(self, batch: TrainingBatch) -> dict[str, torch.Tensor]:
-        """ "loss", to be minimised, and its parts, detached: scalars, means over this process's batch."""
+        """Gives "loss", to be minimized, and its parts, detached: scalars, means over this process's batch."""
         if batch.task.endswith("understanding"):
             parts = {"semantic": self._understanding(batch)}
             loss = SEMANTIC_WEIGHT * parts["semantic"]
@@ -131,12 +132,12 @@ class Objective(nn.Module):
         with torch.no_grad():
             texts = self.model.text_model(input_ids=batch.input_ids).pooler_output
         packed = batch.pixel_values, batch.coords, batch.cu_seqlens
-        found = self.model.vision_model(*packed).pooler_output
+        prediction = self.model.vision_model(*packed).pooler_output
         if batch.task == "image_understanding" and self.has_teacher:
             with torch.no_grad():
-                wanted = self.frozen["teacher"](*packed).pooler_output
-            return distillation_loss(found, wanted, texts, self.teacher_scale)
-        return sigmoid_loss(found, texts, self.model.logit_scale, self.model.logit_bias)
+                target = self.frozen["teacher"](*packed).pooler_output
+            return distillation_loss(prediction, target, texts, self.teacher_scale)
+        return sigmoid_loss(prediction, texts, self.model.logit_scale, self.model.logit_bias)
 
     def _reconstruction(self, batch: TrainingBatch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         encoded = self.model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False)
@@ -165,7 +166,7 @@ class Objective(nn.Module):
 
     def _compare_patches(self, batch: TrainingBatch, decoded: torch.Tensor) -> dict[str, torch.Tensor]:
         if batch.task.startswith("image"):
-            # Frames 2 to 4 of a picture's patches are filling.
+            # Frames 2 to 4 of a picture's patches are padding.
             values = decoded.shape[-1] // self.model.vision_model.patch_size[0]
             packed = decoded[:, :values], batch.pixel_values[:, :values]
             parts = {"l1": l1_loss(*packed)}
@@ -173,19 +174,19 @@ class Objective(nn.Module):
                 parts["log_mse"] = log_mse_loss(*packed, batch.lengths)
         else:
             parts = {"l1": l1_loss(decoded, batch.pixel_values)}
-        wanted = self.weights["image"] if batch.task.startswith("image") else {}
-        if not {"lpips", "gram", "clip"} & set(wanted):
+        weighed = self.weights["image"] if batch.task.startswith("image") else {}
+        if not {"lpips", "gram", "clip"} & set(weighed):
             return parts
-        found, target = self._pictures(batch, decoded), self._pictures(batch, batch.pixel_values)
-        if {"lpips", "gram"} & set(wanted):
-            lpips, gram = self.frozen["vgg"](found, target)
-            parts |= {name: part for name, part in (("lpips", lpips), ("gram", gram)) if name in wanted}
-        if "clip" in wanted:
-            parts["clip"] = self.frozen["clip"](found, target)
+        prediction, target = self._pictures(batch, decoded), self._pictures(batch, batch.pixel_values)
+        if {"lpips", "gram"} & set(weighed):
+            lpips, gram = self.frozen["vgg"](prediction, target)
+            parts |= {name: part for name, part in (("lpips", lpips), ("gram", gram)) if name in weighed}
+        if "clip" in weighed:
+            parts["clip"] = self.frozen["clip"](prediction, target)
         return parts
 
     def _pictures(self, batch: TrainingBatch, patches: torch.Tensor) -> torch.Tensor:
-        """Packed images -> (B, 3, 224, 224) in [-1, 1], what perceptual losses look at."""
+        """Unpacks images to (B, 3, 224, 224) in [-1, 1], what perceptual losses look at."""
         patch_size = self.model.vision_model.patch_size
         pictures = []
         for tokens, grid in zip(patches.split(batch.lengths), batch.grids, strict=True):
@@ -197,28 +198,30 @@ class Objective(nn.Module):
         parts: dict[str, torch.Tensor] = {}
         objects = self.model.decode_gaussians(latents, batch.coords, batch.cu_seqlens)
         for gaussians, views, cameras in zip(objects, batch.views, batch.cameras, strict=True):
-            found = render(gaussians.to(dtype=torch.float32), cameras, views.shape[-1])
-            for name, part in self._compare_pictures(found, views.float() / 255).items():
+            prediction = render(gaussians.to(dtype=torch.float32), cameras, views.shape[-1])
+            for name, part in self._compare_pictures(prediction, views.float() / 255).items():
                 parts[name] = parts.get(name, 0.0) + part / len(objects)
         return parts
 
-    def _compare_pictures(self, found: torch.Tensor, wanted: torch.Tensor) -> dict[str, torch.Tensor]:
-        """(K, 3, S, S) in [0, 1] on black."""
-        parts = {"l1": F.l1_loss(found, wanted)}
+    def _compare_pictures(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Compares (K, 3, S, S) in [0, 1] on black."""
+        parts = {"l1": F.l1_loss(prediction, target)}
         if "ms_ssim" in self.weights["3d"]:
-            similarity = multiscale_structural_similarity_index_measure(found, wanted, data_range=1.0, normalize="relu")
+            similarity = multiscale_structural_similarity_index_measure(
+                prediction, target, data_range=1.0, normalize="relu"
+            )
             parts["ms_ssim"] = 1 - similarity
         return parts
 
 
 def model_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The model's part of an objective's state dict, with shapes as the model saves them."""
+    """Picks the model's part of an objective's state dict, with shapes as the model saves them."""
     model = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
     return {name: value.reshape(()) if name in _SCALARS else value for name, value in model.items()}
 
 
 def trained_parameters(objective: nn.Module) -> dict[str, Any]:
-    """How many parameters are trained and how many are frozen."""
+    """Counts how many parameters are trained and how many are frozen."""
     counts = {True: 0, False: 0}
     for parameter in objective.parameters():
         counts[parameter.requires_grad] += parameter.numel()

@@ -38,17 +38,22 @@ FITTING_BATCHES = 8  # whose latents say how they fit the quantizer
 class ProgressBar(Hook):
     """Shows how far a run is, with its losses, in the first process."""
 
-    def __init__(self, steps: int, shown: bool):
-        self._bar = tqdm(total=steps, disable=not shown)
+    def on_start(self, trainer: Trainer) -> None:
+        """Begins where the run does."""
+        shown, steps = trainer.accelerator.is_main_process, trainer.settings.steps
+        self._bar = tqdm(total=steps, initial=trainer.progress.step, disable=not shown)
 
     def after_step(self, trainer: Trainer) -> None:
-        self._bar.update(trainer.progress.step - self._bar.n)
+        """Goes on by a step."""
+        self._bar.update()
 
     def on_log(self, numbers: dict[str, float]) -> None:
+        """Shows the losses."""
         losses = {name: value for name, value in numbers.items() if name.endswith("/loss")}
         self._bar.set_postfix({name.removesuffix("/loss"): f"{value:.3f}" for name, value in losses.items()})
 
     def on_end(self) -> None:
+        """Leaves the bar as it is."""
         self._bar.close()
 
 
@@ -62,34 +67,55 @@ def _fit_latents(model: AtokenModel, batches: dict[str, Batches], tasks: list[st
 
 
 def main(
-    stage_file: Annotated[Path, typer.Argument(metavar="STAGE", help="YAML file of the stage.")],
-    data: Annotated[Path, typer.Option(help="YAML file with the sources of every task.")],
-    init_from: Annotated[str, typer.Option(help="The stage before, or SigLIP 2: folder or Hub name.")],
-    output: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the exported model.")],
+    stage_file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STAGE", help="YAML file of the stage, such as training/tokenizer/stages/so400m-1.yaml."
+        ),
+    ],
+    data: Annotated[Path, typer.Option(help="YAML file with the data sources of every task.")],
+    init_from: Annotated[
+        str, typer.Option(help="Model to start from: that of the previous stage, or SigLIP 2. Folder or Hub name.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the final model.")],
     teacher: Annotated[
-        str | None, typer.Option(help="Vision tower that images are distilled from; without, they are contrasted.")
+        str | None,
+        typer.Option(
+            help="Model that image embeddings are distilled from. Without it, they are trained contrastively."
+        ),
     ] = None,
-    resume: Annotated[str, typer.Option(help='"auto" for the newest whole checkpoint, "never", or a folder.')] = "auto",
-    losses: Annotated[str | None, typer.Option(help="Parts of the image loss, such as l1,gram-random.")] = None,
-    vgg: Annotated[str | None, typer.Option(help="torchvision's VGG-16 weights; else torch's folder.")] = None,
-    clip: Annotated[str, typer.Option(help="CLIP model of the CLIP loss.")] = CLIP,
-    steps: Annotated[int | None, typer.Option(help="Instead of the stage's.")] = None,
+    resume: Annotated[
+        str, typer.Option(help='"auto" (from the newest complete checkpoint, if any), "never", or a checkpoint folder.')
+    ] = "auto",
+    losses: Annotated[
+        str | None, typer.Option(help="Parts of the image loss, such as l1,gram-random. Default: those of the stage.")
+    ] = None,
+    vgg: Annotated[
+        str | None, typer.Option(help="File of torchvision's VGG-16 weights. Default: torch's download folder.")
+    ] = None,
+    clip: Annotated[str, typer.Option(help="CLIP model for the CLIP loss: folder or Hub name.")] = CLIP,
+    steps: Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")] = None,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
-    keep: Annotated[int, typer.Option(help="Checkpoints that stay.")] = 3,
-    log_every: Annotated[int, typer.Option(help="Steps that a line of the log is the mean of.")] = 10,
-    validation: Annotated[Path | None, typer.Option(help="Evaluation file whose models lie at MODEL.")] = None,
+    keep: Annotated[int, typer.Option(help="Number of newest checkpoints to keep.")] = 3,
+    log_every: Annotated[int, typer.Option(help="Steps per line of the log, which shows their mean.")] = 10,
+    validation: Annotated[
+        Path | None, typer.Option(help="Configuration of atoken evaluate that names its model MODEL.")
+    ] = None,
     validate_every: Annotated[int, typer.Option(help="Steps between validations.")] = 5000,
-    tracker: Annotated[str, typer.Option(help='"tensorboard", "trackio" or "none".')] = "none",
-    max_skipped: Annotated[int, typer.Option(help="Steps in a row without finite gradients before giving up.")] = 10,
-    threads: Annotated[int, typer.Option(help="That read samples, for each task.")] = 4,
-    gradient_checkpointing: Annotated[bool, typer.Option(help="Less memory for a third more time.")] = False,
-    compile_blocks: Annotated[bool, typer.Option("--compile", help="torch.compile of every block.")] = False,
-    seed: Annotated[int, typer.Option(help="Of data, samples and new weights.")] = 0,
+    tracker: Annotated[str, typer.Option(help='Where to show the log: "tensorboard", "trackio" or "none".')] = "none",
+    max_skipped: Annotated[
+        int, typer.Option(help="Steps in a row whose gradients may be infinite or NaN before the run stops.")
+    ] = 10,
+    threads: Annotated[int, typer.Option(help="Threads that read samples, for each task.")] = 4,
+    gradient_checkpointing: Annotated[bool, typer.Option(help="Use less memory, but a third more time.")] = False,
+    compile_blocks: Annotated[bool, typer.Option("--compile", help="Compile every block with torch.compile.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the data order, the samples and new weights.")] = 0,
 ) -> None:
-    """Train one stage of the curriculum."""
+    """Train one stage of the curriculum (docs/curriculum.md)."""
     stage = Stage.read(stage_file)
     if steps is not None:
         stage = replace(stage, steps=steps)
+    settings = TrainerSettings(output, stage.steps, stage.optimizer, max_skipped, save_every, log_every, keep)
     # A stage that reconstructs no images needs no networks for it.
     weights = stage.losses["image"] if "image_reconstruction" in stage.ratios else {}
     image_losses = ImageLosses.choose(losses if weights else None, weights)
@@ -124,9 +150,7 @@ def main(
         for block in (*model.vision_model.blocks, *model.decoder.blocks):
             block.compile(dynamic=True)
     objective = Objective(model, stage.losses, tower, scale, *networks, seed, processor).to(accelerator.device)
-    output.mkdir(parents=True, exist_ok=True)
-    settings = TrainerSettings(output, stage.steps, stage.optimizer, max_skipped, save_every, log_every, keep)
-    hooks: list[Hook] = [protected, ProgressBar(settings.steps, accelerator.is_main_process)]
+    hooks: list[Hook] = [protected, ProgressBar()]
     if validation is not None:
         hooks.append(Validation(validation, validate_every))
     turns = TurnBatches(batches, stage.ratios)
@@ -138,8 +162,10 @@ def main(
         print(f"{stage.name}: {counts}, from step {trainer.progress.step} to {stage.steps}", flush=True)
     if tracker != "none":
         accelerator.init_trackers("atoken", config={"stage": stage.name, "seed": seed})
-    trainer.run()
-    turns.close()
+    try:
+        trainer.run()
+    finally:
+        turns.close()
     accelerator.end_training()
 
 
@@ -150,7 +176,7 @@ def _checkpoint(resume: str, output: Path) -> Path | None:
         return checkpoints.newest(output)
     fault = checkpoints.damage(Path(resume))
     if fault is not None:
-        raise ValueError(f"resume: {resume} cannot be used: {fault}")
+        raise ValueError(f"resume must be a whole checkpoint, got {resume}: {fault}")
     return Path(resume)
 
 

@@ -1,4 +1,4 @@
-"""What a run looks like from outside: numbers of the evaluation harness, and pictures beside their originals."""
+"""A run seen from outside: numbers of the evaluation harness, and pictures beside their originals."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from atoken.evaluation.configuration import EvaluationConfig
 from atoken.evaluation.opened_models import OpenedModels
 from atoken.evaluation.reconstruction import round_trip
 from atoken.evaluation.runner import evaluate
+from atoken.processing.atomic_files_atoken import atomic_file
 
 from ..trainer import Hook, Trainer
 
@@ -57,9 +58,10 @@ def write_configuration(template: Path, model: Path, path: Path) -> EvaluationCo
     """
     text = template.read_text(encoding="utf-8")
     if MODEL_NAME not in text:
-        raise ValueError(f"{template}: expected a model whose folder is written {MODEL_NAME}")
+        raise ValueError(f"template must have a model whose folder is written {MODEL_NAME}, got {template} without one")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text.replace(MODEL_NAME, str(model)), encoding="utf-8")
+    with atomic_file(path) as temporary:
+        temporary.write_text(text.replace(MODEL_NAME, str(model)), encoding="utf-8")
     return EvaluationConfig.read(path)
 
 
@@ -88,7 +90,7 @@ def validate(template: Path, model: Path, output: Path) -> tuple[dict[str, float
 
 
 def _flat(numbers: dict[str, Any], prefix: str = "") -> dict[str, float]:
-    """Numbers of nested dicts, with joined names."""
+    """Takes the numbers out of nested dicts, with joined names."""
     flat: dict[str, float] = {}
     for name, value in numbers.items():
         if isinstance(value, dict):
@@ -100,7 +102,7 @@ def _flat(numbers: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 @torch.inference_mode()
 def draw_samples(config: EvaluationConfig, models: OpenedModels, output: Path) -> dict[str, Path]:
-    """The first samples of each set that is reconstructed: originals above, what comes back below."""
+    """Draws the first samples of each set that is reconstructed: originals above, what comes back below."""
     written = {}
     for entry in config.tokenizers:
         tokenizer = models[entry]
@@ -116,5 +118,6 @@ def draw_samples(config: EvaluationConfig, models: OpenedModels, output: Path) -
             height = max(column.shape[1] for column in columns)
             columns = [torch.nn.functional.pad(c, (0, 4, 0, height - c.shape[1]), value=255) for c in columns]
             written[one.name] = output / f"{one.name.replace(' ', '-')}.png"
-            Image.fromarray(torch.cat(columns, dim=2).permute(1, 2, 0).numpy()).save(written[one.name])
+            with atomic_file(written[one.name]) as temporary:
+                Image.fromarray(torch.cat(columns, dim=2).permute(1, 2, 0).numpy()).save(temporary)
     return written

@@ -1,141 +1,23 @@
-"""Samples, sources and batches of training: sizes, mixtures, budgets, damage, and going on where a run stopped."""
-
-import io
-import tarfile
+"""Batches of training: mixtures, budgets, damage, and going on where a run stopped."""
 
 import numpy as np
 import pytest
 import torch
-from datasets import Dataset
-from PIL import Image
 
-from atoken.processing.media_reading_atoken import write_video
+from atoken.tokenizing.sources import IndexedSource, open_source
 from atoken.training.data.batches import Batches, Mixture, TooManyUnreadable
-from atoken.training.data.clips import each_second, read_frames, strided
-from atoken.training.data.samples import Limits, TooLarge, make_sample, patches_that_fit
-from atoken.training.data.sources import IndexedSource, open_source
+from atoken.training.data.samples import Limits
 from atoken.training.data.tasks import open_tasks, read_data
 
-from .stage_samples import write_objects, write_photos
+from ...tokenizing.picture_sources import SOURCES, write_pictures
+from ..stage_samples import write_photos
 
 LIMITS = Limits(image_resolution=(32, 96), video_resolution=(32, 32), frames=(4, 8), max_tokens=64)
 
 
-def rng(seed: int = 0) -> np.random.Generator:
-    return np.random.default_rng(seed)
-
-
-def png(color: tuple[int, int, int]) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (40, 30), color).save(file, "PNG")
-    return file.getvalue()
-
-
-@pytest.mark.parametrize("height, width", [(480, 640), (1000, 250), (333, 333), (64, 4000)])
-@pytest.mark.parametrize("side", [64.0, 200.0, 511.0])
-def test_pictures_keep_their_aspect_ratio(height, width, side):
-    rows, columns = patches_that_fit(height, width, side, most=4096)
-    assert rows * columns <= 4096
-    exact = side * (height / width) ** 0.5 / 16, side * (width / height) ** 0.5 / 16
-    if min(exact) >= 1:
-        assert abs(rows - exact[0]) <= 0.5 and abs(columns - exact[1]) <= 0.5
-
-
-def test_a_picture_never_has_more_patches_than_fit():
-    for height, width in ((100, 1000), (1000, 100), (500, 500), (10, 5000)):
-        for most in (1, 3, 16, 100):
-            rows, columns = patches_that_fit(height, width, 2048.0, most)
-            assert 1 <= rows * columns <= most
-
-
-def test_resolutions_cover_the_range(tmp_path):
-    path = next(write_photos(tmp_path).iterdir())
-    sides = []
-    for seed in range(60):
-        sample = make_sample("image_reconstruction", {"media": path}, LIMITS, rng(seed))
-        assert sample.pixel_values.shape == (len(sample), 3072) and sample.pixel_values.abs().max() <= 1
-        assert sample.grid[1] * sample.grid[2] == len(sample) and not sample.pixel_values[:, 768:].any()
-        sides.append(16 * len(sample) ** 0.5)
-    assert 28 <= min(sides) <= 40 and 88 <= max(sides) <= 100
-
-
-def test_strides_are_those_of_the_paper():
-    strides = set()
-    for seed in range(200):
-        frames = list(strided(16, rng(seed))(400, 25.0))
-        assert len(frames) == 16 and frames[0] >= 0 and frames[-1] < 400
-        strides.add(frames[1] - frames[0])
-    assert strides == set(range(1, 13))
-    # Of a short video the frames are as far apart as they can be.
-    assert {list(strided(4, rng(seed))(8, 25.0))[1] - list(strided(4, rng(seed))(8, 25.0))[0] for seed in range(9)} <= {
-        1,
-        2,
-    }
-    with pytest.raises(ValueError, match="the video has 3 frames; 4 are wanted"):
-        strided(4, rng())(3, 25.0)
-
-
-def test_one_frame_a_second_at_most_so_many():
-    assert each_second(64)(100, 25.0) == [12, 37, 62, 87]
-    assert len(each_second(64)(25 * 600, 25.0)) == 64
-    assert each_second(64)(3, 25.0) == [1]
-
-
-def test_frames_of_a_file_are_those_asked_for(tmp_path):
-    frames = np.zeros((40, 32, 32, 3), dtype=np.uint8) + (6 * np.arange(40, dtype=np.uint8))[:, None, None, None]
-    path = tmp_path / "grey.mp4"
-    write_video(path, frames, fps=10)
-    for wanted in ([0], [5, 7, 9], [30, 39], list(range(40))):
-        found = read_frames(path, lambda total, fps, wanted=wanted: wanted)
-        assert found.shape == (len(wanted), 3, 32, 32)
-        levels = found.float().mean((1, 2, 3))
-        torch.testing.assert_close(levels, 6.0 * torch.tensor(wanted), atol=2.5, rtol=0)
-        torch.testing.assert_close(read_frames(path.read_bytes(), lambda t, f, w=wanted: w), found, atol=0, rtol=0)
-    path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(ValueError, match="cannot be decoded"):
-        read_frames(path, lambda total, fps: [0])
-
-
-def test_objects(tmp_path):
-    path = sorted(write_objects(tmp_path).iterdir())[0]
-    whole = make_sample("3d_reconstruction", {"media": path}, LIMITS, rng())
-    assert whole.views.shape == (2, 3, 32, 32) and len(whole.cameras) == 2 and whole.grid is None
-    few = Limits(max_tokens=64, object_voxels=7)
-    part = make_sample("3d_understanding", {"media": path, "caption": "a ball"}, few, rng())
-    assert len(part) == 7 and part.caption == "a ball"
-    everything = {tuple(c): p for c, p in zip(whole.coords.tolist(), whole.pixel_values, strict=True)}
-    assert all(
-        torch.equal(everything[tuple(c)], p) for c, p in zip(part.coords.tolist(), part.pixel_values, strict=True)
-    )
-    with pytest.raises(TooLarge, match="20 voxels; at most 8 fit"):
-        make_sample("3d_reconstruction", {"media": path}, Limits(max_voxels=8), rng())
-
-
-@pytest.fixture(params=["folder", "parquet", "webdataset", "hub"])
+@pytest.fixture(params=SOURCES)
 def pictures(request, tmp_path):
-    """The entry of a source with twelve pictures of different colours and their captions."""
-    colors = [(20 * index, 0, 255 - 20 * index) for index in range(12)]
-    names = [f"picture {index}" for index in range(12)]
-    if request.param == "folder":
-        for index, color in enumerate(colors):
-            (tmp_path / f"{index:02d}.png").write_bytes(png(color))
-            (tmp_path / f"{index:02d}.txt").write_text(names[index])
-        return {"source": "folder", "path": str(tmp_path)}
-    if request.param == "webdataset":
-        for shard in range(2):
-            with tarfile.open(tmp_path / f"{shard}.tar", "w") as tar:
-                for index in range(6 * shard, 6 * shard + 6):
-                    for ending, content in (("png", png(colors[index])), ("txt", names[index].encode())):
-                        info = tarfile.TarInfo(f"{index:02d}.{ending}")
-                        info.size = len(content)
-                        tar.addfile(info, io.BytesIO(content))
-        return {"source": "webdataset", "files": f"{tmp_path}/*.tar", "media": "png", "caption": "txt", "size": 12}
-    rows = {"image": [{"bytes": png(color), "path": None} for color in colors], "text": names}
-    for shard in range(2):
-        part = {name: values[6 * shard : 6 * shard + 6] for name, values in rows.items()}
-        Dataset.from_dict(part).to_parquet(tmp_path / f"{shard}.parquet")
-    place = {"files": f"{tmp_path}/*.parquet"} if request.param == "parquet" else {"repo": str(tmp_path)}
-    return {"source": request.param, **place, "media": "image", "caption": "text", "size": 12}
+    return write_pictures(request.param, tmp_path)
 
 
 def open_batches(entries: list[dict], rank: int = 0, processes: int = 1, count: int = 4) -> Batches:
@@ -230,37 +112,18 @@ def test_damage_is_counted_and_too_much_of_it_stops(tmp_path):
     batches.close()
 
 
-@pytest.mark.parametrize(
-    "entry, kind, message",
-    [
-        ({"source": "tape"}, "image", "source: expected one of folder, "),
-        ({"source": "folder"}, "image", "source folder: .*path"),
-        ({"source": "folder", "path": "{empty}"}, "image", "there is nothing in it"),
-        ({"source": "folder", "path": "{empty}"}, "object", "a folder holds images or videos"),
-        ({"source": "folder", "path": "nowhere"}, "image", "path: no folder nowhere"),
-        ({"source": "objects", "path": "{empty}"}, "image", "objects were given where a image is wanted"),
-        ({"source": "miniature"}, "object", "prepared first"),
-        ({"source": "parquet", "media": "image", "size": 3}, "image", "expected files"),
-        ({"source": "parquet", "files": "x", "size": 3}, "image", "source parquet: .*media"),
-        ({"source": "pans", "path": "{empty}"}, "image", "pans are videos"),
-    ],
-)
-def test_wrong_sources_are_named(entry, kind, message, tmp_path):
-    entry = {
-        key: str(value).replace("{empty}", str(tmp_path)) if key == "path" else value for key, value in entry.items()
-    }
-    with pytest.raises((ValueError, FileNotFoundError), match=message):
-        open_source(entry, kind, 0)
-
-
 def test_wrong_data_files_are_named(tmp_path):
     path = tmp_path / "data.yaml"
     path.write_text("image_understanding: {source: miniature}\n")
-    with pytest.raises(ValueError, match="expected tasks, each with a list of sources"):
+    with pytest.raises(ValueError, match="data must be tasks, each with a list of sources, got .*data.yaml"):
         read_data(path)
     data = {"image_understanding": [{"source": "miniature"}]}
     options = (LIMITS, None, 16, 0, 0, 2, 1)
-    with pytest.raises(ValueError, match="data: there are no sources of video_reconstruction"):
+    with pytest.raises(
+        ValueError, match="data must have sources of video_reconstruction, got some of image_understanding"
+    ):
         open_tasks(["video_reconstruction"], data, {"video_reconstruction": 2}, *options)
-    with pytest.raises(ValueError, match="batch_sizes: 3 of image_understanding cannot be shared by 2 processes"):
+    with pytest.raises(
+        ValueError, match="batch_sizes: image_understanding must be a multiple of the 2 processes, got 3"
+    ):
         open_tasks(["image_understanding"], data, {"image_understanding": 3}, *options)

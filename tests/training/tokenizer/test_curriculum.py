@@ -81,9 +81,9 @@ def test_grown_channels_learn():
 
 
 def test_latents_do_not_shrink_or_grow_when_quantized():
-    with pytest.raises(ValueError, match="at least the 12"):
+    with pytest.raises(ValueError, match="latent_channels must be at least the 12"):
         grow_latents(make_model(0), 8)
-    with pytest.raises(ValueError, match="quantized"):
+    with pytest.raises(ValueError, match="model must be continuous .*got a quantized one"):
         grow_latents(make_model(0, discrete=True), 20)
 
 
@@ -139,7 +139,7 @@ def test_a_template_tells_new_latents_what_they_hold():
     assert torch.equal(narrow.decoder.input_layer.weight[:, 6:], wide.decoder.input_layer.weight[:, 6:])
     assert torch.equal(narrow.latent_proj.weight[6:12], wide.latent_proj.weight[6:12])
     assert torch.equal(narrow.latent_proj.weight[18:], wide.latent_proj.weight[18:])
-    with pytest.raises(ValueError, match="template: expected 14 latents"):
+    with pytest.raises(ValueError, match="template must have 14 latents"):
         grow_latents(narrow, 14, template=wide)
 
 

@@ -31,9 +31,9 @@ def test_parts_are_all_of_the_stages_or_those_named():
 @pytest.mark.parametrize(
     "text, weights, message",
     [
-        ("l1,gan", PAPER, "losses: expected some of l1, lpips, .*got 'gan'"),
+        ("l1,gan", PAPER, "losses must be among l1, lpips, .*got 'gan'"),
         ("lpips,gram-random", PAPER, "share one VGG-16"),
-        ("l1,clip", {"l1": 1.0}, "the stage has no weight for clip"),
+        ("l1,clip", {"l1": 1.0}, "losses must be among those that the stage weighs, l1, got clip"),
     ],
 )
 def test_wrong_parts_are_named(text, weights, message):
@@ -43,11 +43,11 @@ def test_wrong_parts_are_named(text, weights, message):
 
 def test_missing_weights_are_named_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"vgg16-397923af.pth.*curl -L.*leave the loss out by --losses"):
+    with pytest.raises(FileNotFoundError, match=r"vgg16-397923af.pth.*curl -L.*leave the part out of `losses`"):
         ImageLosses.choose("lpips", PAPER).load(None, "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"clip: nowhere.*hf download nowhere.*leave the loss out"):
+    with pytest.raises(FileNotFoundError, match=r"clip: nowhere.*hf download nowhere.*leave the part out"):
         ImageLosses.choose("clip", PAPER).load(None, "nowhere")
-    with pytest.raises(FileNotFoundError, match=r"init-from: nowhere.*hf download nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"start: nowhere.*hf download nowhere"):
         load_start("nowhere")
     with pytest.raises(FileNotFoundError, match=r"teacher: nowhere"):
         load_teacher("nowhere")
@@ -66,7 +66,7 @@ def test_random_weights_only_where_asked_for(tmp_path):
 
 @pytest.fixture(scope="module")
 def siglip2(tmp_path_factory):
-    """A small SigLIP 2 with its tokenizer."""
+    """Writes a small SigLIP 2 with its tokenizer."""
     folder = tmp_path_factory.mktemp("siglip2")
     tokenizer = build_tokenizer()
     tower = {"hidden_size": WIDTH, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -101,9 +101,9 @@ def test_stage_1_starts_from_siglip2_and_is_taught_by_it(siglip2):
 def test_other_models_are_refused(tmp_path):
     tower = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
     CLIPConfig(text_config=CLIPTextConfig(**tower).to_dict(), vision_config=tower).save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="init-from: expected an AToken or SigLIP 2 model, .* is 'clip'"):
+    with pytest.raises(ValueError, match="start must be an AToken or SigLIP 2 model, got .* is 'clip'"):
         load_start(str(tmp_path))
-    with pytest.raises(ValueError, match="teacher: expected a SigLIP 2 or AToken model"):
+    with pytest.raises(ValueError, match="teacher must be an AToken or SigLIP 2 model"):
         load_teacher(str(tmp_path))
 
 
@@ -112,5 +112,5 @@ def test_a_start_without_texts_is_refused(tmp_path):
     model = AtokenModel.from_pretrained(start)
     model.text_model = model.config.text_config = None
     model.save_pretrained(start)
-    with pytest.raises(ValueError, match="has no text tower and tokenizer"):
+    with pytest.raises(ValueError, match="start must have a text tower and a tokenizer"):
         load_start(str(start))

@@ -35,7 +35,7 @@ def model(start):
 
 @pytest.fixture(scope="module")
 def batch_of(start, tmp_path_factory):
-    """A batch of a task, the same every time."""
+    """Makes a batch of a task, the same every time."""
     folder = tmp_path_factory.mktemp("data")
     photos = sorted(write_photos(folder / "photos").iterdir())
     objects = sorted(write_objects(folder / "objects").iterdir())
@@ -58,7 +58,7 @@ def objective_of(model, image=("l1",), three_d=("l1",), teacher=None, **networks
 
 
 def still(model: AtokenModel) -> AtokenModel:
-    """Without noise in the latents, up to 4e-44."""
+    """Takes the noise in the latents away, up to 4e-44."""
     with torch.no_grad():
         model.latent_proj.weight[model.config.latent_channels :] = 0
     model.latent_proj.register_forward_hook(
@@ -95,12 +95,20 @@ def test_every_picture_counts_alike_in_log_mse(model, batch_of):
 
 def test_noise_belongs_to_samples_not_to_batches(model, batch_of):
     batch = batch_of("image_reconstruction")
-    objective = objective_of(model)
-    noise = objective._noise(batch, torch.zeros(batch.num_tokens, 12))
-    lengths = batch.cu_seqlens.diff().tolist()
-    for number, part in zip(batch.numbers, noise.split(lengths), strict=True):
-        expected = torch.randn(len(part), 12, generator=torch.Generator().manual_seed(number))
-        assert torch.equal(part, expected)
+    found = objective_of(model)(batch)["l1"]
+    encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens)
+
+    def l1(first: int) -> torch.Tensor:
+        """Gives the loss if the samples were numbered from `first` on."""
+        numbered = enumerate(batch.cu_seqlens.diff().tolist(), start=first)
+        noise = [torch.randn(length, 12, generator=torch.Generator().manual_seed(n)) for n, length in numbered]
+        latents = encoded.latents + (0.5 * encoded.latent_dist.logvar).exp() * torch.cat(noise)
+        decoded = model.decode(latents, batch.coords, batch.cu_seqlens).pixel_values
+        return (decoded - batch.pixel_values)[:, :768].abs().mean().detach()
+
+    assert batch.numbers == [7, 8, 9]
+    torch.testing.assert_close(found, l1(7), rtol=1e-6, atol=0)
+    assert abs(found - l1(8)) > 1e-4 * found
 
 
 def test_perceptual_parts_are_added(model, batch_of):
@@ -131,7 +139,7 @@ def test_perceptual_parts_are_added(model, batch_of):
 
 
 def _pictures(patches: torch.Tensor, batch) -> torch.Tensor:
-    """First frames by plain loops over patches, 224 x 224."""
+    """Unpacks first frames by plain loops over patches, 224 x 224."""
     pictures = []
     for tokens, (_, rows, columns) in zip(patches.split(batch.cu_seqlens.diff().tolist()), batch.grids, strict=True):
         picture = torch.zeros(3, 16 * rows, 16 * columns)
@@ -165,8 +173,8 @@ def test_images_are_distilled_and_nothing_frozen_gets_a_gradient(model, start, b
     parts = objective(batch)
     packed = batch.pixel_values, batch.coords, batch.cu_seqlens
     texts = model.text_model(input_ids=batch.input_ids).pooler_output
-    found, wanted = model.vision_model(*packed).pooler_output, teacher(*packed).pooler_output
-    expected = distillation_loss(found, wanted, texts, math.log(50))
+    prediction, target = model.vision_model(*packed).pooler_output, teacher(*packed).pooler_output
+    expected = distillation_loss(prediction, target, texts, math.log(50))
     torch.testing.assert_close(parts["loss"], expected, rtol=1e-6, atol=0)
     parts["loss"].backward()
     got = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -197,7 +205,7 @@ def test_the_model_is_saved_with_its_own_shapes(model, start):
 
 
 def test_what_is_missing_is_named(model):
-    with pytest.raises(ValueError, match="losses of images: l1, lpips need networks"):
+    with pytest.raises(ValueError, match="vgg must be given for image losses l1, lpips, got None"):
         objective_of(model, ("l1", "lpips"))
-    with pytest.raises(ValueError, match="losses of 3d: there is no gram"):
+    with pytest.raises(ValueError, match="losses of 3d must be among l1, ms_ssim, got gram"):
         objective_of(model, three_d=("gram",))

@@ -9,8 +9,8 @@ import yaml
 from atoken import AtokenModel
 from atoken.evaluation.runner import evaluate
 
+from ..stage_samples import make_start, write_data, write_photos, write_stage
 from . import trainer_runs
-from .stage_samples import make_start, write_data, write_photos, write_stage
 from .trainer_runs import losses, train, weights
 
 STEPS = 4
@@ -28,7 +28,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(files, tmp_path_factory):
-    """Losses of a run without options."""
+    """Runs without options."""
     output = tmp_path_factory.mktemp("plain")
     train(files, output)
     return output
@@ -59,8 +59,8 @@ def test_validation_is_the_harness_and_tensorboard_shows_it(files, plain, valida
     # The last line is what the harness says of the exported weights.
     by_hand = tmp_path / "by hand.yaml"
     by_hand.write_text(validation.read_text().replace("MODEL", str(output / "model")))
-    (result,) = evaluate(by_hand, tmp_path / "by hand")["results"]
-    assert lines[1]["photos/psnr"] == result["numbers"]["psnr"]
+    (result,) = evaluate(by_hand, tmp_path / "by hand").results
+    assert lines[1]["photos/psnr"] == result.numbers["psnr"]
     (events,) = (path for path in output.rglob("atoken/events.out.*"))
     shown = EventAccumulator(str(events))
     shown.Reload()

@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from .stage_samples import make_start, write_data, write_stage
+from ..stage_samples import make_start, write_data, write_stage
 from .trainer_runs import losses, train, weights
 
 
@@ -23,7 +23,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def copies(files, tmp_path_factory):
-    """Two processes that hold whole copies."""
+    """Runs in two processes that hold whole copies."""
     output = tmp_path_factory.mktemp("copies")
     train(files, output, "--steps", "10", processes=2)
     return output

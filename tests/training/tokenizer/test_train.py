@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from atoken import AtokenModel
 from atoken.training import checkpoints
 
-from .stage_samples import make_start, write_data, write_stage
+from ..stage_samples import make_start, write_data, write_stage
 from .trainer_runs import ENVIRONMENT, command, losses, processes_of, train, weights
 
 
@@ -28,7 +29,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole_run(files, tmp_path_factory):
-    """A run from the first to the last step without a stop."""
+    """Runs from the first to the last step without a stop."""
     output = tmp_path_factory.mktemp("whole")
     train(files, output, "--save-every", "2")
     return output
@@ -67,12 +68,15 @@ def test_killed_and_resumed_equals_uninterrupted(files, whole_run, tmp_path):
     )
     # Every step writes a line; the fifth comes after the second checkpoint and before the third.
     log = tmp_path / "log.jsonl"
-    while process.poll() is None and (not log.is_file() or log.read_text().count("\n") < 5):
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.is_file() and log.read_text().count("\n") >= 5:
+            break
         os.sched_yield()
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert not (tmp_path / "model").exists()
+    assert log.read_text().count("\n") >= 5 and not (tmp_path / "model").exists()
     # The newest checkpoint is cut in half, as if the disk had been full: the one before it has to do.
     newest = checkpoints.newest(tmp_path)
     tensors = newest / "average-0.safetensors"

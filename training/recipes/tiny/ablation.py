@@ -1,4 +1,4 @@
-"""What the paper argues with, at a laptop's size: the parts of the image loss, the media, and the size of the model.
+"""The paper's arguments at a laptop's size: the parts of the image loss, the media, and the size of the model.
 
     python -m atoken.training.recipes.tiny.curriculum DATA RUN --last 0 --no-evaluate
     python -m atoken.training.recipes.tiny.ablation DATA RUN OUT
@@ -18,6 +18,8 @@ from typing import Annotated, Any
 
 import typer
 import yaml
+
+from atoken.processing.atomic_files_atoken import atomic_file
 
 from ...frozen_rows import FILE as PROTECTED
 from ...tokenizer.validation import validate
@@ -67,7 +69,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Arm:
-    """One run: which stage, what differs from its file, and the start's blocks."""
+    """Describes one run: which stage, what differs from its file, and the start's blocks."""
 
     name: str
     stage: int
@@ -91,12 +93,13 @@ COMPARISONS = {
 
 
 def folder_of(arm: Arm, out: Path) -> Path:
+    """Gives the folder of a run."""
     return out / arm.name.replace(" ", "-").replace(",", "").replace("+", "and")
 
 
 def write_stage(arm: Arm, steps: int, out: Path) -> Path:
     """
-    The arm's stage file: with all latents from the first step and the first stage's rates, as only the named
+    Writes the arm's stage file: with all latents from the first step and the first stage's rates, as only the named
     difference should count.
     """
     values, first = (
@@ -109,7 +112,7 @@ def write_stage(arm: Arm, steps: int, out: Path) -> Path:
 
 
 def start_of(layers: int, data: Path, run: Path, out: Path) -> Path:
-    """A PCA start with that many blocks: the curriculum's own, or one made like it."""
+    """Gives a PCA start with that many blocks: the curriculum's own, or one made like it."""
     folder = run / "start" if layers == 4 else out / f"start-{layers}"
     if not (folder / PROTECTED).is_file():
         options = [str(data), str(folder), "--layers", str(layers)]
@@ -134,12 +137,13 @@ def run_arm(arm: Arm, steps: int, data: Path, run: Path, gaussians: Path, out: P
         template = folder / "template.yaml"
         template.write_text(MEASURED.replace("data/", f"{data}/"), encoding="utf-8")
         numbers, _ = validate(template, folder / "model", folder / "evaluation")
-        numbers_file.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        with atomic_file(numbers_file) as temporary:
+            temporary.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     return json.loads(numbers_file.read_text(encoding="utf-8"))
 
 
 def table(rows: dict[str, dict[str, float]]) -> str:
-    """Markdown; arms that were not trained for a column are measured, too."""
+    """Writes the numbers as Markdown; arms that were not trained for a column are measured, too."""
     lines = ["| arm | " + " | ".join(heading for heading, _, _ in COLUMNS.values()) + " |"]
     lines.append("|---|" + "---|" * len(COLUMNS))
     for name, numbers in rows.items():
@@ -149,7 +153,7 @@ def table(rows: dict[str, dict[str, float]]) -> str:
 
 
 def plot(found: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
-    """What the losses trade, and what more media cost each size."""
+    """Plots what the losses trade, and what more media cost each size."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -189,7 +193,7 @@ def main(
 ) -> None:
     """Runs what is not done yet, then writes table and plot."""
     if unknown := set(only.split(",")) - set(COMPARISONS):
-        raise typer.BadParameter(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(COMPARISONS)}")
+        raise typer.BadParameter(f"--only must be among {', '.join(COMPARISONS)}, got {', '.join(sorted(unknown))}")
     found: dict[str, dict[str, dict[str, float]]] = {}
     for comparison in only.split(","):
         length = loss_steps if comparison == "losses" else steps

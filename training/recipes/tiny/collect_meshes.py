@@ -1,7 +1,7 @@
 """Collect the textured meshes that the tiny Gaussian decoder is trained and evaluated on.
 
-They come out of Debian's `sweethome3d-furniture`, whose catalogues are zip files of OBJ, MTL and textures;
-`meshes.json` beside this script lists every object that is used, with its author, its catalogue's licence and its
+They come out of Debian's `sweethome3d-furniture`, whose catalogs are zip files of OBJ, MTL and textures;
+`meshes.json` beside this script lists every object that is used, with its author, its catalog's license and its
 split. Objects that are variants of one model are on the same side.
 
     python -m atoken.training.recipes.tiny.collect_meshes OUT    # OUT/{train,heldout}/NAME/*.obj ..., OUT/manifest.json
@@ -12,7 +12,6 @@ Needs `apt-get` and `dpkg-deb` (Debian 12; run `apt-get update` first). Objects 
 import hashlib
 import io
 import json
-import shutil
 import sys
 import tempfile
 import zipfile
@@ -20,7 +19,10 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
 import typer
-from rich.progress import track
+from tqdm import tqdm
+
+from atoken.processing.atomic_files_atoken import atomic_file
+from atoken.tokenizing.files import NewFolder
 
 from .collect_media import archive_version, download, read_archive, safe_name
 
@@ -29,7 +31,7 @@ SUFFIXES = {".obj", ".mtl", ".jpg", ".jpeg", ".png", ".bmp", ".gif"}
 
 
 def read_object(catalog: zipfile.ZipFile, path: str) -> dict[str, bytes]:
-    """The files of one object, by name: the meshes, materials and pictures in the folder of its OBJ, its own."""
+    """Reads the files of one object, by name: the meshes, materials and pictures in the folder of its OBJ."""
     folder = PurePosixPath(path).parent
     members = [PurePosixPath(name) for name in catalog.namelist()]
     members = [member for member in members if member.parent == folder and member.suffix.lower() in SUFFIXES]
@@ -37,23 +39,20 @@ def read_object(catalog: zipfile.ZipFile, path: str) -> dict[str, bytes]:
 
 
 def write_object(files: dict[str, bytes], target: Path) -> None:
-    """A folder with these files, whole or not at all."""
-    partial = target.with_name(f"{target.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, content in files.items():
-        (partial / name).write_bytes(content)
-    partial.rename(target)
+    """Writes a folder with these files, whole or not at all."""
+    with NewFolder(target) as folder:
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
 
 
 def collect(meshes: dict[str, Any], archive: Path, out: Path) -> list[str]:
-    """Make OUT/{train,heldout}/NAME and OUT/manifest.json from the package; returns the objects it does not have."""
+    """Makes OUT/{train,heldout}/NAME and OUT/manifest.json from the package; returns the objects it does not have."""
     version = archive_version(archive)
     catalogs = {name: f"{meshes['folder']}/{name}.sh3f" for name in meshes["licences"]}
     contents = read_archive(archive, set(catalogs.values()))
     opened = {name: zipfile.ZipFile(io.BytesIO(contents[path])) for name, path in catalogs.items() if path in contents}
     manifest, missing = [], []
-    for item in track(meshes["items"], description="unpacking", disable=not sys.stdout.isatty()):
+    for item in tqdm(meshes["items"], desc="unpacking", disable=not sys.stderr.isatty()):
         target = out / item["split"] / safe_name(item["name"])
         files = read_object(opened[item["catalog"]], item["path"]) if item["catalog"] in opened else {}
         model = PurePosixPath(item["path"]).name
@@ -72,9 +71,8 @@ def collect(meshes: dict[str, Any], archive: Path, out: Path) -> list[str]:
                 "sha256": hashlib.sha256(files[model]).hexdigest(),
             }
         )
-    partial = out / "manifest.partial"
-    partial.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    partial.replace(out / "manifest.json")
+    with atomic_file(out / "manifest.json") as temporary:
+        temporary.write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return missing
 
 

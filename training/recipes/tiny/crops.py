@@ -1,4 +1,4 @@
-"""Random crops of photos and clips, and whole photos as squares: what PCA is fitted to and measured by."""
+"""Random crops of photos and clips, and whole photos as squares, to fit and measure PCA."""
 
 import random
 from pathlib import Path
@@ -15,7 +15,7 @@ PHOTO_SIDES = (256, 384, 512, 768)
 
 
 def load_photos(folder: Path) -> list[dict[int, torch.Tensor]]:
-    """Every photo of a folder as uint8 (3, H, W), at each of several short sides up to its own size."""
+    """Reads every photo of a folder as uint8 (3, H, W), at each of several short sides up to its own size."""
     photos = []
     for path in sorted(folder.iterdir()):
         photo = open_image(path)
@@ -26,7 +26,7 @@ def load_photos(folder: Path) -> list[dict[int, torch.Tensor]]:
 
 
 def load_squares(folder: Path, side: int) -> list[torch.Tensor]:
-    """Every photo as uint8 (3, side, side): short side resized to `side` (bicubic, antialias), centre crop."""
+    """Reads every photo as uint8 (3, side, side): short side resized to `side` (bicubic, antialias), center crop."""
     squares = []
     for path in sorted(folder.iterdir()):
         photo = open_image(path)
@@ -36,7 +36,7 @@ def load_squares(folder: Path, side: int) -> list[torch.Tensor]:
 
 
 def load_clips(folder: Path, names: list[str]) -> list[torch.Tensor]:
-    """The named clips as uint8 (T, H, W, 3): every frame that decodes, as one header announces more than there are."""
+    """Reads clips as uint8 (T, H, W, 3): every frame that decodes, as one header announces more than there are."""
     clips = []
     for name in names:
         with av.open(str(folder / name)) as container:
@@ -53,7 +53,7 @@ def _crop(pixels: torch.Tensor, height: int, width: int, rng: random.Random) -> 
 
 
 def photo_batch(photos: list, side: int, count: int, rng: random.Random) -> torch.Tensor:
-    """(count, 3, side, side) in [-1, 1]: half of the crops show as much of the photo as fits, half are details."""
+    """Cuts (count, 3, side, side) in [-1, 1]: half show as much of a photo as fits, half are details."""
     crops = []
     while len(crops) < count:
         photo = rng.choice(photos)
@@ -66,7 +66,7 @@ def photo_batch(photos: list, side: int, count: int, rng: random.Random) -> torc
 
 
 def clip_batch(clips: list, side: int, frames: int, count: int, rng: random.Random) -> torch.Tensor:
-    """(count, frames, 3, side, side) in [-1, 1] from real clips, with frame strides 1 to 3, forwards or backwards."""
+    """Cuts (count, frames, 3, side, side) in [-1, 1] from clips, with strides of 1 to 3 frames, also backwards."""
     batch = []
     while len(batch) < count:
         clip = rng.choices(clips, weights=[len(c) for c in clips])[0]
@@ -90,7 +90,7 @@ def clip_batch(clips: list, side: int, frames: int, count: int, rng: random.Rand
 
 
 def pan_batch(photos: list, side: int, frames: int, count: int, rng: random.Random) -> torch.Tensor:
-    """(count, frames, 3, side, side) in [-1, 1]: a camera gliding and zooming over photos."""
+    """Lets a camera glide and zoom over photos: (count, frames, 3, side, side) in [-1, 1]."""
     batch = []
     while len(batch) < count:
         photo = rng.choice(photos)
@@ -104,11 +104,11 @@ def pan_batch(photos: list, side: int, frames: int, count: int, rng: random.Rand
         time = torch.arange(frames) - frames / 2
         scale = 1 + zoom * time
         room_y, room_x = (height - side) / 2 - 1, (width - side) / 2 - 1
-        centre_y = (height / 2 + rng.uniform(-room_y, room_y) / 2 + speed[0] * time)[:, None, None]
-        centre_x = (width / 2 + rng.uniform(-room_x, room_x) / 2 + speed[1] * time)[:, None, None]
+        center_y = (height / 2 + rng.uniform(-room_y, room_y) / 2 + speed[0] * time)[:, None, None]
+        center_x = (width / 2 + rng.uniform(-room_x, room_x) / 2 + speed[1] * time)[:, None, None]
         offset = torch.arange(side) - (side - 1) / 2
-        y = centre_y + scale[:, None, None] * offset[None, :, None]
-        x = centre_x + scale[:, None, None] * offset[None, None, :]
+        y = center_y + scale[:, None, None] * offset[None, :, None]
+        x = center_x + scale[:, None, None] * offset[None, None, :]
         grid = torch.stack(torch.broadcast_tensors(2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1), dim=-1)
         pixels = pixels.expand(frames, -1, -1, -1)
         batch.append(torch.nn.functional.grid_sample(pixels, grid, padding_mode="reflection", align_corners=True))

@@ -23,6 +23,7 @@ import yaml
 from atoken import AtokenModel
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.processing import AtokenProcessor
+from atoken.processing.atomic_files_atoken import atomic_file
 
 from ...data.batches import TrainingBatch
 from ...data.tasks import open_tasks, read_data
@@ -32,6 +33,7 @@ from ...tokenizer.curriculum import Stage, grow_latents
 from ...tokenizer.validation import validate
 from .fsq_allocation import measure, plan
 from .fsq_blocks import add_blocks, moved_name
+from .pca_start import spare_channels
 from .release import record_of, release, tables_of
 
 HERE = Path(__file__).parent
@@ -50,7 +52,7 @@ def run_stage(
     options: list[str],
     processes: int = 1,
 ) -> None:
-    """One stage in one or more processes of its own, on the CPU if they are several."""
+    """Trains one stage in one or more processes of its own, on the CPU if they are several."""
     environment = dict(os.environ)
     command = [sys.executable]
     if processes > 1:
@@ -64,7 +66,7 @@ def run_stage(
 
 
 def widen(model_folder: Path, template: Path, out: Path) -> None:
-    """Stage 1's model with the latents of the wide start, as stage 2 begins."""
+    """Writes stage 1's model with the latents of the wide start, as stage 2 begins."""
     model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32)
     wide = AtokenModel.from_pretrained(template, dtype=torch.float32)
     grow_latents(model, wide.config.latent_channels, template=wide)
@@ -72,22 +74,23 @@ def widen(model_folder: Path, template: Path, out: Path) -> None:
 
 
 def with_gaussians(model_folder: Path, gaussians: Path, out: Path) -> None:
-    """Stage 2's model with a Gaussian decoder that `train_gaussians` has trained on decoded voxels, for stage 3."""
+    """Writes stage 2's model with a Gaussian decoder of `train_gaussians`, trained on decoded voxels, for stage 3."""
     model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32)
     attach_gaussian_decoder(model, AtokenModel.from_pretrained(gaussians, dtype=torch.float32).gaussian_decoder)
     _write(model, model_folder, out)
 
 
 def with_codes(model_folder: Path, stage: Stage, data_file: Path, out: Path, seed: int) -> None:
-    """Stage 3's model with codes, which blocks on either side spread over its latents, for stage 4."""
+    """Writes stage 3's model with codes, which blocks on either side spread over its latents, for stage 4."""
     torch.manual_seed(seed)
     model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32).eval()
     # The first latent tells images from videos, see `indicator_first`.
     batches = reconstruction_batches(stage, data_file, seed)
     coding = plan(*measure(model, batches), stage.latent_channels, switches=(0,))
-    discrete, rows = add_blocks(model, coding)
+    recorded = ProtectedRows.load(str(model_folder)).rows
+    discrete, rows = add_blocks(model, coding, spare_channels(recorded))
     _write(discrete, model_folder, out)
-    kept = {moved_name(name): indices for name, indices in ProtectedRows.load(str(model_folder)).rows.items()}
+    kept = {moved_name(name): indices for name, indices in recorded.items()}
     parameters = dict(discrete.named_parameters())
     ProtectedRows.of(discrete, [(parameters[name], indices) for name, indices in kept.items()] + rows).save(out)
 
@@ -98,15 +101,20 @@ def _write(model: AtokenModel, source: Path, out: Path) -> None:
     shutil.copy(source / PROTECTED, out / PROTECTED)
 
 
+def _write_text(path: Path, text: str) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def localized(path: Path, data: Path, out: Path) -> Path:
-    """A copy of a YAML file in which the folder `data/` is DATA."""
+    """Writes a copy of a YAML file in which the folder `data/` is DATA."""
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(path.read_text(encoding="utf-8").replace("data/", f"{data}/"), encoding="utf-8")
     return out
 
 
 def evaluation_for(stage: int, template: Path, out: Path) -> Path:
-    """The harness's file for a stage: without objects, whose embedding takes longest, before they are trained."""
+    """Writes the harness's file for a stage: without objects, which take longest to embed, before they are trained."""
     values = yaml.safe_load(template.read_text(encoding="utf-8"))
     if stage < 3:
         values["tokenizers"].pop("objects")
@@ -116,7 +124,7 @@ def evaluation_for(stage: int, template: Path, out: Path) -> Path:
 
 
 def start_of(stage: int, run: Path, data_file: Path, gaussians: Path, seed: int) -> Path:
-    """The folder of the model that a stage begins with, made of the stage before where something comes in."""
+    """Gives the folder of the model that a stage begins with, made of the stage before where something comes in."""
     base, before = run / "start", run / f"stage-{stage - 1}/model"
     if stage == 0:
         return base / "start"
@@ -136,11 +144,12 @@ def start_of(stage: int, run: Path, data_file: Path, gaussians: Path, seed: int)
 
 
 def stage_file_of(stage: int) -> Path:
+    """Gives the file of a stage."""
     return HERE / f"stages/tiny-{stage}.yaml"
 
 
 def reconstruction_batches(stage: Stage, data_file: Path, seed: int) -> list[TrainingBatch]:
-    """A few of every task of reconstruction."""
+    """Draws a few batches of every task of reconstruction."""
     tasks = [task for task in stage.ratios if task.endswith("reconstruction")]
     opened = open_tasks(tasks, read_data(data_file), stage.batch_sizes, stage.limits, None, 0, seed, 0, 1, threads=1)
     batches = [next(opened[task]) for task in tasks for _ in range(SEEN)]
@@ -189,10 +198,10 @@ def main(
         record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
         if evaluate and stage > 0 and str(stage) not in record:
             record[str(stage)] = measure_stage(stage, out, sources, template, seed)
-            record_file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            (out / "record.md").write_text(tables_of(record), encoding="utf-8")
+            _write_text(record_file, json.dumps(record, indent=1) + "\n")
+            _write_text(out / "record.md", tables_of(record))
             text = json.dumps(record_of(record, out, stage, {str(data): "DATA", str(out): "OUT"}), indent=1)
-            (folder / RELEASED / "training.json").write_text(text + "\n", encoding="utf-8")
+            _write_text(folder / RELEASED / "training.json", text + "\n")
 
 
 if __name__ == "__main__":

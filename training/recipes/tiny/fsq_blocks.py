@@ -27,13 +27,14 @@ Rows = list[tuple[nn.Parameter, torch.Tensor]]
 
 
 @torch.no_grad()
-def add_blocks(model: AtokenModel, coding: Coding) -> tuple[AtokenModel, Rows]:
+def add_blocks(model: AtokenModel, coding: Coding, num_spare: int) -> tuple[AtokenModel, Rows]:
     """
-    A discrete model with more blocks on either side.
+    Makes a discrete model with more blocks on either side.
 
     Args:
         model: a continuous one with spare channels, see `start_from_pca`.
         coding: of at most as many channels as there are latents.
+        num_spare: how many spare channels there are, see `spare_channels`.
 
     Returns:
         The model, and rows of its parameters that hold what is written here and that training leaves alone.
@@ -41,10 +42,9 @@ def add_blocks(model: AtokenModel, coding: Coding) -> tuple[AtokenModel, Rows]:
     Raises:
         ValueError: too few spare channels.
     """
-    num_spare = int((model.decoder.blocks[0].norm2.weight[SWITCHES:] != 0).nonzero()[0])
     needed = int((coding.counts - 1).sum())
     if num_spare < needed:
-        raise ValueError(f"model: has {num_spare} spare channels, the coding needs {needed}")
+        raise ValueError(f"num_spare must be at least {needed} for this coding, got {num_spare}")
     discrete = _with_room(model)
     _Folding(discrete, model, NULL + 1 + torch.arange(num_spare)).write(coding)
     _Unfolding(discrete, model, SWITCHES + torch.arange(num_spare)).write(coding)
@@ -52,7 +52,7 @@ def add_blocks(model: AtokenModel, coding: Coding) -> tuple[AtokenModel, Rows]:
 
 
 def moved_name(name: str) -> str:
-    """The name that a parameter of the continuous model has in the discrete one: decoder blocks make room."""
+    """Gives the name that a parameter of the continuous model has in the discrete one: decoder blocks make room."""
     prefix = "decoder.blocks."
     if not name.startswith(prefix):
         return name
@@ -61,23 +61,23 @@ def moved_name(name: str) -> str:
 
 
 def _new_blocks(model: AtokenModel) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Of encoder and decoder."""
+    """Lists the new blocks of encoder and decoder."""
     return list(model.vision_model.blocks[-ENCODER_BLOCKS:]), list(model.decoder.blocks[:DECODER_BLOCKS])
 
 
 def _with_room(model: AtokenModel) -> AtokenModel:
-    """The model with FSQ, and new blocks that add nothing yet: copies of their neighbours whose outputs are 0."""
+    """Makes the model with FSQ, and new blocks that add nothing yet: copies of their neighbors whose outputs are 0."""
     values = model.config.to_dict()
     for tower, more in (("vision_config", ENCODER_BLOCKS), ("decoder_config", DECODER_BLOCKS)):
         values[tower] = {**values[tower], "num_hidden_layers": values[tower]["num_hidden_layers"] + more}
     values |= {"quantizer_config": AtokenQuantizerConfig().to_dict(), "latents_mean": None, "latents_std": None}
     discrete = AtokenModel(AtokenConfig.from_dict(values))
     discrete.load_state_dict({moved_name(name): value for name, value in model.state_dict().items()}, strict=False)
-    for blocks, neighbour in zip(
+    for blocks, neighbor in zip(
         _new_blocks(discrete), (model.vision_model.blocks[-1], model.decoder.blocks[0]), strict=True
     ):
         for block in blocks:
-            block.load_state_dict(neighbour.state_dict())
+            block.load_state_dict(neighbor.state_dict())
             nn.init.normal_(block.mlp.fc1.weight, std=0.05)
             for parameter in (*block.attn.out_proj.parameters(), block.mlp.fc1.bias, *block.mlp.fc2.parameters()):
                 if parameter is not None:
@@ -92,7 +92,7 @@ class _Neurons:
         self.mlp, self.used = mlp, 0
 
     def add(self, reads: torch.Tensor, offset: float, writes: torch.Tensor | dict[int, float]) -> None:
-        """gelu(reads @ normed + offset), written with these weights to all channels, or to some of them."""
+        """Adds gelu(reads @ normed + offset), written with these weights to all channels, or to some of them."""
         self.mlp.fc1.weight[self.used] = reads
         if self.mlp.fc1.bias is None:
             self.mlp.fc1.weight[self.used, 0] += offset  # the decoder's first channel is a constant
@@ -115,6 +115,7 @@ class _Folding:
         self.neurons = _Neurons(model.vision_model.blocks[-1].mlp)
 
     def write(self, coding: Coding) -> None:
+        """Writes what folds this coding."""
         tower, spare = self.model.vision_model, self.spare
         norm = tower.post_layernorm
         tower.position_embedding.weight[:, spare] = 0
@@ -127,26 +128,26 @@ class _Folding:
         rows[len(self.projection) :, 0] = -9.0  # log-variance; codes have none
         place = fold = 0
         for k, latent in enumerate(coding.latents.tolist()):
-            row, centre, reach = self.projection[latent], float(coding.centres[k]), float(coding.reaches[k])
+            row, center, reach = self.projection[latent], float(coding.centers[k]), float(coding.reaches[k])
             rows[place] = row * (2 * STEP / reach)
-            rows[place, 0] -= SHIFT + centre * 2 * STEP / reach
+            rows[place, 0] -= SHIFT + center * 2 * STEP / reach
             for stage in range(1, int(coding.counts[k])):
                 channel = int(spare[fold])
-                self._fold(row, centre, reach, LEVELS**stage, channel)
+                self._fold(row, center, reach, LEVELS**stage, channel)
                 rows[place + stage, channel], rows[place + stage, NULL] = 2 * STEP, -2 * STEP
                 rows[place + stage, 0] = -SHIFT
                 fold += 1
             place += int(coding.counts[k])
         rows[place : len(self.projection), 0] = -SHIFT
 
-    def _fold(self, row: torch.Tensor, centre: float, reach: float, flanks: int, channel: int) -> None:
-        """channel = a triangle wave from -1 to 1 with so many flanks over the range: a line, and a kink between two."""
+    def _fold(self, row: torch.Tensor, center: float, reach: float, flanks: int, channel: int) -> None:
+        """Makes the channel a triangle wave from -1 to 1 with so many flanks: a line, and a kink between two."""
         slope = flanks / reach
         steep = 2.0 ** round(torch.tensor(4 * SURE * slope).log2().item())
-        self.neurons.add(row, -centre, {channel: slope})
-        self.neurons.add(-row, centre, {channel: -slope})
+        self.neurons.add(row, -center, {channel: slope})
+        self.neurons.add(-row, center, {channel: -slope})
         for i in range(1, flanks):
-            kink = centre + (2 * i / flanks - 1) * reach
+            kink = center + (2 * i / flanks - 1) * reach
             self.neurons.add(steep * row, -steep * kink, {channel: 2 * slope * (-1) ** i / steep})
         self.neurons.mlp.fc2.bias[channel] = flanks - 1
 
@@ -169,6 +170,7 @@ class _Unfolding:
         self.gain = scale / float(self.table.square().sum(1).mean().div(self.table.shape[1]).sqrt())
 
     def write(self, coding: Coding) -> None:
+        """Writes what unfolds this coding."""
         coded = set(coding.latents.tolist())
         constants = sum(
             self.entrance[:, latent] * float(mean) for latent, mean in enumerate(coding.means) if latent not in coded
@@ -177,23 +179,23 @@ class _Unfolding:
         place = 0
         for k, latent in enumerate(coding.latents.tolist()):
             count = int(coding.counts[k])
-            centre, reach = float(coding.centres[k]), float(coding.reaches[k])
-            constants = constants + write[count](place, self.entrance[:, latent], coding.values[k], centre, reach)
+            center, reach = float(coding.centers[k]), float(coding.reaches[k])
+            constants = constants + write[count](place, self.entrance[:, latent], coding.values[k], center, reach)
             place += count
         self.table += constants
 
     # Each returns what is always added. A channel q of -1, -0.5, 0 or 0.5 is the digit 2 q + 2.
 
     def _single(
-        self, place: int, column: torch.Tensor, values: torch.Tensor, centre: float, reach: float
+        self, place: int, column: torch.Tensor, values: torch.Tensor, center: float, reach: float
     ) -> torch.Tensor:
         self.weight[:, place] = column * (2 * float(values[2] - values[1]))
         return column * float(values[2])
 
     def _double(
-        self, place: int, column: torch.Tensor, values: torch.Tensor, centre: float, reach: float
+        self, place: int, column: torch.Tensor, values: torch.Tensor, center: float, reach: float
     ) -> torch.Tensor:
-        """A function of 4 coarse + fine: a line, and what a neuron at each kink adds."""
+        """Writes a function of 4 coarse + fine: a line, and what a neuron at each kink adds."""
         values = _in_code_order(values)
         channel = next(self.free)
         self._count(place, channel)
@@ -205,9 +207,9 @@ class _Unfolding:
         return column * (float(values[7] + values[8]) / 2 + 2.5 * slope)
 
     def _triple(
-        self, place: int, column: torch.Tensor, values: torch.Tensor, centre: float, reach: float
+        self, place: int, column: torch.Tensor, values: torch.Tensor, center: float, reach: float
     ) -> torch.Tensor:
-        """The quarter, and the place within it, which runs backwards in every other quarter."""
+        """Writes the quarter, and the place within it, which runs backwards in every other quarter."""
         within, backwards = next(self.free), next(self.free)
         # First block: the place, 0 to 1, from the two finer digits, and whether it runs backwards, 0 or 1.
         self._count(place + 1, within)
@@ -226,10 +228,10 @@ class _Unfolding:
         self.second.add(reads, 0.0, column * (reach / 2 / (8 * SURE) / self.gain))
         self.second.add(reads, -8 * SURE, column * (-reach / (8 * SURE) / self.gain))
         self.weight[:, place] += column * reach
-        return column * centre
+        return column * center
 
     def _count(self, place: int, channel: int) -> None:
-        """channel = (4 coarse + fine - 7.5) / 16 of two digits."""
+        """Makes the channel (4 coarse + fine - 7.5) / 16 of two digits."""
         self.weight[channel, place], self.weight[channel, place + 1] = 0.5, 0.125
         self.table[:, channel] = 2.5 / 16
 
@@ -242,7 +244,7 @@ class _Unfolding:
         per_unit: float,
         writes: torch.Tensor | dict[int, float],
     ) -> None:
-        """writes * max(0, sign * (value - kink) * per_unit), where the value moves in steps of 1 / per_unit."""
+        """Adds writes * max(0, sign * (value - kink) * per_unit), where the value moves in steps of 1 / per_unit."""
         reads = torch.zeros(self.weight.shape[0])
         reads[channel] = sign * SURE * per_unit
         factor = 1 / SURE / self.gain
@@ -251,7 +253,7 @@ class _Unfolding:
 
 
 def _in_code_order(values: torch.Tensor) -> torch.Tensor:
-    """16 cells' values from low to high -> by 4 coarse + fine, whose fine digit runs backwards in odd quarters."""
+    """Orders 16 cells' values, low to high, by 4 coarse + fine, whose fine digit runs backwards in odd quarters."""
     quarters = values[: LEVELS**2].unflatten(0, (LEVELS, LEVELS)).clone()
     quarters[1::2] = quarters[1::2].flip(1)
     return quarters.flatten()
@@ -259,10 +261,10 @@ def _in_code_order(values: torch.Tensor) -> torch.Tensor:
 
 def _kinks(values: torch.Tensor, slope: float) -> list[tuple[int, float, float]]:
     """
-    What a function of 0 to 15 has over a line of this slope through (7.5, mean of 7 and 8), as ramps away from the
-    middle: (kink, direction, slope).
+    Gives what a function of 0 to 15 has over a line of this slope through (7.5, mean of 7 and 8), as ramps away from
+    the middle: (kink, direction, slope).
 
-    What is left open by ramps in bf16, each makes up for the ones before it.
+    Each ramp makes up for what rounding to bf16 has left open before it.
     """
     found = []
     middle = float(values[7] + values[8]) / 2
@@ -278,7 +280,7 @@ def _kinks(values: torch.Tensor, slope: float) -> list[tuple[int, float, float]]
 
 
 def _written_rows(model: AtokenModel, encoder_rows: int, decoder_rows: int) -> Rows:
-    """All that lets codes be what they are at the start, and the first channels of all new layers."""
+    """Lists all that lets codes be what they are at the start, and the first channels of all new layers."""
     tower, decoder = model.vision_model, model.decoder
     rows: Rows = [(p, torch.arange(len(p))) for p in _parameters(tower.post_layernorm, model.latent_proj)]
     rows.append((decoder.input_layer.weight, torch.arange(decoder_rows)))

@@ -1,7 +1,7 @@
-"""A start for attention: every head looks at one neighbour of its token, up, down, left, right, or in time.
+"""A start for attention: every head looks at one neighbor of its token, up, down, left, right, or in time.
 
 Rotary positions let a query that is a constant key, turned by the angle of an offset, match the key at that offset
-alone. A token's neighbours tell most about what its own latents leave out, and finding them from random queries takes
+alone. A token's neighbors tell most about what its own latents leave out, and finding them from random queries takes
 a small training budget longer than all the rest. What the heads read is added to nothing yet: the output projections
 stay zero.
 """
@@ -19,7 +19,7 @@ NOISE = 0.02  # lets heads that start alike part, and content enter the queries
 
 
 @torch.no_grad()
-def look_at_neighbours(tower: nn.Module, sources: list[torch.Tensor], constant_channel: int = 0) -> None:
+def look_at_neighbors(tower: nn.Module, sources: list[torch.Tensor], constant_channel: int = 0) -> None:
     """
     Sets queries, keys and values of all blocks of an encoder or decoder.
 

@@ -5,7 +5,7 @@ latents serves both media, so the network itself decides which basis applies: fr
 exactly zero, and that is carried to every token and switches one basis off. The switches are built from pairs of GELU
 neurons, for which gelu(x) - gelu(-x) = x holds exactly, so that a large negative offset in both turns the identity off.
 
-The official layout normalises before the latent projection and before the output. A channel that holds a large
+The official layout normalizes before the latent projection and before the output. A channel that holds a large
 constant makes every norm nearly constant, hence nearly linear, and the norms' weights undo the scale.
 """
 
@@ -14,46 +14,13 @@ from dataclasses import dataclass
 import torch
 
 from atoken import AtokenModel
+from atoken.evaluation.models.pca import Pca
 
-from .neighbour_heads import look_at_neighbours
+from .neighbor_heads import look_at_neighbors
 
 CONSTANT = 196.0  # bf16 holds it exactly; far above the norm of the whitened components
 OFF = 40.0  # components stay below this
 IMAGE_ENERGY, VIDEO_ENERGY = 0.12, 0.32  # mean |d| of frames 2 to 4: 0 for images, above 0.5 for nearly every clip
-
-
-@dataclass
-class Pca:
-    """
-    Mean (D,), orthonormal components (D, K) by falling variance, their standard deviations (K,), and the unit (K,) in
-    which a network should hold each of them.
-
-    The unit is the square root of the deviation. Whitened, all components would look alike to the network, but the
-    optimizer's noise in the first one would cost a thousand times what it costs in the fiftieth.
-    """
-
-    mean: torch.Tensor
-    components: torch.Tensor
-    deviations: torch.Tensor
-    units: torch.Tensor
-
-    @classmethod
-    def fit(cls, samples: torch.Tensor, num_components: int) -> "Pca":
-        """From samples (N, D), by eigenvectors of the covariance."""
-        mean = samples.mean(0, dtype=torch.float64)
-        covariance = torch.zeros(samples.shape[1], samples.shape[1], dtype=torch.float64)
-        for part in samples.split(8192):
-            centred = part - mean.float()
-            covariance += centred.T @ centred
-        values, vectors = torch.linalg.eigh(covariance / len(samples))
-        values, vectors = values.flip(0)[:num_components], vectors.flip(1)[:, :num_components]
-        deviations = values.clamp(min=1e-12).sqrt().float()
-        return cls(mean.float(), vectors.float(), deviations, deviations.sqrt())
-
-    def reconstruct(self, samples: torch.Tensor, num_components: int) -> torch.Tensor:
-        """Samples (N, D) seen through the first components."""
-        basis = self.components[:, :num_components]
-        return (samples - self.mean) @ basis @ basis.T + self.mean
 
 
 def _linear(layer: torch.nn.Linear, std: float = 0.0) -> None:
@@ -96,12 +63,12 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca, num_spare: int = 
 
 
 def _norms(tower: torch.nn.Module) -> list[torch.nn.Module]:
-    """Those of all blocks."""
+    """Lists the norms of all blocks."""
     return [norm for block in tower.blocks for norm in (block.norm1, block.norm2)]
 
 
 def start_blocks(model: AtokenModel) -> None:
-    """Attention and MLPs that add nothing yet, and no learned positions. Heads are aimed afterwards."""
+    """Makes attention and MLPs add nothing yet, and learned positions 0. Heads are aimed afterwards."""
     for tower in (model.vision_model, model.decoder):
         torch.nn.init.zeros_(tower.position_embedding.weight)
         for block in tower.blocks:
@@ -113,7 +80,7 @@ def start_blocks(model: AtokenModel) -> None:
 
 @dataclass
 class EncoderChannels:
-    """Which channels of the encoder's width hold what; channel 0 reads as 1 behind every norm."""
+    """Says which channels of the encoder's width hold what; channel 0 reads as 1 behind every norm."""
 
     is_video: int
     image: torch.Tensor  # components of the first frame, 0 for tokens of a video
@@ -137,7 +104,7 @@ def read(layer: torch.nn.Linear, row: int, channels: torch.Tensor | list[int], v
 
 
 def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spare: int = 0) -> EncoderChannels:
-    """The encoder up to its last norm, where of the first `kept` components those that apply are left."""
+    """Writes the encoder up to its last norm, where of the first `kept` components those that apply are left."""
     encoder, width = model.vision_model, model.config.vision_config.hidden_size
     energy, mean_energy, is_video, is_image = 2, 3, 4, 5
     detectors = torch.arange(6, 10)
@@ -162,7 +129,7 @@ def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spa
         norm.bias.zero_()
         norm.bias[0] = 1.0
 
-    look_at_neighbours(encoder, [a, b])
+    look_at_neighbors(encoder, [a, b])
     # Block 1: how much there is in frames 2 to 4, |d| = gelu(k d) / k + gelu(-k d) / k.
     mlp, steep = encoder.blocks[0].mlp, 8.0
     for i, detector in enumerate(detectors.tolist()):
@@ -206,12 +173,13 @@ def protected_rows(
     model: AtokenModel, encoder_rows: int = NULL + 1, decoder_rows: int = SWITCHES
 ) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
     """
-    The rows, of each parameter named here, that hold constants and switches; to be called right after the start.
+    Lists the rows, of each parameter named here, that hold constants and switches; to be called right after the start.
+
+    Training leaves them alone: everything else leans on them, so noise in a switch would cost far more than it gains.
+    They are recorded beside the weights (`ProtectedRows`), as training hides which were written by hand.
 
     Args:
         encoder_rows, decoder_rows: how many of the first channels hold them, spare ones included.
-
-    Training leaves them alone: everything else leans on them, so noise in a switch would cost far more than it gains.
     """
     rows = []
     for tower, count in ((model.vision_model, encoder_rows), (model.decoder, decoder_rows)):
@@ -229,6 +197,11 @@ def protected_rows(
     return rows
 
 
+def spare_channels(recorded: dict[str, torch.Tensor]) -> int:
+    """Reads from the rows recorded beside a model (see `protected_rows`) how many spare channels its towers have."""
+    return len(recorded["decoder.input_layer.weight"]) - SWITCHES
+
+
 def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spare: int) -> None:
     decoder, width = model.decoder, model.config.decoder_config.hidden_size
     indicator, is_video, is_image = 1, 2, 3
@@ -237,7 +210,7 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_sp
     b = first + kept + torch.arange(kept)
     frame = image.mean.shape[0]
 
-    look_at_neighbours(decoder, [a, b])
+    look_at_neighbors(decoder, [a, b])
     decoder.position_embedding.weight[:, 0] = CONSTANT  # there are no biases to hold it
     weight = decoder.input_layer.weight.zero_()
     weight[a, torch.arange(kept)] = 1.0

@@ -12,19 +12,20 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.progress import track
 from safetensors.torch import save_file
+from tqdm import tqdm
 
 from atoken.miniature.captions import full_caption
 from atoken.miniature.world import MiniatureWorld
 from atoken.processing import mesh_views
+from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
 
 
 def prepare(
     world: MiniatureWorld, index: int, processor: AtokenVoxelProcessor, max_voxels: int
 ) -> tuple[dict[str, torch.Tensor], str]:
-    """An object's tensors, of at most `max_voxels` voxels drawn at random, and a caption that says everything."""
+    """Gives an object's tensors, of at most `max_voxels` random voxels, and a caption that says everything."""
     scene, _ = world.describe(index)
     tokens = processor(**mesh_views(world[index]["sample"]).arguments())
     count = len(tokens.coords)
@@ -46,14 +47,13 @@ def main(
     world = MiniatureWorld("object", "train", count, seed)
     processor = AtokenVoxelProcessor(check_visibility=True)
     out.mkdir(parents=True, exist_ok=True)
-    for index in track(range(count), description="preparing", disable=not sys.stdout.isatty()):
+    for index in tqdm(range(count), desc="preparing", disable=not sys.stderr.isatty()):
         target = out / f"{seed}-{index:05d}.safetensors"
         if target.is_file():
             continue
         tensors, caption = prepare(world, index, processor, max_voxels)
-        partial = target.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"caption": caption})
-        partial.rename(target)
+        with atomic_file(target) as temporary:
+            save_file(tensors, temporary, metadata={"caption": caption})
 
 
 if __name__ == "__main__":

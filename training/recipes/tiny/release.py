@@ -1,4 +1,4 @@
-"""What becomes of a stage of the tiny curriculum outside of it: a small checkpoint with its record.
+"""Releases of the tiny curriculum: a stage as a small checkpoint with its record.
 
 The harness measures the weights as they are released, in bf16, at every stage, so that the record says what users get.
 """
@@ -15,7 +15,7 @@ from atoken.processing import AtokenProcessor
 
 from ...data.batches import TrainingBatch
 
-# What the record keeps of the harness's numbers, by the ends of their names, and its names for sets of reconstruction.
+# The record keeps these of the harness's numbers, by the ends of their names, and its names for sets of reconstruction.
 MEASURES = ("psnr", "ssim", "top1", "chance", "_r1", "chance_at_1", "count", "usage", "perplexity", "bits_per_pixel")
 SETS = {"photos 256": "photos_256", "photos 512": "photos_512", "clips": "clips_16x256", "objects": "objects"}
 CURVE_POINTS = 40  # of each stage
@@ -70,7 +70,7 @@ def release(model_folder: Path, batches: list[TrainingBatch], out: Path) -> None
 
 def record_of(numbers: dict[str, dict[str, float]], run: Path, stage: int, places: dict[str, str]) -> dict[str, Any]:
     """
-    The record of a released stage.
+    Makes the record of a released stage.
 
     Args:
         numbers: stage -> "set/measure" -> number, as `validate` gives them.
@@ -104,7 +104,7 @@ def record_of(numbers: dict[str, dict[str, float]], run: Path, stage: int, place
 
 
 def tables_of(numbers: dict[str, dict[str, float]]) -> str:
-    """All stages' numbers as Markdown, with chance where there is such a thing; what was not measured is empty."""
+    """Writes all stages' numbers as Markdown, with chance where there is such a thing; what is missing is empty."""
     blocks = []
     for heading, columns in TABLES.items():
         lines = [f"**{heading}**", "", "| stage | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
@@ -131,7 +131,7 @@ def _log(run: Path, stage: int) -> list[dict[str, float]]:
 
 
 def _curve(log: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Every task's loss at some of the steps."""
+    """Picks every task's loss at some of the steps."""
     places = sorted({round(i * (len(log) - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)})
     return [
         {

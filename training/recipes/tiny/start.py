@@ -1,4 +1,4 @@
-"""Where the tiny curriculum starts, in the place of SigLIP 2: PCA for pixels, a text tower for words.
+"""The start of the tiny curriculum, in the place of SigLIP 2: PCA for pixels, a text tower for words.
 
     python -m atoken.training.recipes.tiny.start DATA OUT
 
@@ -17,12 +17,12 @@ import torch
 import typer
 
 from atoken import AtokenConfig, AtokenModel
-from atoken.evaluation.models.crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
 from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
 from atoken.tokens_atoken import patchify
 
 from ...frozen_rows import ProtectedRows
 from ...tokenizer.losses import SIGMOID_BIAS, SIGMOID_SCALE
+from .crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
 from .pca_start import HAND_WRITTEN, NULL, SWITCHES, EncoderChannels, Pca, protected_rows, start_from_pca
 from .text_tower import build_tokenizer, train_text_model
 
@@ -32,12 +32,12 @@ CLIPS = ("box.mp4", "carphone_pristine.mp4", "tree.avi")
 
 
 def patches_of(video: torch.Tensor) -> torch.Tensor:
-    """(B, 4, 3, H, W) -> (N, 3072) patches in the model's order."""
+    """Cuts (B, 4, 3, H, W) into (N, 3072) patches in the model's order."""
     return patchify(video, (4, 16, 16)).flatten(0, 3)
 
 
 def fit_pcas(photos: list, clips: list, rng: random.Random) -> tuple[Pca, Pca]:
-    """PCA of image patches, and of patches of clips and pans together."""
+    """Fits PCA to image patches, and to patches of clips and pans together."""
     images = [patches_of(photo_batch(photos, side, 16, rng)[:, None])[:, :768] for side in (128, 256, 512) * 8]
     real = [patches_of(clip_batch(clips, side, 4, 8, rng)) for side in (128, 256) * 30]
     pans = [patches_of(pan_batch(photos, side, 4, 8, rng)) for side in (128, 256) * 15]
@@ -56,7 +56,7 @@ def indicator_first(model: AtokenModel) -> None:
 @torch.no_grad()
 def first_latents(model: AtokenModel, count: int, idle: torch.Tensor) -> AtokenModel:
     """
-    A copy that has only the first latents.
+    Makes a copy that has only the first latents.
 
     Args:
         idle: the decoder's channels that only the others fill. No block reads them yet, as what comes into them later
@@ -78,7 +78,7 @@ def first_latents(model: AtokenModel, count: int, idle: torch.Tensor) -> AtokenM
 
 
 def decoder_channels(model: AtokenModel, latents: slice) -> torch.Tensor:
-    """Those that hold the components of these latents, for images and for videos; the first latent is the indicator."""
+    """Lists the channels that hold these latents' components, for images and videos; latent 0 is the indicator."""
     kept = model.config.latent_channels - 1
     components = torch.arange(kept)[max(latents.start - 1, 0) : latents.stop - 1]
     return torch.cat([SWITCHES + SPARE + components, SWITCHES + SPARE + kept + components])
@@ -88,7 +88,7 @@ def rows_to_grow_into(
     model: AtokenModel, channels: EncoderChannels, count: int
 ) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
     """
-    What holds the components of all latents after the first `count`, in both towers.
+    Lists the rows that hold the components of all latents after the first `count`, in both towers.
 
     Blocks that wrote into these channels would guess components that later latents bring, and blur those that the
     encoder will send.
@@ -108,7 +108,7 @@ def rows_to_grow_into(
 
 
 def rows_behind_latents(model: AtokenModel, channels: EncoderChannels) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
-    """All that the latents of the start depend on, apart from what `protected_rows` lists."""
+    """Lists all that the latents of the start depend on, apart from what `protected_rows` lists."""
     kept = model.config.latent_channels
     held = torch.cat([channels.image[:kept], channels.video[:kept]])
     tower = model.vision_model
@@ -123,7 +123,7 @@ def rows_behind_latents(model: AtokenModel, channels: EncoderChannels) -> list[t
 
 
 def towers_with(layers: int | None) -> dict[str, dict]:
-    """The tiny preset's encoder and decoder with another number of blocks, or as they are."""
+    """Gives the tiny preset's encoder and decoder with another number of blocks, or as they are."""
     preset = AtokenConfig.from_preset("tiny")
     deeper = {} if layers is None else {"num_hidden_layers": layers}
     return {name: {**getattr(preset, name).to_dict(), **deeper} for name in ("vision_config", "decoder_config")}

@@ -1,4 +1,4 @@
-"""What trainings that last a given time do around each step: learning rates over time, and averaged weights."""
+"""Learning rates and averaged weights of trainings that last a given time."""
 
 import math
 
@@ -19,7 +19,7 @@ def remember_peaks(optimizers: list[torch.optim.Optimizer]) -> list[torch.optim.
 
 def set_rates(optimizers: list[torch.optim.Optimizer], done: float, warm_up: float, first: float) -> None:
     """
-    Linear warm-up, then a cosine to 2 % of the peak. The budget is time, so the schedule is, too.
+    Sets the rates: a linear warm-up, then a cosine to 2 % of the peak. The budget is time, so the schedule is, too.
 
     Args:
         done: share of the time that has passed.

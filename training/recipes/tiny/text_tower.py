@@ -24,7 +24,7 @@ _SPECIAL = ("<pad>", "<eos>", "<unk>")
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """One token for each word of the miniature world, and an end."""
+    """Makes a tokenizer with one token for each word of the miniature world, and an end."""
     words = sorted({word for scene in _every_word() for text in captions(scene) for word in _words(text)})
     vocabulary = {word: index for index, word in enumerate([*_SPECIAL, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
@@ -44,7 +44,7 @@ def _words(text: str) -> list[str]:
 
 
 def _every_word() -> list[Scene]:
-    """Scenes in which every word occurs; combinations do not matter for a vocabulary."""
+    """Lists scenes in which every word occurs; combinations do not matter for a vocabulary."""
     scenes = []
     for kind in KINDS:
         motions = MOTIONS if kind == "video" else (None,)
@@ -56,7 +56,7 @@ def _every_word() -> list[Scene]:
 
 
 class SceneTower(nn.Module):
-    """Scenes as facts -> (B, d): the sum of one learned vector for each fact."""
+    """Turns scenes, as facts, into (B, d): the sum of one learned vector for each fact."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -66,13 +66,14 @@ class SceneTower(nn.Module):
         nn.init.normal_(self.table.weight)
 
     def forward(self, scenes: list[Scene]) -> torch.Tensor:
+        """Gives (B, d)."""
         indices = [[self.index[fact] for fact in scene.facts().items()] for scene in scenes]
         offsets = torch.tensor([0, *(len(row) for row in indices)]).cumsum(0)[:-1]
         return self.table(torch.tensor([place for row in indices for place in row]), offsets)
 
 
 def build_text_model(vocabulary: int, width: int) -> Siglip2TextModel:
-    """A small tower of SigLIP 2's kind; `width` is that of the vision tower's embeddings."""
+    """Makes a small tower of SigLIP 2's kind; `width` is that of the vision tower's embeddings."""
     config = Siglip2TextConfig(
         vocab_size=vocabulary,
         hidden_size=96,
@@ -89,7 +90,7 @@ def build_text_model(vocabulary: int, width: int) -> Siglip2TextModel:
 
 
 def is_true(texts: list[str], scenes: list[Scene]) -> torch.Tensor:
-    """(texts, scenes) bool."""
+    """Tells which text is true of which scene, (texts, scenes) bool."""
     true_of = [frozenset(captions(scene)) for scene in scenes]
     return torch.tensor([[text in sentences for sentences in true_of] for text in texts])
 
@@ -98,7 +99,7 @@ def train_text_model(
     tokenizer: PreTrainedTokenizerFast, width: int, steps: int = 2500, batch: int = 192, seed: int = 0
 ) -> tuple[Siglip2TextModel, list[float]]:
     """
-    A tower trained on captions and scenes of the training split, and its loss every 100 steps.
+    Trains a tower on captions and scenes of the training split; returns it and its loss every 100 steps.
 
     Args:
         width: of the embeddings.
@@ -115,10 +116,10 @@ def train_text_model(
         scenes = [random_scene(KINDS[i % len(KINDS)], "train", rng) for i in range(batch)]
         texts = [random_caption(scene, rng) for scene in scenes]
         ids = tokenize_text(tokenizer, texts, max_length=LENGTH)
-        found = F.normalize(text_model(input_ids=ids).pooler_output, dim=-1)
-        known = F.normalize(scene_tower(scenes), dim=-1)
+        prediction = F.normalize(text_model(input_ids=ids).pooler_output, dim=-1)
+        target = F.normalize(scene_tower(scenes), dim=-1)
         signs = 2.0 * is_true(texts, scenes) - 1
-        loss = -F.logsigmoid(signs * (scale.exp() * found @ known.T + bias)).sum(-1).mean()
+        loss = -F.logsigmoid(signs * (scale.exp() * prediction @ target.T + bias)).sum(-1).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -20,24 +20,25 @@ from typing import Annotated
 
 import torch
 import typer
-from rich.progress import Progress
 from torch import nn
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+from tqdm import tqdm
 
 from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel, Gaussians, render
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
+from atoken.processing.atomic_files_atoken import atomic_file
 
 from ...muon import Muon
 from .prepared_objects import PreparedObject, flat_voxels, measure_views
 from .stepping import average, remember_peaks, set_rates
 
 SSIM_WEIGHT = 0.2
-# Outputs of an untrained decoder: dense enough that the first pictures are solid, so that colours learn at once.
+# Outputs of an untrained decoder: dense enough that the first pictures are solid, so that colors learn at once.
 START_OPACITY, START_SCALE = 0.5, 0.006
 
 
 def build_decoder(width: int, layers: int, num_gaussians: int) -> AtokenGaussianDecoder:
-    """A decoder of fp32 weights that begins with solid grey Gaussians."""
+    """Makes a decoder of fp32 weights that begins with solid gray Gaussians."""
     config = AtokenGaussianConfig(
         hidden_size=width,
         intermediate_size=4 * width,
@@ -55,7 +56,7 @@ def build_decoder(width: int, layers: int, num_gaussians: int) -> AtokenGaussian
 
 
 def build_optimizers(decoder: AtokenGaussianDecoder, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices of the blocks, AdamW for what is left; every group keeps its peak rate as "peak"."""
+    """Makes Muon for the matrices of the blocks and AdamW for the rest; every group keeps its peak rate as "peak"."""
     matrices = [p for name, p in decoder.named_parameters() if p.ndim == 2 and name.startswith("blocks.")]
     rest = [p for name, p in decoder.named_parameters() if p.ndim < 2 or not name.startswith("blocks.")]
     optimizers = [
@@ -66,17 +67,20 @@ def build_optimizers(decoder: AtokenGaussianDecoder, rate: float) -> list[torch.
 
 
 def decode(decoder: AtokenGaussianDecoder, item: PreparedObject) -> Gaussians:
+    """Decodes an object's features."""
     cu_seqlens = torch.tensor([0, len(item.coords)], dtype=torch.int32)
     return decoder(item.features, item.coords, cu_seqlens)[0]
 
 
 def loss_of(pictures: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
-    """L1 + 0.2 (1 - MS-SSIM) of (K, 3, S, S) in [0, 1]."""
+    """Computes L1 + 0.2 (1 - MS-SSIM) of (K, 3, S, S) in [0, 1]."""
     similarity = multiscale_structural_similarity_index_measure(pictures, originals, data_range=1.0, normalize="relu")
     return nn.functional.l1_loss(pictures, originals) + SSIM_WEIGHT * (1 - similarity)
 
 
 def evaluate(decoder: AtokenGaussianDecoder, paths: list[Path]) -> dict[str, float]:
+    """Measures the decoder on prepared objects."""
+
     def draw(item: PreparedObject) -> torch.Tensor:
         return render(decode(decoder, item), item.cameras, item.images.shape[-1])
 
@@ -109,7 +113,9 @@ def main(
     held_out = sorted((objects / "heldout").glob("*.safetensors"))
     train = sorted((objects / "train").glob("*.safetensors"))
     if not held_out or not train:
-        raise typer.BadParameter(f"{objects} has no prepared objects in heldout/ and train/", param_hint="OBJECTS")
+        raise typer.BadParameter(
+            f"OBJECTS must have prepared objects in heldout/ and train/, got {objects}; `prepare_objects` writes them"
+        )
     baseline = measure_views(flat_voxels, held_out)
     print(json.dumps({"flat_voxels": baseline, "train_objects": len(train)}), flush=True)
 
@@ -123,8 +129,7 @@ def main(
     optimizers = build_optimizers(decoder, rate)
     curve = []
     spent, step, next_report, recent = 0.0, 0, 5.0, []
-    with Progress(disable=not sys.stdout.isatty()) as progress:
-        bar = progress.add_task("training", total=minutes)
+    with tqdm(desc="training", total=minutes, unit="min", disable=not sys.stderr.isatty()) as bar:
         while spent < minutes:
             began = time.monotonic()
             set_rates(optimizers, spent / minutes, warm_up=0.02, first=1e-3)
@@ -141,7 +146,7 @@ def main(
             recent.append(loss.detach())
             average(averaged, decoder, step)
             spent += (time.monotonic() - began) / 60
-            progress.update(bar, completed=spent)
+            bar.update(spent - bar.n)
             if spent >= next_report:
                 mean_loss = float(torch.stack(recent).mean())
                 recent.clear()
@@ -180,7 +185,8 @@ def main(
     }
     if start is not None and (start / "training_3d.json").is_file():
         record["before"] = json.loads((start / "training_3d.json").read_text(encoding="utf-8"))
-    (out / "training_3d.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    with atomic_file(out / "training_3d.json") as temporary:
+        temporary.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(record["held_out"]), flush=True)
 
 

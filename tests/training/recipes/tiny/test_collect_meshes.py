@@ -1,4 +1,4 @@
-"""The list of meshes and its split, and unpacking a package of catalogues."""
+"""The list of meshes and its split, and unpacking a package of catalogs."""
 
 import io
 import json
@@ -18,7 +18,7 @@ def listed():
     return json.loads(LIST.read_text(encoding="utf-8"))
 
 
-def test_every_object_has_a_name_of_its_own_an_author_and_a_licence(listed):
+def test_every_object_has_a_name_of_its_own_an_author_and_a_license(listed):
     names = [item["name"].lower() for item in listed["items"]]
     assert len(set(names)) == len(names) > 700
     assert all(item["author"] and item["catalog"] in listed["licences"] for item in listed["items"])
@@ -40,7 +40,7 @@ def test_variants_of_a_model_are_on_one_side(listed):
 
 @pytest.fixture
 def package(tmp_path):
-    """A Debian package with one catalogue of two objects, one of which has a picture, and a page that is not wanted."""
+    """Builds a Debian package with one catalog of two objects, one of which has a picture, and a page to leave out."""
     catalog = io.BytesIO()
     with zipfile.ZipFile(catalog, "w") as writer:
         writer.writestr("a/cube/cube.obj", OBJ)
@@ -86,5 +86,5 @@ def test_collecting_unpacks_what_is_listed(package, tmp_path):
 def test_a_name_cannot_lead_out_of_the_folder(package, tmp_path):
     item = {"name": "../cube", "catalog": "Catalog", "path": "a/cube/cube.obj", "author": "A", "split": "train"}
     meshes = {"package": "meshes", "folder": "usr/share", "licences": {"Catalog": "CC0-1.0"}, "items": [item]}
-    with pytest.raises(ValueError, match="not a plain file name"):
+    with pytest.raises(ValueError, match="name must be a plain file name, got '../cube'"):
         collect(meshes, package, tmp_path / "out")

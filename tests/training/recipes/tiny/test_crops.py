@@ -3,7 +3,7 @@
 import torch
 from PIL import Image
 
-from atoken.evaluation.models.crops import load_squares
+from atoken.training.recipes.tiny.crops import load_squares
 
 
 def test_squares_have_the_short_side_asked_for(tmp_path):

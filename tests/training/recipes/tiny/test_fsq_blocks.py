@@ -8,7 +8,7 @@ from atoken.training.data.batches import TrainingBatch
 from atoken.training.frozen_rows import ProtectedRows
 from atoken.training.recipes.tiny.fsq_allocation import Coding, cells_of, measure, plan
 from atoken.training.recipes.tiny.fsq_blocks import add_blocks, moved_name
-from atoken.training.recipes.tiny.pca_start import Pca, protected_rows, start_from_pca
+from atoken.training.recipes.tiny.pca_start import Pca, protected_rows, spare_channels, start_from_pca
 
 SPARE = 24
 
@@ -42,7 +42,7 @@ def pixels() -> torch.Tensor:
 
 
 def importance() -> torch.Tensor:
-    """(48,) what a squared error costs: most in the first two latents, so that there are counts of all kinds."""
+    """Gives (48,) costs of a squared error: most in the first two latents, so that there are counts of all kinds."""
     weights = torch.linspace(3, 0.3, 48).square()
     weights[:2] *= 30
     return weights
@@ -55,10 +55,10 @@ def coding_of(model: AtokenModel, pixels: torch.Tensor, weights: torch.Tensor) -
 
 
 def rounded(latents: torch.Tensor, coding: Coding) -> torch.Tensor:
-    """The latents that a coding stands for, by its definition."""
+    """Gives the latents that a coding stands for, by its definition."""
     values = coding.means.repeat(len(latents), 1)
     for k, latent in enumerate(coding.latents.tolist()):
-        cells = cells_of(latents[:, latent] - coding.centres[k], int(coding.counts[k]), float(coding.reaches[k]))
+        cells = cells_of(latents[:, latent] - coding.centers[k], int(coding.counts[k]), float(coding.reaches[k]))
         values[:, latent] = coding.values[k][cells]
     return values
 
@@ -93,7 +93,7 @@ def test_channels_go_where_they_take_away_most():
 
 
 def test_a_squared_error_costs_what_it_does_to_pixels():
-    """Of the decoder's PCA start, a latent's cost is the squared length of its column, over the patch's values."""
+    """Checks it on the PCA start: the squared length of a latent's column of the decoder, over the patch's values."""
     torch.manual_seed(0)
     start = AtokenModel(AtokenConfig.from_preset("tiny"))
     image, video = (Pca.fit(torch.randn(400, size) * torch.linspace(2, 0.1, size), 128) for size in (768, 3072))
@@ -115,7 +115,7 @@ def test_a_squared_error_costs_what_it_does_to_pixels():
 def test_the_discrete_model_decodes_the_rounded_latents(model, pixels):
     latents, coding = coding_of(model, pixels, importance())
     assert set(coding.counts.tolist()) == {1, 2, 3} and int(coding.counts.sum()) == 48
-    discrete, _ = add_blocks(model, coding)
+    discrete, _ = add_blocks(model, coding, SPARE)
     discrete.eval()
     assert len(discrete.vision_model.blocks) == 5 and len(discrete.decoder.blocks) == 6
     expected = rounded(latents, coding)
@@ -123,11 +123,11 @@ def test_the_discrete_model_decodes_the_rounded_latents(model, pixels):
         encoded = discrete.encode(pixels)
         assert encoded.codes.shape == (6 * 36, 8)
         found = discrete.decode(codes=encoded.codes, coords=encoded.coords, cu_seqlens=encoded.cu_seqlens)
-        wanted = model.decode(expected, encoded.coords, encoded.cu_seqlens)
-        difference = (found.pixel_values - wanted.pixel_values).abs().amax(1)
-        # Values next to a cell's border may be told to the neighbour.
+        decoded = model.decode(expected, encoded.coords, encoded.cu_seqlens)
+        difference = (found.pixel_values - decoded.pixel_values).abs().amax(1)
+        # Values next to a cell's border may be told to the neighbor.
         assert difference.median() < 0.02 and (difference < 0.05).float().mean() > 0.98
-        plain = (wanted.pixel_values - model.decode(latents, encoded.coords, encoded.cu_seqlens).pixel_values).abs()
+        plain = (decoded.pixel_values - model.decode(latents, encoded.coords, encoded.cu_seqlens).pixel_values).abs()
         assert difference.mean() < 0.1 * plain.mean()
         similar = torch.cosine_similarity(encoded.pooler_output, model.encode(pixels).pooler_output)
         assert similar.min() > 0.9995  # folds move the mean that norms take off
@@ -139,7 +139,7 @@ def test_the_discrete_model_decodes_the_rounded_latents(model, pixels):
 
 def test_training_leaves_the_codes_alone(model, pixels, tmp_path):
     _, coding = coding_of(model, pixels, importance())
-    discrete, rows = add_blocks(model, coding)
+    discrete, rows = add_blocks(model, coding, SPARE)
     names = {moved_name(name) for name, _ in model.named_parameters()}
     assert names < {name for name, _ in discrete.named_parameters()}
     kept = ProtectedRows.of(discrete, rows)
@@ -157,8 +157,13 @@ def test_training_leaves_the_codes_alone(model, pixels, tmp_path):
         assert torch.equal(discrete.state_dict()[name][indices], before[name][indices])
 
 
+def test_spare_channels_are_read_from_the_recorded_rows(model, tmp_path):
+    ProtectedRows.of(model, protected_rows(model, 11 + SPARE, 4 + SPARE)).save(tmp_path)
+    assert spare_channels(ProtectedRows.load(str(tmp_path)).rows) == SPARE
+
+
 def test_a_model_without_room_is_refused(pixels):
     small = continuous(4)
     _, coding = coding_of(small, pixels, importance())
-    with pytest.raises(ValueError, match="model: has 4 spare channels, the coding needs"):
-        add_blocks(small, coding)
+    with pytest.raises(ValueError, match=r"num_spare must be at least \d+ for this coding, got 4"):
+        add_blocks(small, coding, 4)

@@ -13,7 +13,7 @@ from atoken.training.recipes.tiny.train_gaussians import build_decoder, build_op
 
 @pytest.fixture
 def prepared(tmp_path):
-    """A file with a red plate of 8x8x2 voxels, its pictures those of its own cubes."""
+    """Writes a file with a red plate of 8x8x2 voxels and pictures of its own cubes."""
     coords = torch.cartesian_prod(torch.arange(28, 36), torch.arange(28, 36), torch.arange(31, 33))
     red = torch.tensor([255, 0, 0], dtype=torch.uint8).repeat(len(coords), 256)
     cameras = hammersley_cameras(3, offset=(0.3, 0.6))

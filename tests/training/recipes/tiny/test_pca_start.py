@@ -11,7 +11,7 @@ PATCH = (4, 16, 16)
 
 
 def smooth_media(frames: int, count: int, seed: int) -> torch.Tensor:
-    """(count, frames, 3, 64, 64): coarse noise made large, which moves a little from frame to frame."""
+    """Draws (count, frames, 3, 64, 64): coarse noise made large, which moves a little from frame to frame."""
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.randn(count, 3, 3, 9, 9, generator=generator)
     still, detail = coarse[:, 0], coarse[:, 1]

@@ -1,19 +1,16 @@
-"""What the tiny curriculum does between its stages, and the data that it draws."""
+"""The tiny curriculum: what it does between its stages, its files, and what becomes of a stage."""
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-import yaml
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.evaluation.configuration import EvaluationConfig
 from atoken.miniature.world import MiniatureWorld
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
 from atoken.training.data.batches import TrainingBatch
-from atoken.training.data.pans import FRAMES, glide
 from atoken.training.data.tasks import read_data
 from atoken.training.frozen_rows import FILE, ProtectedRows
 from atoken.training.recipes.tiny.curriculum import (
@@ -27,11 +24,10 @@ from atoken.training.recipes.tiny.curriculum import (
 )
 from atoken.training.recipes.tiny.prepare_miniature import prepare
 from atoken.training.recipes.tiny.release import record_of, release, tables_of
-from atoken.training.tokenizer.cost import per_step
 from atoken.training.tokenizer.curriculum import Stage
 from atoken.training.tokenizer.validation import write_configuration
 
-from ...stage_samples import LATENTS, STAGE, make_start
+from ...stage_samples import LATENTS, make_start
 
 
 @pytest.fixture
@@ -72,26 +68,11 @@ def test_files_of_the_tiny_curriculum_fit_the_harness_and_the_stages(tmp_path):
         assert all(entry.options["model"] == "/a/model" for entry in (*config.tokenizers, *config.embedders))
         assert any(entry.name.startswith("object") for entry in config.sets) == has_objects
         assert {"photos 256", "clips", "image shape", "video motion"} <= {entry.name for entry in config.sets}
+        assert config.embedders[0].options["video"] == "whole"
     plain = tmp_path / "plain.yaml"
     plain.write_text("title: x\n")
-    with pytest.raises(ValueError, match="expected a model whose folder is written MODEL"):
+    with pytest.raises(ValueError, match="template must have a model whose folder is written MODEL"):
         write_configuration(plain, Path("/a"), tmp_path / "filled.yaml")
-
-
-def test_a_camera_glides(tmp_path):
-    columns = torch.arange(200).float().expand(3, 160, 200).to(torch.uint8)
-    speeds = []
-    for seed in range(8):
-        frames = glide(columns, np.random.default_rng(seed))
-        assert frames.shape == (FRAMES, 3, 88, 88) and frames.dtype == torch.uint8
-        means = frames[:, 0].float().mean((1, 2))
-        steps = means.diff()
-        speeds.append(float(steps.abs().mean()))
-        # A steady speed, up to rounding, wherever nothing is mirrored.
-        assert (steps - steps.median()).abs().median() < 0.3
-    assert max(speeds) > 1 > min(speeds)
-    still = glide(torch.full((3, 90, 120), 77, dtype=torch.uint8), np.random.default_rng(0))
-    assert (still == 77).all()
 
 
 def test_drawn_objects_are_prepared_with_their_captions():
@@ -101,25 +82,6 @@ def test_drawn_objects_are_prepared_with_their_captions():
     assert all(word in caption for word in (scene.colour, scene.shape, scene.material))
     assert tensors["coords"].shape == (100, 3) and tensors["rgb"].shape == (100, 768)
     assert tensors["coords"].unique(dim=0).shape == (100, 3) and tensors["coords"].max() < 64
-
-
-def test_cost_counts_the_tokens_of_a_schedule():
-    stage = Stage(
-        **{
-            **{name: value for name, value in STAGE.items() if name != "optimizer"},
-            "ratios": {"image_reconstruction": 1, "video_reconstruction": 1},
-            "image_resolution": (64, 64),
-            "frames": (8,),
-            "batch_sizes": {"image_understanding": 4, "image_reconstruction": 6, "video_reconstruction": 2},
-        }
-    )
-    model = AtokenModel(AtokenConfig.from_preset("tiny"))
-    # Each of two processes: 2 pictures of 4 tokens; 3 of 16, or 1 clip of 2 x 4, in turns.
-    found = per_step(stage, model, processes=2)
-    assert found["tokens"] == pytest.approx(2 * 4 + 0.5 * 48 + 0.5 * 8)
-    block = sum(parameter.numel() for parameter in model.vision_model.blocks.parameters())
-    assert found["flops"] > 6 * block * found["tokens"]
-    assert yaml.safe_load(EVALUATION.read_text())["embedders"]["embeddings"]["video"] == "whole"
 
 
 def test_a_stage_is_released_in_bf16_with_the_statistics_of_its_latents(start, tmp_path):

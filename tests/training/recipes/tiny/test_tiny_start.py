@@ -1,4 +1,4 @@
-"""What the tiny curriculum starts from: its words, latents in order, and rows that keep them."""
+"""The start of the tiny curriculum: its words, latents in order, and rows that keep them."""
 
 import pytest
 import torch
@@ -75,7 +75,7 @@ def test_latents_in_another_order_reconstruct_the_same(start):
 
 
 def test_more_blocks_start_as_pca_too(start):
-    """The ablation's bigger sibling: what the hand-written blocks reconstruct passes through the others."""
+    """Checks the ablation's bigger sibling: what the hand-written blocks reconstruct passes through the others."""
     shallow, _ = start
     assert AtokenConfig.from_preset("tiny", **towers_with(None)).to_dict() == shallow.config.to_dict()
     deep = AtokenModel(AtokenConfig.from_preset("tiny", **towers_with(8)))
@@ -91,7 +91,7 @@ def test_more_blocks_start_as_pca_too(start):
 
 
 def test_protected_rows_keep_the_latents(start, tmp_path):
-    """Steps of understanding change the tower but not one latent."""
+    """Checks that steps of understanding change the tower but not one latent."""
     before, channels = start
     model = AtokenModel(before.config)
     model.load_state_dict(before.state_dict())
@@ -113,7 +113,7 @@ def test_protected_rows_keep_the_latents(start, tmp_path):
 
 
 def test_what_is_trained_with_few_latents_leaves_room_for_the_others():
-    """Steps with 32 latents write nothing where the others will come; when they do, they bring what PCA says."""
+    """Checks that steps of 32 latents write nothing where the others come, and that these bring what PCA says."""
     torch.manual_seed(0)
     wide = AtokenModel(AtokenConfig.from_preset("tiny"))
     image, video = (Pca.fit(torch.randn(400, size) * torch.linspace(2, 0.1, size), 128) for size in (768, 3072))

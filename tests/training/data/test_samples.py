@@ -1,0 +1,81 @@
+"""Samples of training: their sizes, which frames, and what is left of objects."""
+
+import numpy as np
+import pytest
+import torch
+
+from atoken.training.data.clips import each_second, strided
+from atoken.training.data.samples import Limits, TooLarge, make_sample, patches_that_fit
+
+from ..stage_samples import write_objects, write_photos
+
+LIMITS = Limits(image_resolution=(32, 96), video_resolution=(32, 32), frames=(4, 8), max_tokens=64)
+
+
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.parametrize("height, width", [(480, 640), (1000, 250), (333, 333), (64, 4000)])
+@pytest.mark.parametrize("side", [64.0, 200.0, 511.0])
+def test_pictures_keep_their_aspect_ratio(height, width, side):
+    rows, columns = patches_that_fit(height, width, side, most=4096)
+    assert rows * columns <= 4096
+    exact = side * (height / width) ** 0.5 / 16, side * (width / height) ** 0.5 / 16
+    if min(exact) >= 1:
+        assert abs(rows - exact[0]) <= 0.5 and abs(columns - exact[1]) <= 0.5
+
+
+def test_a_picture_never_has_more_patches_than_fit():
+    for height, width in ((100, 1000), (1000, 100), (500, 500), (10, 5000)):
+        for most in (1, 3, 16, 100):
+            rows, columns = patches_that_fit(height, width, 2048.0, most)
+            assert 1 <= rows * columns <= most
+
+
+def test_resolutions_cover_the_range(tmp_path):
+    path = next(write_photos(tmp_path).iterdir())
+    sides = []
+    for seed in range(60):
+        sample = make_sample("image_reconstruction", {"media": path}, LIMITS, rng(seed))
+        assert sample.pixel_values.shape == (len(sample), 3072) and sample.pixel_values.abs().max() <= 1
+        assert sample.grid[1] * sample.grid[2] == len(sample) and not sample.pixel_values[:, 768:].any()
+        sides.append(16 * len(sample) ** 0.5)
+    assert 28 <= min(sides) <= 40 and 88 <= max(sides) <= 100
+
+
+def test_strides_are_those_of_the_paper():
+    strides = set()
+    for seed in range(200):
+        frames = list(strided(16, rng(seed))(400, 25.0))
+        assert len(frames) == 16 and frames[0] >= 0 and frames[-1] < 400
+        strides.add(frames[1] - frames[0])
+    assert strides == set(range(1, 13))
+    # Of a short video the frames are as far apart as they can be.
+    assert {list(strided(4, rng(seed))(8, 25.0))[1] - list(strided(4, rng(seed))(8, 25.0))[0] for seed in range(9)} <= {
+        1,
+        2,
+    }
+    with pytest.raises(ValueError, match="video must have at least 4 frames, got 3"):
+        strided(4, rng())(3, 25.0)
+
+
+def test_one_frame_a_second_at_most_so_many():
+    assert each_second(64)(100, 25.0) == [12, 37, 62, 87]
+    assert len(each_second(64)(25 * 600, 25.0)) == 64
+    assert each_second(64)(3, 25.0) == [1]
+
+
+def test_objects(tmp_path):
+    path = sorted(write_objects(tmp_path).iterdir())[0]
+    whole = make_sample("3d_reconstruction", {"media": path}, LIMITS, rng())
+    assert whole.views.shape == (2, 3, 32, 32) and len(whole.cameras) == 2 and whole.grid is None
+    few = Limits(max_tokens=64, object_voxels=7)
+    part = make_sample("3d_understanding", {"media": path, "caption": "a ball"}, few, rng())
+    assert len(part) == 7 and part.caption == "a ball"
+    everything = {tuple(c): p for c, p in zip(whole.coords.tolist(), whole.pixel_values, strict=True)}
+    assert all(
+        torch.equal(everything[tuple(c)], p) for c, p in zip(part.coords.tolist(), part.pixel_values, strict=True)
+    )
+    with pytest.raises(TooLarge, match="object must have at most 8 voxels, got 20"):
+        make_sample("3d_reconstruction", {"media": path}, Limits(max_voxels=8), rng())

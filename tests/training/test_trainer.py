@@ -1,0 +1,213 @@
+"""The trainer with a model that it has never seen: a linear layer, and batches of random numbers."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from atoken.training import checkpoints
+from atoken.training.optimization import OptimizerSettings
+from atoken.training.trainer import Diverged, Hook, Trainer, TrainerSettings
+
+SETTINGS = {"optimizer": OptimizerSettings(warm_up=2, rate=0.1, final_rate=0.01, average=0.9), "steps": 8}
+TRUTH = torch.tensor([[1.0, -2.0, 3.0]])
+
+
+@dataclass
+class Numbers:
+    values: torch.Tensor
+    task: str
+    weighed_by_tokens: bool = True
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.values)
+
+    def to(self, device: torch.device) -> "Numbers":
+        return Numbers(self.values.to(device), self.task)
+
+
+class RandomNumbers:
+    """Gives two micro batches a step."""
+
+    per_step = 2
+
+    def __init__(self):
+        self.drawn, self.closed = 0, False
+
+    def __next__(self) -> list[Numbers]:
+        generator = torch.Generator().manual_seed(self.drawn)
+        self.drawn += 1
+        return [Numbers(torch.randn(5 + i, 3, generator=generator), task) for i, task in enumerate(("few", "many"))]
+
+    def counters(self) -> dict[str, float]:
+        return {"drawn": self.drawn}
+
+    def state(self) -> dict[str, Any]:
+        return {"drawn": self.drawn}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.drawn = state["drawn"]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Fit(nn.Module):
+    """Fits a linear layer to `TRUTH`; the losses of some steps are infinite."""
+
+    def __init__(self, bad_steps: set[int] = frozenset()):
+        super().__init__()
+        torch.manual_seed(0)
+        self.model, self.calls, self.bad_steps = nn.Linear(3, 1), 0, bad_steps
+
+    def forward(self, batch: Numbers) -> dict[str, torch.Tensor]:
+        error = self.model(batch.values) - batch.values @ TRUTH.T
+        factor = torch.inf if self.calls // 2 in self.bad_steps else 1.0
+        self.calls += 1
+        return {"loss": error.square().mean() * factor, "distance": error.abs().mean().detach()}
+
+    def count_flops(self, batch: Numbers) -> None:
+        return None
+
+    def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
+        save_file({name.removeprefix("model."): value for name, value in state.items()}, folder / "linear.safetensors")
+
+
+class Watch(Hook):
+    """Holds the bias still, writes beside what is exported, and notes what it is told."""
+
+    def __init__(self):
+        self.told, self.weights, self.averages = [], [], []
+
+    def on_start(self, trainer: Trainer) -> None:
+        self.told.append("start")
+
+    def before_clip(self, model: nn.Module) -> None:
+        model.bias.grad.zero_()
+
+    def on_log(self, numbers: dict[str, float]) -> None:
+        self.told.append("log")
+
+    def after_step(self, trainer: Trainer) -> None:
+        self.told.append(trainer.progress.step)
+        self.weights.append(trainer.bare_objective.model.weight.detach().clone())
+        self.averages.append(trainer.average.values["model.weight"].clone())
+
+    def on_export(self, folder: Path) -> None:
+        (folder / "beside.txt").write_text(",".join(sorted(path.name for path in folder.iterdir())))
+
+    def on_end(self) -> None:
+        self.told.append("end")
+
+
+@pytest.fixture
+def make():
+    """Makes trainers, each as in a process of its own."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+    def build(output: Path, bad_steps: set[int] = frozenset(), micro_batches: int = 2, **changes: Any) -> Trainer:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        accelerator = Accelerator(gradient_accumulation_steps=micro_batches, cpu=True)
+        settings = TrainerSettings(output, **{**SETTINGS, "save_every": 3, "log_every": 2, **changes})
+        return Trainer(accelerator, Fit(bad_steps), RandomNumbers(), settings, [Watch()])
+
+    yield build
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def lines(output: Path) -> list[dict[str, float]]:
+    logged = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "tokens per second"} for line in logged]
+
+
+def test_any_objective_is_trained_and_exported(make, tmp_path):
+    trainer = make(tmp_path, steps=80)
+    start = Fit().model.bias.detach().clone()
+    trainer.run()
+    exported = load_file(tmp_path / "model/linear.safetensors")
+    assert (exported["weight"] - TRUTH).abs().max() < 0.3  # what is left is the bias, which a hook holds still
+    assert torch.equal(exported["bias"], start)
+    assert torch.equal(exported["weight"], trainer.average.values["model.weight"])
+    assert (tmp_path / "model/beside.txt").read_text() == "linear.safetensors"
+    logged = lines(tmp_path)
+    assert [line["step"] for line in logged] == list(range(2, 81, 2))
+    assert list(logged[0]) == [
+        *("step", "few/loss", "few/distance", "many/loss", "many/distance", "gradient norm"),
+        *("learning rate", "skipped steps", "drawn"),
+    ]
+    assert logged[-1]["many/loss"] < 0.1 * logged[0]["many/loss"]
+
+
+def test_a_run_is_resumed_where_it_was(make, tmp_path):
+    for name in ("whole", "part"):
+        make(tmp_path / name).run()
+    # As if it had been killed in the seventh step.
+    for name in ("checkpoint-00000008/files.json", "model/linear.safetensors"):
+        (tmp_path / "part" / name).unlink()
+    newest = checkpoints.newest(tmp_path / "part")
+    assert newest.name == "checkpoint-00000006"
+    again = make(tmp_path / "part")
+    again.resume(newest)
+    assert (again.progress.step, again.batches.drawn) == (6, 6) and len(lines(tmp_path / "part")) == 3
+    again.run()
+    assert lines(tmp_path / "part") == lines(tmp_path / "whole")
+    expected, found = (load_file(tmp_path / name / "model/linear.safetensors") for name in ("whole", "part"))
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_hooks_are_told_in_order(make, tmp_path):
+    trainer = make(tmp_path, steps=3)
+    trainer.run()
+    assert trainer.hooks[0].told == ["start", 1, "log", 2, "log", 3, "end"]
+
+
+def test_losses_of_micro_batches_are_added(make, tmp_path):
+    trainer = make(tmp_path, steps=1)
+    objective = Fit()
+    sum(objective(batch)["loss"] for batch in next(RandomNumbers())).backward()
+    trainer.run()
+    expected = objective.model.weight.grad.norm()
+    assert lines(tmp_path)[0]["gradient norm"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_a_bad_step_changes_nothing_and_is_counted(make, tmp_path):
+    trainer = make(tmp_path, bad_steps={1, 2, 5}, steps=7, max_skipped=2)
+    trainer.run()
+    watch, progress = trainer.hooks[0], trainer.progress
+    for values in (watch.weights, watch.averages):
+        moved = [not torch.equal(before, after) for before, after in zip(values, values[1:], strict=False)]
+        assert moved == [False, False, True, True, False, True]
+        assert all(torch.isfinite(value).all() for value in values)
+    assert (progress.step, progress.skipped, progress.skipped_in_a_row) == (7, 3, 0)
+
+
+def test_too_many_in_a_row_stop_the_run(make, tmp_path):
+    trainer = make(tmp_path, bad_steps={2, 3, 4, 5, 6}, max_skipped=2, save_every=100)
+    with pytest.raises(Diverged, match="not finite for 3 steps in a row, up to 5.*another seed"):
+        trainer.run()
+    assert trainer.hooks[0].told[-1] == "end" and not trainer.settings.exported.exists()
+
+
+def test_other_numbers_of_processes_and_micro_batches_are_refused(make, tmp_path):
+    with pytest.raises(ValueError, match="gradient_accumulation_steps must be 2, the micro batches of a step, got 3"):
+        make(tmp_path, micro_batches=3)
+    trainer = make(tmp_path, steps=1)
+    trainer.run()
+    state = tmp_path / "checkpoint-00000001/progress-0.json"
+    state.write_text(json.dumps({**json.loads(state.read_text()), "processes": 4}))
+    with pytest.raises(ValueError, match="processes must be 4, which wrote .*, got 1"):
+        trainer.resume(state.parent)
+
+
+@pytest.mark.parametrize("name", ["steps", "save_every", "log_every", "keep"])
+def test_wrong_settings_are_named(tmp_path, name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+        TrainerSettings(tmp_path, **{**SETTINGS, name: 0})
