@@ -73,10 +73,6 @@ def _depth(state: dict[str, torch.Tensor], prefix: str) -> int:
     return 1 + max((int(m.group(1)) for m in map(pattern.match, state) if m), default=-1)
 
 
-def _table_side(state: dict[str, torch.Tensor], prefix: str) -> int:
-    return round(state[f"{prefix}.pos_embedder.position_embedding.weight"].shape[0] ** 0.5)
-
-
 def _default_heads(width: int) -> int | None:
     # 16 heads at the released width of 1152 and 12 at 768.
     return {1152: 16, 768: 12}.get(width)

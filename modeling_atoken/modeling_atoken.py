@@ -590,8 +590,8 @@ class AtokenModel(AtokenPreTrainedModel):
         """
         if self.gaussian_decoder is None:
             raise ValueError(
-                "this model has no Gaussian decoder: set gaussian_config, or convert with "
-                "`atoken convert --gaussian-decoder`"
+                "this model has no Gaussian decoder: set gaussian_config, or add one with "
+                "attach_gaussian_decoder of atoken.gaussian_conversion_atoken"
             )
         if coords is None or cu_seqlens is None:
             raise ValueError("coords and cu_seqlens must be given: Gaussians are decoded from packed voxels")
@@ -701,7 +701,7 @@ class AtokenModel(AtokenPreTrainedModel):
     def _check_text(self, input_ids: torch.Tensor) -> None:
         if self.text_model is None:
             raise ValueError(
-                "input_ids were given, but this model has no text tower: set text_config, or convert with --text-tower"
+                "input_ids were given, but this model has no text tower: set text_config, or convert with text_tower"
             )
         is_tensor = isinstance(input_ids, torch.Tensor)
         if not is_tensor or input_ids.dtype not in (torch.int32, torch.int64) or input_ids.ndim != 2:

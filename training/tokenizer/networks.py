@@ -15,7 +15,6 @@ from atoken.processing import AtokenProcessor
 from .losses import SIGMOID_BIAS, SIGMOID_SCALE, ClipLoss, VggLosses
 
 CLIP = "openai/clip-vit-base-patch16"
-SIGLIP2 = "google/siglip2-so400m-patch16-naflex"
 # Ways to name a part -> the part of the loss, and whether its network has random weights.
 PARTS = {
     "l1": ("l1", False),
