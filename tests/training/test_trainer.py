@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -108,19 +108,24 @@ class Watch(Hook):
         self.told.append("end")
 
 
+def forget_processes() -> None:
+    """Drops what accelerate keeps for a process: also which data loader of another test has come to its end."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+
+
 @pytest.fixture
 def make():
     """Makes trainers, each as in a process of its own."""
-    AcceleratorState._reset_state(reset_partial_state=True)
 
     def build(output: Path, bad_steps: set[int] = frozenset(), micro_batches: int = 2, **changes: Any) -> Trainer:
-        AcceleratorState._reset_state(reset_partial_state=True)
+        forget_processes()
         accelerator = Accelerator(gradient_accumulation_steps=micro_batches, cpu=True)
         settings = TrainerSettings(output, **{**SETTINGS, "save_every": 3, "log_every": 2, **changes})
         return Trainer(accelerator, Fit(bad_steps), RandomNumbers(), settings, [Watch()])
 
     yield build
-    AcceleratorState._reset_state(reset_partial_state=True)
+    forget_processes()
 
 
 def lines(output: Path) -> list[dict[str, float]]:
