@@ -1,0 +1,13 @@
+"""How readers say what they could not take over from a file."""
+
+import warnings
+
+
+class MediaWarning(UserWarning):
+    """Says what of a file was left out, or was read in another way than its author may have meant, and names it."""
+
+
+def warn_about_media(message: str) -> None:
+    """Warns with a `MediaWarning`; the message names the file, what is the matter and, if there is one, the remedy."""
+    # No registry of messages seen: the same fault in a second file, or in the same file read again, is said again.
+    warnings.warn_explicit(message, MediaWarning, filename=__file__, lineno=1, registry={})
