@@ -9,5 +9,4 @@ class MediaWarning(UserWarning):
 
 def warn_about_media(message: str) -> None:
     """Warns with a `MediaWarning`; the message names the file, what is the matter and, if there is one, the remedy."""
-    # No registry of messages seen: the same fault in a second file, or in the same file read again, is said again.
-    warnings.warn_explicit(message, MediaWarning, filename=__file__, lineno=1, registry={})
+    warnings.warn(message, MediaWarning, stacklevel=3)
