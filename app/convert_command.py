@@ -87,6 +87,9 @@ def convert(
     if dtype is not None:
         converted = converted.to(getattr(torch, dtype.value))
     processor = AtokenProcessor(tokenizer=_tokenizer_of(text_tower) if text_tower else None)
+    if processor.tokenizer is not None and processor.tokenizer.pad_token_id is not None:
+        # SigLIP 2 models leave it at the default of their class, which is another token of their vocabulary.
+        converted.config.text_config.pad_token_id = processor.tokenizer.pad_token_id
     with folder_of(out), NewFolder(out) as folder:
         converted.save_pretrained(folder)
         processor.save_pretrained(folder)
@@ -103,8 +106,10 @@ def _tokenizer_of(source: str) -> Any:
     """The tokenizer beside a text tower, None if there is none."""
     from transformers import AutoTokenizer
 
+    from atoken.processing.text_processing_atoken import add_canonical_form
+
     try:
-        return AutoTokenizer.from_pretrained(source)
+        return add_canonical_form(AutoTokenizer.from_pretrained(source))
     except EXPECTED_ERRORS:
         say(f"{source} has no tokenizer: the model will take token ids, but no texts")
         return None

@@ -51,17 +51,15 @@ def decode(
     as_json: AsJson = False,
 ) -> None:
     """Decode files of latents or codes to PNG, MP4 and PLY files, with the model that wrote them."""
-    files, failures = find_files(inputs, frozenset({LATENTS_SUFFIX}))
-    total = len(files) + len(failures)
+    files, record = find_files(inputs, frozenset({LATENTS_SUFFIX}))
     readable = []
     for file in files:
         try:
             header = read_header(file.path)
             readable.append(Job(file.path, file.name, header.kind, header=header))
         except EXPECTED_ERRORS as error:
-            failures.append(Failure(str(file.path), one_line(error)))
-    jobs, existing = assign_outputs(readable, output, lambda job: OUTPUT_SUFFIXES[job.kind], overwrite)
-    failures += existing
+            record.failures.append(Failure(str(file.path), one_line(error)))
+    jobs = assign_outputs(readable, output, lambda job: OUTPUT_SUFFIXES[job.kind], overwrite, record)
     given = load(model, device, dtype) if jobs and model is not None else None
     # Only the model in use is kept: two large ones may not fit.
     last: dict[str, LoadedModel] = {}
@@ -80,5 +78,5 @@ def decode(
         loaded = given or last[name]
         return decode_object(loaded, job) if job.kind == "object" else decode_media(loaded, job, fps)
 
-    rows = run_jobs(jobs, failures, work, "decoding") if jobs else []
-    report(rows, failures, total, as_json, decoded_table, about(given))
+    rows = run_jobs(jobs, record, work, "decoding") if jobs else []
+    report(rows, record, as_json, decoded_table, about(given))

@@ -56,8 +56,7 @@ def demo(
             raise ValueError(f"--output: {output} holds other files; use --overwrite to replace it")
         if any(output in (path, *path.parents) for path in (Path.cwd(), media.resolve())):
             raise UsageError(f"--output: {output} holds the media or the current folder; give another one")
-    jobs, failures = find_media([str(media)])
-    total = len(jobs) + len(failures)
+    jobs, record = find_media([str(media)])
     rows: list[ReconstructedRow] = []
     if jobs:
         from .demo_jobs import Shown, show_media, show_object
@@ -70,9 +69,9 @@ def demo(
         with ExitStack() as stack:
             stack.enter_context(folder_of(output))
             folder = stack.enter_context(NewFolder(output))
-            shown = run_jobs(jobs, failures, work, "reconstructing")
+            shown = run_jobs(jobs, record, work, "reconstructing")
             if not shown:
-                list_failures(failures, total)
+                list_failures(record)
                 raise ValueError(f"--media: no file of {media} could be reconstructed")
             introduction = "Media encoded to tokens and decoded again, at their native size. " + PAGE_NOTE
             if media == EXAMPLE_MEDIA and not models:
@@ -80,4 +79,4 @@ def demo(
             write_page(folder, [each.section for each in shown], media / "LICENSES.md", introduction)
         rows = [row for each in shown for row in each.rows]
         say(f"the page: {page}")
-    report(rows, failures, total, as_json, quality_table, {"page": str(page) if rows else None})
+    report(rows, record, as_json, quality_table, {"page": str(page) if rows else None})

@@ -1,7 +1,8 @@
 """The reconstructions of one file by several models, as the demo shows them: pictures, clips and pages."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from atoken.pages import comparison
 from atoken.pages.gaussians import write_gaussian_page
 from atoken.pages.readable import size_text
 from atoken.processing.cameras_atoken import turntable_cameras
-from atoken.processing.media_reading_atoken import write_image, write_video
+from atoken.processing.media_writing_atoken import write_image, write_video
 from atoken.tokenizing.loading import LoadedModel
 from atoken.tokenizing.objects import COMPARED_SIZE, gaussian_pictures, mesh_pictures
 from atoken.tokenizing.round_trip import Measured, RoundTrip
@@ -32,6 +33,10 @@ class Shown:
     section: comparison.Row
     rows: list[ReconstructedRow]
 
+    def with_warnings(self, warnings: list[str]) -> Self:
+        """Gives the same with what readers warned about in every row."""
+        return replace(self, rows=[row.with_warnings(warnings) for row in self.rows])
+
 
 def show_media(loaded: list[LoadedModel], job: Job, folder: Path, media: Path) -> Shown:
     """Writes an image or video and its reconstructions into `folder`."""
@@ -46,9 +51,9 @@ def show_media(loaded: list[LoadedModel], job: Job, folder: Path, media: Path) -
         measured = trip.measured()
         rows.append(ReconstructedRow(file=job.path.name, model=model.name, **asdict(measured)))
         if not pictures:
-            files = _write_picture(_base(job, folder, "original"), originals, job.kind, measured.fps)
+            files = _write_picture(_base(job, folder, "original"), originals, trip.stream)
             pictures.append(comparison.Picture("original", *files))
-        files = _write_picture(_base(job, folder, _label(model)), frames, job.kind, measured.fps)
+        files = _write_picture(_base(job, folder, _label(model)), frames, trip.stream)
         pictures.append(comparison.Picture(_title(model), *files, _facts(measured)))
     section = comparison.Row(str(job.path.relative_to(media)), size_text(rows[0].media_size), pictures)
     return Shown(section, rows)
@@ -103,16 +108,17 @@ def _facts(measured: Measured) -> list[tuple[str, str]]:
     )
 
 
-def _write_picture(base: Path, frames: list[np.ndarray], kind: str, fps: float | None) -> tuple[str, str | None]:
+def _write_picture(base: Path, frames: list[np.ndarray], source: MediaStream) -> tuple[str, str | None]:
     """The names of a picture, or of a clip and its poster."""
     still = base.with_name(f"{base.name}.png")
     write_image(still, frames[0])
-    if kind == "image":
+    if source.kind == "image":
         return still.name, None
     clip = base.with_name(f"{base.name}.mp4")
     # Browsers show yuv420p only, which has even sides; the numbers are of the whole frames.
     height, width = (side - side % 2 or side for side in frames[0].shape[:2])
-    write_video(clip, (frame[:height, :width] for frame in frames), fps or FALLBACK_FPS, crf=12)
+    shown = (frame[:height, :width] for frame in frames)
+    write_video(clip, shown, source.fps or FALLBACK_FPS, crf=12, times=source.times)
     return clip.name, still.name
 
 

@@ -54,8 +54,7 @@ def embed(
         check_output_folder(output.parent)
         if output.exists() and not overwrite:
             raise ValueError(f"--output: {output} exists; use --overwrite to replace it")
-    jobs, failures = find_media(inputs)
-    total = len(jobs) + len(failures)
+    jobs, record = find_media(inputs)
     rows, loaded, vectors, texts = [], None, [], None
     if jobs:
         from .media_jobs import embed_media, embed_texts
@@ -75,7 +74,7 @@ def embed(
             embedding = vector.tolist() if output is None else None
             return EmbeddedRow(file=str(job.path), kind=job.kind, similarities=similarities, embedding=embedding)
 
-        rows = run_jobs(jobs, failures, work, "embedding")
+        rows = run_jobs(jobs, record, work, "embedding")
     facts = about(loaded)
     if rows and output is not None:
         import torch
@@ -86,4 +85,4 @@ def embed(
         with folder_of(output):
             write_embeddings(output, torch.stack(vectors), texts, [row.file for row in rows], text or [])
         facts["output"] = str(output)
-    report(rows, failures, total, as_json, similarity_table, facts)
+    report(rows, record, as_json, similarity_table, facts)

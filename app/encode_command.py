@@ -43,10 +43,8 @@ def encode(
     as_json: AsJson = False,
 ) -> None:
     """Encode images, videos and meshes to latents or codes, one .safetensors file each, for `decode`."""
-    jobs, failures = find_media(inputs)
-    total = len(jobs) + len(failures)
-    jobs, existing = assign_outputs(jobs, output, lambda job: LATENTS_SUFFIX, overwrite)
-    failures += existing
+    jobs, record = find_media(inputs)
+    jobs = assign_outputs(jobs, output, lambda job: LATENTS_SUFFIX, overwrite, record)
     rows, loaded = [], None
     if jobs:
         from .media_jobs import encode_media
@@ -61,5 +59,5 @@ def encode(
             encode_job = encode_object if job.kind == "object" else encode_media
             return encode_job(loaded, job, content, latent_dtype.value)
 
-        rows = run_jobs(jobs, failures, work, "encoding")
-    report(rows, failures, total, as_json, stored_table, about(loaded))
+        rows = run_jobs(jobs, record, work, "encoding")
+    report(rows, record, as_json, stored_table, about(loaded))

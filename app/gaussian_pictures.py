@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import ImageColor
 
 from atoken.gaussian_files_atoken import load_ply, load_splat
 from atoken.gaussians_atoken import Gaussians
 from atoken.processing.cameras_atoken import Cameras, hammersley_cameras, turntable_cameras
-from atoken.processing.media_reading_atoken import write_image, write_video
+from atoken.processing.media_writing_atoken import write_image, write_video
 from atoken.tokenizing.files import folder_of
 from atoken.tokenizing.pictures import Look, iter_pictures
 
@@ -18,7 +19,11 @@ from .console import progress_bar
 from .errors import UsageError
 
 LOADERS: dict[str, Callable[[Path], Gaussians]] = {".ply": load_ply, ".splat": load_splat}
+# Other files of Gaussians; all of these programs write .ply too.
+_OTHERS = (".ksplat", ".sog", ".sogs", ".spz")
 VIEWS, COLUMNS = 8, 4
+# The renderer leaves out what is more transparent.
+_LEAST_OPACITY = 1 / 255
 
 
 def load_gaussians(path: Path) -> Gaussians:
@@ -27,15 +32,24 @@ def load_gaussians(path: Path) -> Gaussians:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file has another suffix, or is damaged.
+        ValueError: the file has another suffix, is damaged, or holds nothing that can be seen.
     """
     if not path.is_file():
         raise FileNotFoundError(f"FILE: {path} does not exist")
+    if path.suffix.lower() in _OTHERS:
+        raise ValueError(
+            f"FILE: {path} must end in {' or '.join(LOADERS)}; {path.suffix} files are not read. Convert it to .ply, "
+            "for example with SuperSplat or PlayCanvas' splat-transform"
+        )
     if path.suffix.lower() not in LOADERS:
         raise ValueError(f"FILE: {path} must end in {' or '.join(LOADERS)}; `atoken reconstruct` makes one of a mesh")
     gaussians = LOADERS[path.suffix.lower()](path)
     if not len(gaussians):
         raise ValueError(f"FILE: {path} holds no Gaussians")
+    if gaussians.opacities.max() < _LEAST_OPACITY:
+        raise ValueError(
+            f"FILE: {path} shows nothing: all {len(gaussians)} Gaussians are transparent, with opacities below 1/255"
+        )
     return gaussians
 
 
@@ -78,6 +92,23 @@ def write_views(path: Path, gaussians: Gaussians, look: Look) -> None:
 
 
 def _rendered(gaussians: Gaussians, cameras: Cameras, look: Look) -> Iterator[np.ndarray]:
+    """Renders the pictures; a `ValueError` at their end, so that no file is written, if nothing is seen in any."""
+    empty = (np.asarray(look.background) * 255).round().astype(np.uint8)
+    blank = True
     with progress_bar() as progress:
         pictures = iter_pictures(gaussians, cameras, look)
-        yield from progress.track(pictures, total=len(cameras), description="rendering")
+        for picture in progress.track(pictures, total=len(cameras), description="rendering"):
+            blank = blank and bool((picture == empty).all())
+            yield picture
+    if blank:
+        raise ValueError(f"FILE: nothing is seen from any side: {_why_blank(gaussians, look)}")
+
+
+def _why_blank(gaussians: Gaussians, look: Look) -> str:
+    colors, background = gaussians.rgb.clamp(0, 1).cpu(), torch.tensor(look.background)
+    if (colors - background).abs().max() < 1 / 255:
+        return "all Gaussians have the color of the background; give another --background"
+    pixel = 2 / look.size
+    if gaussians.scales.max() < pixel / 10:
+        return "all Gaussians are far smaller than a pixel; give a larger --size"
+    return "all Gaussians are too thin, too transparent or behind the cameras"

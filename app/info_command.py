@@ -33,6 +33,8 @@ def info(
         except ValueError as error:
             raise ValueError(f"{target}: {error}") from error
         facts = {"file": target, **asdict(header), "tokens": header.tokens, "shape": list(header.shape)}
+        if header.times is not None and not as_json:
+            facts["times"] = f"not even, {header.times[-1]:g} seconds in all"
     else:
         with naming("--model"):
             facts = describe_model(target or model or DEFAULT_MODEL)

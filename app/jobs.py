@@ -3,18 +3,30 @@
 import glob
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, Self, TypeVar
 
 from rich.markup import escape
 
 from atoken_headers.latents import LatentHeader
 
+from .caught_warnings import caught_warnings
 from .console import progress_bar, say
-from .errors import EXPECTED_ERRORS, UsageError, one_line
+from .errors import UsageError, described, one_line
 
-Result = TypeVar("Result")
+_SHOWN_NAMES = 10
+
+
+class CanCarryWarnings(Protocol):
+    """Describes what the work on a file may return: a row, or what holds rows."""
+
+    def with_warnings(self, warnings: list[str]) -> Self:
+        """Gives the same with what readers warned about."""
+        ...
+
+
+Result = TypeVar("Result", bound=CanCarryWarnings)
 
 
 @dataclass(frozen=True)
@@ -47,32 +59,51 @@ class Found:
 
 @dataclass(frozen=True)
 class Failure:
-    """Names a file that could not be used, and says why."""
+    """Names a file that could not be used, and says why; `warnings` are what its readers said before."""
 
     file: str
     error: str
+    warnings: list[str] = field(default_factory=list)
 
 
-def find_files(inputs: list[str], suffixes: frozenset[str]) -> tuple[list[Found], list[Failure]]:
+@dataclass
+class Record:
+    """
+    Collects what became of the inputs of a command beside its results; it holds names and messages only.
+
+    Attributes:
+        total: the files to work on, and the inputs that stand for none.
+        failures: those that could not be used.
+        passed_over: files of folders and patterns that have none of the suffixes.
+    """
+
+    total: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
+
+
+def find_files(inputs: list[str], suffixes: frozenset[str]) -> tuple[list[Found], Record]:
     """
     Finds the files that the arguments of a command stand for.
 
-    Folders are searched with all they contain, and their structure is kept in the output; hidden files and those of
-    other suffixes are passed over. Patterns are expanded in the same way. A file that is found twice counts once.
+    Folders are searched with all they contain, and their structure is kept in the output; those of other suffixes are
+    passed over and recorded, hidden ones passed over without a word. Patterns are expanded in the same way. A file that
+    is found twice counts once.
 
     Args:
         inputs: files, folders and glob patterns.
         suffixes: lower case, with the dot.
 
     Returns:
-        The files, in the order of the inputs and sorted within each, and the inputs that stand for nothing.
+        The files, in the order of the inputs and sorted within each, and a record of the others.
     """
     expected = ", ".join(sorted(suffixes))
-    files, failures, seen = [], [], set()
+    files, seen, passed_over, record = [], set(), {}, Record()
     for text in inputs:
         path = Path(text)
         if path.is_dir():
-            found = _in_folder(path, suffixes)
+            found, others = _in_folder(path, suffixes)
+            passed_over.update(others)
             problem = f"the folder holds no file with one of the suffixes {expected}"
         elif path.exists():
             found = [(path, Path(path.stem))] if path.suffix.lower() in suffixes else []
@@ -81,46 +112,56 @@ def find_files(inputs: list[str], suffixes: frozenset[str]) -> tuple[list[Found]
             found, problem = [], f"the pattern matches no file with one of the suffixes {expected}"
             for match in map(Path, sorted(glob.glob(text, recursive=True))):
                 if match.is_dir():
-                    found += _in_folder(match, suffixes)
+                    inside, others = _in_folder(match, suffixes)
+                    found += inside
+                    passed_over.update(others)
                 elif match.suffix.lower() in suffixes:
                     found.append((match, Path(match.stem)))
+                else:
+                    passed_over[match] = None
         else:
             found, problem = [], "no such file or folder"
         if not found:
-            failures.append(Failure(text, problem))
+            record.failures.append(Failure(text, problem))
         for file, name in found:
             if file.resolve() not in seen:
                 seen.add(file.resolve())
                 files.append(Found(file, name))
-    return files, failures
+    record.total = len(files) + len(record.failures)
+    record.passed_over = list(map(str, passed_over))
+    return files, record
 
 
-def find_media(inputs: list[str]) -> tuple[list[Job], list[Failure]]:
+def find_media(inputs: list[str]) -> tuple[list[Job], Record]:
     """Finds the images, videos and meshes that the arguments of a command stand for; see `find_files`."""
     from atoken.processing.media_suffixes_atoken import MEDIA_SUFFIXES, media_kind
 
-    files, failures = find_files(inputs, MEDIA_SUFFIXES)
-    return [Job(file.path, file.name, media_kind(file.path)) for file in files], failures
+    files, record = find_files(inputs, MEDIA_SUFFIXES)
+    return [Job(file.path, file.name, media_kind(file.path)) for file in files], record
 
 
-def _in_folder(folder: Path, suffixes: frozenset[str]) -> list[tuple[Path, Path]]:
-    found = []
+def _in_folder(folder: Path, suffixes: frozenset[str]) -> tuple[list[tuple[Path, Path]], dict[Path, None]]:
+    """Files below a folder with where their output goes, and those of other suffixes, in order."""
+    found, others = [], {}
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if path.suffix.lower() in suffixes and not hidden and path.is_file():
+        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+            continue
+        if path.suffix.lower() in suffixes:
             found.append((path, relative.with_suffix("")))
-    return found
+        else:
+            others[path] = None
+    return found, others
 
 
 def assign_outputs(
-    jobs: list[Job], output: Path, suffix: Callable[[Job], str], overwrite: bool
-) -> tuple[list[Job], list[Failure]]:
+    jobs: list[Job], output: Path, suffix: Callable[[Job], str], overwrite: bool, record: Record
+) -> list[Job]:
     """
     Gives every job its target in the folder `output`.
 
     Returns:
-        The jobs to do, and those whose target exists already although `overwrite` is off.
+        The jobs to do; those whose target exists already although `overwrite` is off are recorded as failures.
 
     Raises:
         UsageError: `output` cannot be a folder, two jobs have one target, or a target is an input.
@@ -128,7 +169,7 @@ def assign_outputs(
     check_output_folder(output)
     sources = {job.path.resolve() for job in jobs}
     owners: dict[Path, Job] = {}
-    ready, failures = [], []
+    ready = []
     for job in jobs:
         # Appended, not replaced: a name such as "v1.5" has no suffix.
         target = output / job.name.with_name(job.name.name + suffix(job))
@@ -141,10 +182,10 @@ def assign_outputs(
             raise UsageError(f"{target} is one of the inputs and would be overwritten; give another --output")
         owners[target] = job
         if target.exists() and not overwrite:
-            failures.append(Failure(str(job.path), f"its output {target} exists; use --overwrite to replace it"))
+            record.failures.append(Failure(str(job.path), f"its output {target} exists; use --overwrite to replace it"))
         else:
             ready.append(replace(job, target=target))
-    return ready, failures
+    return ready
 
 
 def check_output_folder(output: Path) -> None:
@@ -159,34 +200,53 @@ def check_output_folder(output: Path) -> None:
         raise UsageError(f"--output: {existing} is a file; expected a folder")
 
 
-def run_jobs(jobs: list[Job], failures: list[Failure], work: Callable[[Job], Result], verb: str) -> list[Result]:
+def run_jobs(jobs: list[Job], record: Record, work: Callable[[Job], Result], verb: str) -> list[Result]:
     """
-    Does the work on one file after another; a file that fails is named, added to `failures`, and the next one follows.
+    Does the work on one file after another; a file that fails, for whatever reason, is named and recorded, and the next
+    one follows.
 
     Returns:
-        What `work` returned, of the files that did not fail.
+        What `work` returned, of the files that did not fail, with what readers warned about.
     """
-    from torch import OutOfMemoryError
+    from atoken.processing.media_warnings_atoken import MediaWarning
 
     results = []
-    with progress_bar() as progress:
+    with progress_bar() as progress, caught_warnings(MediaWarning) as texts:
         task = progress.add_task(verb, total=len(jobs))
         for job in jobs:
             progress.update(task, description=f"{verb} {escape(job.path.name)}")
+            texts.clear()
             try:
-                results.append(work(job))
-            except (*EXPECTED_ERRORS, OutOfMemoryError) as error:
-                failures.append(Failure(str(job.path), one_line(error)))
+                results.append(work(job).with_warnings(list(texts)))
+            except Exception as error:
+                record.failures.append(Failure(str(job.path), described(error), list(texts)))
                 say(f"skipped {job.path}")
             progress.advance(task)
     return results
 
 
-def list_failures(failures: list[Failure], total: int) -> None:
-    """Prints what failed, one line each."""
-    if failures:
-        say(f"{len(failures)} of {total} failed:")
-    for failure in failures:
-        # Most messages of readers name the file already.
-        known = os.fspath(failure.file) in failure.error
-        say(f"  {failure.error}" if known else f"  {failure.file}: {failure.error}")
+def list_warnings(warned: dict[str, list[str]], total: int) -> None:
+    """Prints what readers warned about, by file."""
+    if warned:
+        say(f"{len(warned)} of {total} read with warnings:")
+    for file, texts in warned.items():
+        for text in texts:
+            say(_about(file, one_line(text)))
+
+
+def list_failures(record: Record) -> None:
+    """Prints what was passed over, and what failed, one line each."""
+    count = len(record.passed_over)
+    if count:
+        more = f" and {count - _SHOWN_NAMES} more" if count > _SHOWN_NAMES else ""
+        names = ", ".join(record.passed_over[:_SHOWN_NAMES])
+        say(f"passed over {count} file{'s' if count > 1 else ''} with other suffixes: {names}{more}")
+    if record.failures:
+        say(f"{len(record.failures)} of {record.total} failed:")
+    for failure in record.failures:
+        say(_about(failure.file, failure.error))
+
+
+def _about(file: str, text: str) -> str:
+    # Most messages of readers name the file already.
+    return f"  {text}" if os.fspath(file) in text else f"  {file}: {text}"

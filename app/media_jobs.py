@@ -13,15 +13,16 @@ from atoken.tokenizing.latent_files import bits_per_token, check_latents_fit, it
 from atoken.tokenizing.loading import LoadedModel
 from atoken.tokenizing.round_trip import RoundTrip, Stopwatch
 from atoken.tokenizing.streams import MediaStream, MissingFrameRate, to_pixels, write_media
+from atoken_headers.latents import LatentHeader
 
 from .jobs import Job
 from .rows import DecodedRow, ReconstructedRow, StoredRow
 
 
 def reconstruct_media(loaded: LoadedModel, job: Job, latent_dtype: str, fps: float | None) -> ReconstructedRow:
-    """Writes what comes back from tokens."""
+    """Writes what comes back from tokens, a video at the times of its frames, or evenly if there is an `fps`."""
     trip = RoundTrip(loaded, MediaStream.open(loaded, job.path, job.kind), getattr(torch, latent_dtype))
-    _write(job.target, job.kind, (reconstruction for _, reconstruction in trip), trip.stream.fps or fps)
+    _write(job.target, job.kind, (reconstruction for _, reconstruction in trip), trip.stream, fps)
     return ReconstructedRow(file=str(job.path), output=str(job.target), **asdict(trip.measured()))
 
 
@@ -34,7 +35,7 @@ def encode_media(loaded: LoadedModel, job: Job, content: str, latent_dtype: str)
     pieces = watch.time(piece.cpu() for piece in latents)
     if content == "codes":
         pieces = map(loaded.model.quantizer.to_codes, pieces)
-    header = new_header(loaded, stream.kind, content, stored_as, stream.fps)
+    header = new_header(loaded, stream.kind, content, stored_as, stream.fps, stream.times)
     with folder_of(job.target):
         write_latents(job.target, header, pieces, lambda: stream.media_size)
     bits = stream.tokens * bits_per_token(loaded.model.config, content, stored_as)
@@ -54,7 +55,7 @@ def encode_media(loaded: LoadedModel, job: Job, content: str, latent_dtype: str)
 
 
 def decode_media(loaded: LoadedModel, job: Job, fps: float | None) -> DecodedRow:
-    """Writes the image or video of a latents file."""
+    """Writes the image or video of a latents file, at the times of its frames, or evenly if there is an `fps`."""
     header, model, watch = job.header, loaded.model, Stopwatch()
     check_latents_fit(header, loaded)
     pieces: Iterable[torch.Tensor] = iter_latents(job.path, header)
@@ -63,7 +64,7 @@ def decode_media(loaded: LoadedModel, job: Job, fps: float | None) -> DecodedRow
     decoded = (piece.float().cpu() for piece in model.decode_stream(pieces, as_patches=True))
     frames, height, width = header.media_size
     pixels = (to_pixels(loaded, header.kind, piece, (height, width)) for piece in watch.time(decoded))
-    _write(job.target, header.kind, _first(pixels, frames), header.fps or fps)
+    _write(job.target, header.kind, _first(pixels, frames), header, fps)
     return DecodedRow(
         file=str(job.path),
         output=str(job.target),
@@ -83,9 +84,14 @@ def _first(pieces: Iterable[np.ndarray], frames: int) -> Iterable[np.ndarray]:
         frames -= len(piece[:frames])
 
 
-def _write(target: Path, kind: str, pieces: Iterable[np.ndarray], fps: float | None) -> None:
+def _write(
+    target: Path, kind: str, pieces: Iterable[np.ndarray], source: MediaStream | LatentHeader, fps: float | None
+) -> None:
     try:
-        write_media(target, kind, pieces, fps)
+        if fps is None:
+            write_media(target, kind, pieces, source.fps, source.times)
+        else:
+            write_media(target, kind, pieces, fps)
     except MissingFrameRate as error:
         raise ValueError(f"{error}; say --fps") from error
 

@@ -55,7 +55,13 @@ LatentDtype = Annotated[
 ]
 OutputFolder = Annotated[Path, typer.Option("--output", "-o", help="Folder to write to; created if missing.")]
 Fps = Annotated[
-    float | None, typer.Option("--fps", min=0.001, help="Frame rate of written videos whose source states none.")
+    float | None,
+    typer.Option(
+        "--fps",
+        min=0.001,
+        help="Frame rate of written videos. Default: the source's own times, also where frames are not even.",
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON, and nothing else, to stdout.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing outputs.")]

@@ -1,8 +1,6 @@
 """A complete Hub repository of a model: weights, processor, remote code, `vae/` for diffusers, a card."""
 
-import inspect
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +14,32 @@ from atoken.configuration_atoken import AtokenConfig, AtokenVisionConfig
 from atoken.conversion_atoken import OFFICIAL_LICENSE
 from atoken.modeling_atoken import AtokenModel, AtokenVisionModel
 from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
+from atoken.processing.pipelines_atoken import PIPELINES
 
 NOTICE = "LICENSE_NOTICE.md"
+
+# The files, by name, from which sentence-transformers knows how to embed: by the pooled features. Left to itself, it
+# would average `last_hidden_state`, whose rows are the tokens of all samples.
+SENTENCE_TRANSFORMERS: dict[str, Any] = {
+    "modules.json": [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.base.modules.transformer.Transformer"},
+        {
+            "idx": 1,
+            "name": "1",
+            "path": "1_Normalize",
+            "type": "sentence_transformers.base.modules.normalize.Normalize",
+        },
+    ],
+    "sentence_bert_config.json": {
+        "transformer_task": "feature-extraction",
+        "modality_config": {
+            "text": {"method": "get_text_features", "method_output_name": "pooler_output"},
+            "image": {"method": "get_image_features", "method_output_name": "pooler_output"},
+            "video": {"method": "get_image_features", "method_output_name": "pooler_output"},
+        },
+        "module_output_name": "sentence_embedding",
+    },
+}
 
 _REMOTE_CLASSES = {
     AtokenConfig: "AutoConfig",
@@ -86,23 +108,32 @@ def write_repository(
         evaluation: as `read_evaluation` gives it.
         max_shard_size: weights above it are split.
     """
-    vae = folder / "vae"
     with _remote_code():
         model.save_pretrained(folder, max_shard_size=max_shard_size)
         processor.save_pretrained(folder)
-        AutoencoderAtoken.from_atoken_model(model).save_pretrained(vae, max_shard_size=max_shard_size)
-    for source in _autoencoder_files():
-        (vae / source.name).write_bytes(source.read_bytes())
+        AutoencoderAtoken.from_atoken_model(model).save_pretrained(folder / "vae", max_shard_size=max_shard_size)
+    _name_pipelines(folder / "config.json")
+    if model.config.text_config is not None:
+        for file_name, content in SENTENCE_TRANSFORMERS.items():
+            (folder / file_name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(model_card(model, name, license, evaluation), encoding="utf-8")
     if license == OFFICIAL_LICENSE:
         (folder / NOTICE).write_text(_NOTICE_TEXT, encoding="utf-8")
 
 
-def _autoencoder_files() -> list[Path]:
-    """The autoencoder's file and the siblings it names, which diffusers copies from a local folder."""
-    source = Path(inspect.getfile(AutoencoderAtoken))
-    siblings = re.findall(r"^from \.(\w+) import", source.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return [source, *(source.with_name(f"{sibling}.py") for sibling in sorted(set(siblings)))]
+def _name_pipelines(path: Path) -> None:
+    """Names the pipelines, whose code goes along with the processor's, in the configuration of a model."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    auto_classes = {"image-feature-extraction": "AutoModel"}
+    if config.get("text_config") is not None:
+        auto_classes["zero-shot-image-classification"] = "AutoModelForZeroShotImageClassification"
+    for auto_class in auto_classes.values():
+        config["auto_map"][auto_class] = config["auto_map"]["AutoModel"]
+    config["custom_pipelines"] = {
+        task: {"impl": f"pipelines_atoken.{PIPELINES[task].__name__}", "pt": [auto_class]}
+        for task, auto_class in auto_classes.items()
+    }
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def model_card(model: AtokenModel, name: str, license: str, evaluation: dict[str, Any] | None) -> str:

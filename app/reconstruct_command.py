@@ -42,10 +42,8 @@ def reconstruct(
     Bits per pixel are the bits that `encode` stores, divided by the original
     pixels of all frames. Seconds are those of the model alone.
     """
-    jobs, failures = find_media(inputs)
-    total = len(jobs) + len(failures)
-    jobs, existing = assign_outputs(jobs, output, lambda job: OUTPUT_SUFFIXES[job.kind], overwrite)
-    failures += existing
+    jobs, record = find_media(inputs)
+    jobs = assign_outputs(jobs, output, lambda job: OUTPUT_SUFFIXES[job.kind], overwrite, record)
     rows, loaded = [], None
     if jobs:
         from .media_jobs import reconstruct_media
@@ -58,5 +56,5 @@ def reconstruct(
                 return reconstruct_object(loaded, job, latent_dtype.value)
             return reconstruct_media(loaded, job, latent_dtype.value, fps)
 
-        rows = run_jobs(jobs, failures, work, "reconstructing")
-    report(rows, failures, total, as_json, quality_table, about(loaded))
+        rows = run_jobs(jobs, record, work, "reconstructing")
+    report(rows, record, as_json, quality_table, about(loaded))

@@ -1,10 +1,12 @@
 """`atoken render`: files of Gaussians to turntables, pictures and pages."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from .caught_warnings import caught_warnings
 from .console import print_json, say
 from .errors import UsageError
 from .jobs import check_output_folder
@@ -16,6 +18,12 @@ SUFFIXES = {
     "--views": (".png", ".jpg", ".webp"),
     "--page": (".html",),
 }
+
+
+class Up(StrEnum):
+    z = "z"
+    y = "y"
+    minus_y = "-y"
 
 
 def render(
@@ -42,6 +50,9 @@ def render(
             "--elevation", min=-89, max=89, help="Height of the turntable's camera above the horizon, in degrees."
         ),
     ] = 20.0,
+    up: Annotated[
+        Up, typer.Option("--up", help="What is up in FILE: often -y in captured scenes, and y in drawn ones.")
+    ] = Up.z,
     background: Annotated[str, typer.Option("--background", help="Background color: a name, or #rrggbb.")] = "black",
     supersampling: Annotated[
         int,
@@ -53,7 +64,12 @@ def render(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Render 3D Gaussians, such as `reconstruct` writes for a mesh, to a video, a picture or a page."""
+    """
+    Render 3D Gaussians, such as `reconstruct` writes for a mesh, to a video, a picture or a page.
+
+    The cameras look at the middle of the object from as far as its size needs;
+    a few stray Gaussians far off do not count.
+    """
     given = {"--turntable": turntable, "--views": views, "--page": page}
     outputs = {option: path for option, path in given.items() if path is not None}
     if not outputs:
@@ -69,12 +85,16 @@ def render(
 
     from atoken.pages.gaussians import write_gaussian_page
     from atoken.tokenizing.files import folder_of
-    from atoken.tokenizing.pictures import Look
+    from atoken.tokenizing.pictures import Look, framed
 
     from .gaussian_pictures import Turntable, load_gaussians, read_color, write_turntable, write_views
 
     look = Look(size, read_color(background), supersampling)
-    gaussians = load_gaussians(file).to(device=chosen_device(device))
+    with caught_warnings(UserWarning) as warned:
+        gaussians = load_gaussians(file)
+    for text in warned:
+        say(text)
+    gaussians = framed(gaussians, up.value).to(device=chosen_device(device))
     if turntable is not None:
         write_turntable(turntable, gaussians, look, Turntable(frames, fps, elevation))
     if views is not None:
@@ -86,4 +106,5 @@ def render(
         say(f"{file} -> {path}")
     if as_json:
         written = {option.removeprefix("--"): str(path) for option, path in outputs.items()}
-        print_json({"file": str(file), "gaussians": len(gaussians), "device": str(gaussians.device), **written})
+        facts = {"file": str(file), "gaussians": len(gaussians), "device": str(gaussians.device)}
+        print_json({**facts, **written, "warnings": warned})

@@ -1,7 +1,7 @@
 """The rows of the tables that commands print, and their form in JSON."""
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self
 
 # In JSON a field that does not apply to a row is left out.
 _OPTIONAL = {"default": None, "metadata": {"optional": True}}
@@ -15,10 +15,16 @@ class Row:
     Attributes:
         file: that was worked on.
         kind: "image", "video" or "object".
+        warnings: what could not be taken over from the file; JSON always has the list.
     """
 
     file: str
     kind: str
+    warnings: list[str] = field(default_factory=list)
+
+    def with_warnings(self, warnings: list[str]) -> Self:
+        """Gives the same row with what readers warned about."""
+        return replace(self, warnings=[*self.warnings, *warnings])
 
     def as_json(self) -> dict[str, Any]:
         """Gives the row as a JSON object."""

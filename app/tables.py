@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from .console import print_json, say, standard_output
-from .jobs import Failure, list_failures
+from .jobs import Record, list_failures, list_warnings
 from .rows import DecodedRow, EmbeddedRow, ReconstructedRow, Row, StoredRow
 
 if TYPE_CHECKING:
@@ -20,29 +20,35 @@ R = TypeVar("R", bound=Row)
 
 def report(
     rows: list[R],
-    failures: list[Failure],
-    total: int,
+    record: Record,
     as_json: bool,
     table: Callable[[list[R]], Table | None],
     facts: dict[str, Any],
 ) -> None:
     """
-    Prints the results and what failed, and ends with exit code 1 if anything did.
+    Prints the results, what was passed over, what readers warned about and what failed, and ends with exit code 1 if
+    anything did; warnings and files that were passed over do not change the exit code.
 
     Args:
         rows: of the files that were worked on.
-        failures: the files that could not be used, of `total`.
+        record: what became of the others.
         as_json: prints JSON instead of a table.
         table: makes a table of the rows.
         facts: what JSON says about the whole run.
     """
     if as_json:
-        results = [row.as_json() for row in rows]
-        print_json({**facts, "results": results, "failures": [asdict(failure) for failure in failures]})
+        lists = {
+            "results": [row.as_json() for row in rows],
+            "failures": [asdict(failure) for failure in record.failures],
+            "passed_over": record.passed_over,
+        }
+        print_json({**facts, **lists})
     elif rows and (shown := table(rows)) is not None:
         standard_output().print(shown)
-    list_failures(failures, total)
-    if failures:
+    # A file may have several rows, one for each model; what is said of it is then the same.
+    list_warnings({each.file: each.warnings for each in (*rows, *record.failures) if each.warnings}, record.total)
+    list_failures(record)
+    if record.failures:
         raise typer.Exit(1)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torchao.quantization import Int8WeightOnlyConfig, IntxWeightOnlyConfig
 from torchao.quantization.granularity import PerGroup
-from transformers import TorchAoConfig
+from transformers import BitsAndBytesConfig, TorchAoConfig
 from transformers.utils import logging
 
 from atoken import AtokenModel
@@ -30,6 +30,12 @@ def groups(dtype: torch.dtype, size: int) -> IntxWeightOnlyConfig:
     return IntxWeightOnlyConfig(weight_dtype=dtype, granularity=PerGroup(size))
 
 
+def bitsandbytes(kept: list[str], **scheme) -> BitsAndBytesConfig:
+    """Blocks of 64 weights share a scale in 4 bits, and a row of them in 8 bits."""
+    return BitsAndBytesConfig(**scheme, llm_int8_skip_modules=kept or ["none"])
+
+
+FOUR_BITS = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
 SETTINGS = {
     "bf16": None,
     "int8, a scale per row": (Int8WeightOnlyConfig(), NOTHING),
@@ -39,6 +45,11 @@ SETTINGS = {
     "int4, groups of 16": (groups(torch.int4, 16), NOTHING),
     "int4, groups of 16, MLPs kept": (groups(torch.int4, 16), MLPS),
     "int4, groups of 16, attention only": (groups(torch.int4, 16), ALL_BUT_ATTENTION),
+    "bitsandbytes, 8 bits": bitsandbytes(NOTHING, load_in_8bit=True),
+    "bitsandbytes, 8 bits, MLPs kept": bitsandbytes(MLPS, load_in_8bit=True),
+    "bitsandbytes, nf4": bitsandbytes(NOTHING, **FOUR_BITS),
+    "bitsandbytes, nf4, MLPs kept": bitsandbytes(MLPS, **FOUR_BITS),
+    "bitsandbytes, nf4, attention only": bitsandbytes(ALL_BUT_ATTENTION, **FOUR_BITS),
 }
 
 
@@ -48,8 +59,10 @@ def load(folder: Path, setting: str | None) -> AtokenModel:
         return AtokenModel.from_pretrained(folder, dtype=torch.float32)
     if SETTINGS[setting] is None:
         return AtokenModel.from_pretrained(folder, dtype=torch.bfloat16)
-    scheme, kept = SETTINGS[setting]
-    quantization = TorchAoConfig(scheme, modules_to_not_convert=kept)
+    quantization = SETTINGS[setting]
+    if isinstance(quantization, tuple):
+        scheme, kept = quantization
+        quantization = TorchAoConfig(scheme, modules_to_not_convert=kept)
     return AtokenModel.from_pretrained(folder, dtype=torch.float32, quantization_config=quantization)
 
 

@@ -33,7 +33,8 @@ class LatentHeader:
         model: the folder or name that the model was loaded from.
         model_type: of its configuration.
         fingerprint: of its decoder, see `atoken.tokenizing.latent_files.decoder_fingerprint`.
-        fps: frames per second of a video.
+        fps: frames per second of a video, of uneven ones their mean.
+        times: seconds at which each frame of a video appears, and at which the last ends; None where frames are even.
         voxels: tokens of an object.
     """
 
@@ -48,6 +49,7 @@ class LatentHeader:
     model_type: str
     fingerprint: str
     fps: float | None = None
+    times: tuple[float, ...] | None = None
     voxels: int | None = None
 
     @property
@@ -83,6 +85,9 @@ class LatentHeader:
         }
         if self.fps is not None:
             metadata["fps"] = repr(float(self.fps))
+        if self.times is not None:
+            # Whole microseconds: exact for all clocks of files, and short.
+            metadata["times"] = ",".join(str(round(seconds * 1_000_000)) for seconds in self.times)
         if self.voxels is not None:
             metadata["voxels"] = str(self.voxels)
         return metadata
@@ -123,12 +128,18 @@ class LatentHeader:
             model_type=entry("model_type"),
             fingerprint=entry("fingerprint"),
             fps=_read_fps(metadata["fps"]) if "fps" in metadata else None,
+            times=_read_times(metadata["times"]) if "times" in metadata else None,
             voxels=numbers("voxels", 1)[0] if is_object else None,
         )
         if header.content == "codes" and header.quantizer is None:
             raise ValueError("content is codes, but quantizer is none")
         if header.kind == "image" and header.media_size[0] != 1:
             raise ValueError(f"media_size of an image must have one frame, got {header.media_size}")
+        if header.times is not None and len(header.times) != header.media_size[0] + 1:
+            raise ValueError(
+                f"times must be one for each of {header.media_size[0]} frames and one for the end, got "
+                f"{len(header.times)}"
+            )
         return header
 
 
@@ -153,6 +164,14 @@ def _read_fps(text: str) -> float:
     if not 0 < fps < math.inf:
         raise ValueError(f"fps must be a positive number, got {text!r}")
     return fps
+
+
+def _read_times(text: str) -> tuple[float, ...]:
+    parts = text.split(",")
+    values = [int(part) for part in parts if part.isdecimal()]
+    if len(values) < len(parts) or values != sorted(values):
+        raise ValueError(f"times must be growing whole microseconds with commas between, got {text[:80]!r}")
+    return tuple(value / 1_000_000 for value in values)
 
 
 def read_header(path: str | os.PathLike) -> LatentHeader:

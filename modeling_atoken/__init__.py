@@ -3,9 +3,18 @@
 from .torchao_warnings_atoken import without_torchao_warnings
 
 with without_torchao_warnings():
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoProcessor, AutoVideoProcessor
+    from transformers import (
+        AutoConfig,
+        AutoImageProcessor,
+        AutoModel,
+        AutoModelForZeroShotImageClassification,
+        AutoProcessor,
+        AutoVideoProcessor,
+    )
+    from transformers.pipelines import PIPELINE_REGISTRY
 
     from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
+    from atoken.processing.pipelines_atoken import PIPELINES
 
     from .configuration_atoken import (
         AtokenConfig,
@@ -44,11 +53,20 @@ for config in (AtokenConfig, AtokenVisionConfig, AtokenDecoderConfig, AtokenQuan
 AutoModel.register(AtokenConfig, AtokenModel, exist_ok=True)
 AutoModel.register(AtokenVisionConfig, AtokenVisionModel, exist_ok=True)
 AutoModel.register(AtokenGaussianConfig, AtokenGaussianDecoder, exist_ok=True)
+AutoModelForZeroShotImageClassification.register(AtokenConfig, AtokenModel, exist_ok=True)
 AutoProcessor.register(AtokenConfig, AtokenProcessor, exist_ok=True)
 for config in (AtokenConfig, AtokenVisionConfig):
     AutoImageProcessor.register(config, image_processor_classes={"torchvision": AtokenImageProcessor}, exist_ok=True)
     AutoVideoProcessor.register(config, AtokenVideoProcessor, exist_ok=True)
 del config
+
+# Made for the models of others, these classes give the library's own pipelines. `register_pipeline` would warn.
+for task, pipeline_class in PIPELINES.items():
+    PIPELINE_REGISTRY.supported_tasks[task]["impl"] = pipeline_class
+del task, pipeline_class
+# The repositories that `atoken export` writes bring these pipelines along for those who do not have this package. Those
+# who have it need not trust that code.
+AtokenConfig.custom_pipelines = property(lambda config: {}, lambda config, value: None)
 
 # Eager, because diffusers looks the class up in sys.modules when it loads a pipeline.
 try:

@@ -4,15 +4,13 @@ The encoder, the latent projection, the quantizer and the decoder are the module
 names; this file only lays tensors out the way diffusion pipelines expect them. Needs `pip install "atoken[diffusers]"`.
 """
 
-import math
 import warnings
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from torch import nn
-from transformers import PreTrainedConfig
 
 try:
     from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -25,43 +23,20 @@ except (ImportError, RuntimeError) as error:  # diffusers raises RuntimeError wh
 
 # Loading this file as remote code from a local folder, diffusers copies the modules named here and no others. So all
 # siblings that are needed are named, even those that only other siblings use.
+from .autoencoder_files_atoken import AutoencoderFiles, own_fields
 from .configuration_atoken import AtokenConfig
+from .conversion_atoken import convert_original_checkpoint  # noqa: F401
 from .gaussian_decoder_atoken import AtokenGaussianDecoder  # noqa: F401
 from .gaussians_atoken import Gaussians  # noqa: F401
+from .keywords_atoken import check_keywords  # noqa: F401
 from .layers_atoken import TemporalCache  # noqa: F401
-from .modeling_atoken import TILE_BATCH_TOKENS, AtokenDecoder, AtokenModel, AtokenVisionModel
-from .outputs_atoken import LatentDistribution
+from .modeling_atoken import TILE_BATCH_TOKENS, AtokenDecoder, AtokenVisionModel
+from .outputs_atoken import LatentDistribution  # noqa: F401
+from .posterior_atoken import Generators, LatentPosterior, QuantizedDistribution
 from .quantization_atoken import AtokenQuantizer
+from .remote_code_atoken import auto_class_of, bind_to_package
+from .text_padding_atoken import pad_texts  # noqa: F401
 from .tokens_atoken import TokenBatch  # noqa: F401
-
-# What `from_pretrained` of diffusers takes and that of transformers does not. The first group only says how to load,
-# which transformers decides by itself; the second would change the model.
-_LOADING_ONLY = ("low_cpu_mem_usage", "disable_mmap", "offload_state_dict", "proxies", "mirror", "flashpack_kwargs")
-_UNSUPPORTED = ("quantization_config", "parallel_config", "use_flashpack", "ignore_mismatched_sizes")
-
-
-class QuantizedDistribution(LatentDistribution):
-    """
-    Holds the latents of a discrete model in the shape of a distribution: every draw is the same.
-
-    `mode()` and `sample()` are the quantized values, so that whatever a pipeline takes can be decoded as it is. The
-    variance is 0 (`logvar` is -inf), and `kl()` is 0 because a codebook has no prior to keep close to.
-
-    Args:
-        values: quantized latents.
-        dim: the channel dimension.
-    """
-
-    def __init__(self, values: torch.Tensor, dim: int = -1):
-        self.dim = dim
-        self.mean = values
-        self.logvar = torch.full_like(values, -math.inf)
-
-    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
-        return self.mean
-
-    def kl(self) -> torch.Tensor:
-        return self.mean.new_zeros(self.mean.select(self.dim, 0).shape, dtype=torch.float32)
 
 
 @dataclass
@@ -70,25 +45,19 @@ class AutoencoderAtokenOutput(BaseOutput):
     Output of [`AutoencoderAtoken.encode`]. Images have no frame dimension t.
 
     Attributes:
-        latent_dist: with `.mode()`, `.sample(generator)`, `.kl()`, `.mean` and `.logvar`. Values are
-            (B, latent_channels, [t,] h, w), the KL divergence (B, [t,] h, w). A [`QuantizedDistribution`] if the model
-            is discrete.
+        latent_dist: with all of diffusers' `DiagonalGaussianDistribution`: `.mode()`, `.sample(generator)`, `.mean`,
+            `.logvar`, `.std` and `.var` (B, latent_channels, [t,] h, w), `.parameters`, `.kl()` and `.nll(sample)`
+            (B,). A [`QuantizedDistribution`] if the model is discrete.
         latents (B, latent_channels, [t,] h, w): `latent_dist.mode()`.
         codes (B, num_codebooks, [t,] h, w): int64 in [0, codebook_size) of a discrete model, else None.
     """
 
-    latent_dist: LatentDistribution
+    latent_dist: LatentPosterior
     latents: torch.Tensor | None = None
     codes: torch.Tensor | None = None
 
 
-class _WithoutText(AtokenModel):
-    """Loads a full checkpoint, of which only the autoencoder's part is wanted."""
-
-    _keys_to_ignore_on_load_unexpected = [r"^(?!vision_model\.|latent_proj\.|decoder\.)"]
-
-
-class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
+class AutoencoderAtoken(AutoencoderFiles, ModelMixin, AutoencoderMixin, ConfigMixin):
     r"""
     AToken as an autoencoder for diffusion pipelines.
 
@@ -136,10 +105,12 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         ValueError: naming the argument that does not fit.
     """
 
+    # As remote code it takes its code along when it is saved, see `save_pretrained`.
+    _auto_class = auto_class_of(__name__, "AutoModel")
     _supports_gradient_checkpointing = True
     _no_split_modules = ["AtokenBlock", "AtokenPoolingHead", "AtokenPositionTable"]
     _repeated_blocks = ["AtokenBlock"]
-    # The first and last projections see pixels and latents, and the input is cast to the first one's dtype.
+    # The first and last projections see pixels and latents.
     _skip_layerwise_casting_patterns = ["input_layer", "position_embedding", "norm", "latent_proj", "out_layer"]
 
     @register_to_config
@@ -207,9 +178,9 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         # Complete values, so that the saved config.json holds whatever a pipeline reads and does not change with
         # the defaults of a later version.
         self.register_to_config(
-            vision_config=_own_fields(vision),
-            decoder_config=_own_fields(config.decoder_config),
-            quantizer_config=_own_fields(quantizer),
+            vision_config=own_fields(vision),
+            decoder_config=own_fields(config.decoder_config),
+            quantizer_config=own_fields(quantizer),
             latents_mean=config.latents_mean or [0.0] * latent_channels,
             latents_std=config.latents_std or [1.0] * latent_channels,
             block_out_channels=list(block_out_channels),
@@ -237,90 +208,31 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         """Gives (latent_channels,) fp32 on the CPU."""
         return torch.tensor(self.config.latents_std, dtype=torch.float32)
 
-    @classmethod
-    def from_atoken_model(cls, model: AtokenModel, **overrides) -> "AutoencoderAtoken":
+    def enable_layerwise_casting(
+        self,
+        storage_dtype: torch.dtype = torch.float8_e4m3fn,
+        compute_dtype: torch.dtype | None = None,
+        *args,
+        **kwargs,
+    ) -> None:
         """
-        Makes the autoencoder of an [`AtokenModel`]. The modules are shared, not copied: what is done to one (training,
-        `.to`) is done to the other. Text tower and logits are left out.
+        Stores the weights of linear layers in one dtype and computes in another, as with any model of diffusers.
 
-        Args:
-            model: continuous or discrete.
-            overrides: arguments of this class that an [`AtokenConfig`] does not have, such as `scaling_factor`, or
-                `latents_mean` and `latents_std` in place of the model's.
-
-        Raises:
-            ValueError: if `model` is something else, or an override would contradict its modules.
+        What is not stored in `storage_dtype` is cast to `compute_dtype`, so that all layers compute in it.
         """
-        config = getattr(model, "config", None)
-        # By name: as remote code, classes exist once per folder.
-        if getattr(config, "model_type", None) != "atoken":
-            raise ValueError(f"model must be an AtokenModel, got {type(model).__name__}")
-        fixed = sorted(overrides.keys() & {"vision_config", "decoder_config", "quantizer_config", "latent_channels"})
-        if fixed:
-            raise ValueError(f"{', '.join(fixed)} cannot be given, because the model's own apply")
-        arguments = {
-            "latent_channels": config.latent_channels,
-            "latents_mean": config.latents_mean,
-            "latents_std": config.latents_std,
-            **overrides,
-        }
-        with torch.device("meta"):
-            autoencoder = cls(
-                vision_config=_own_fields(config.vision_config),
-                decoder_config=_own_fields(config.decoder_config),
-                quantizer_config=_own_fields(config.quantizer_config),
-                **arguments,
-            )
-        for name in ("vision_model", "latent_proj", "decoder"):
-            setattr(autoencoder, name, getattr(model, name))
-        return autoencoder.train(model.training)
+        if compute_dtype is not None:
+            self.to(compute_dtype)
+        super().enable_layerwise_casting(storage_dtype, compute_dtype, *args, **kwargs)
 
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, **kwargs) -> "AutoencoderAtoken":
-        """
-        Loads a folder or Hub repository written by this class, or one written by [`AtokenModel`].
-
-        Args:
-            pretrained_model_name_or_path: folder or Hub name. The file `config.json` tells which kind it is.
-            kwargs: those of `ModelMixin.from_pretrained` (`subfolder`, `torch_dtype`, `device_map`, ...) and arguments
-                of this class, which replace those of `config.json`. Weights are fp32 unless `torch_dtype` says else.
-
-        Raises:
-            ValueError: if `config.json` describes neither, or an option is given that loading an AtokenModel does not
-                support.
-            OSError: if files are missing.
-        """
-        options = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-        hub = {name: kwargs[name] for name in options if kwargs.get(name) is not None}
-        config = cls.load_config(pretrained_model_name_or_path, **hub)
-        if "_class_name" in config or "model_type" not in config:
-            return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        if config["model_type"] != "atoken":
-            raise ValueError(
-                "pretrained_model_name_or_path must hold an AutoencoderAtoken or an AtokenModel; config.json of "
-                f"{pretrained_model_name_or_path} has the model_type {config['model_type']!r}"
-            )
-        kwargs = {name: value for name, value in kwargs.items() if value is not None and name not in _LOADING_ONLY}
-        unsupported = sorted(name for name in _UNSUPPORTED if kwargs.pop(name, False))
-        if unsupported:
-            raise ValueError(
-                f"{', '.join(unsupported)} cannot be used with the folder of an AtokenModel: load it without, "
-                "save_pretrained, and load the result"
-            )
-        overrides = {name: kwargs.pop(name) for name in cls._get_init_keys(cls) & kwargs.keys()}
-        torch_dtype = kwargs.pop("torch_dtype", torch.float32)
-        kwargs.setdefault("dtype", torch_dtype)
-        with_info = kwargs.pop("output_loading_info", False)
-        model_config = AtokenConfig.from_pretrained(pretrained_model_name_or_path, **hub)
-        model_config.text_config = None
-        model, info = _WithoutText.from_pretrained(
-            pretrained_model_name_or_path, config=model_config, output_loading_info=True, **kwargs
-        )
-        autoencoder = cls.from_atoken_model(model, **overrides)
-        autoencoder.register_to_config(_name_or_path=str(pretrained_model_name_or_path))
-        return (autoencoder, info) if with_info else autoencoder
-
-    def enable_tiling(self, tile_frames: int | None = None, cache_frames: int | None = None) -> None:
+    def enable_tiling(
+        self,
+        *,
+        tile_frames: int | None = None,
+        cache_frames: int | None = None,
+        tile_sample_min_num_frames: int | None = None,
+        tile_sample_stride_num_frames: int | None = None,
+        **spatial: float | None,
+    ) -> None:
         """
         Runs the temporal tiles one after another instead of together, so that attention and MLPs need the memory of
         one tile whatever the length of the video. Without arguments the result stays the same.
@@ -334,12 +246,34 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
             cache_frames: frames before a tile that it attends to when decoding, 0 or a multiple of the patch's;
                 default from the configuration. Another number changes the result. Encoding keeps to
                 `vision_config["cache_frames"]`, so that latents do not depend on how they are decoded.
+            tile_sample_min_num_frames: diffusers' name of `tile_frames`.
+            tile_sample_stride_num_frames: None, or the same number, as tiles do not overlap in time.
+            spatial: diffusers' names for tiles in space (`tile_sample_min_height`, `tile_overlap_factor`, ...), which
+                must be None.
 
         Raises:
-            ValueError: if a number is not such a multiple.
+            ValueError: if a number is not such a multiple, or a tile in space is asked for.
         """
-        for name, frames, least in (("tile_frames", tile_frames, 1), ("cache_frames", cache_frames, 0)):
-            patch = self.temporal_compression_ratio
+        for name, value in spatial.items():
+            if not name.startswith("tile_"):
+                raise TypeError(f"enable_tiling() got an unexpected keyword argument {name!r}")
+            if value is not None:
+                raise ValueError(
+                    f"{name} must be None, got {value}: space is not tiled, because attention spans the whole picture; "
+                    "only time is. Call enable_tiling() without it"
+                )
+        names = {"tile_frames": tile_frames, "tile_sample_min_num_frames": tile_sample_min_num_frames}
+        given = {name: frames for name, frames in names.items() if frames is not None}
+        if len(set(given.values())) > 1:
+            raise ValueError(f"tile_frames and tile_sample_min_num_frames must be equal if both are given, got {given}")
+        tile_frames = next(iter(given.values()), None)
+        if tile_sample_stride_num_frames not in (None, tile_frames):
+            raise ValueError(
+                f"tile_sample_stride_num_frames must be None or the length of a tile, got "
+                f"{tile_sample_stride_num_frames}: tiles do not overlap in time; give cache_frames instead"
+            )
+        patch = self.temporal_compression_ratio
+        for name, frames, least in ((next(iter(given), ""), tile_frames, 1), ("cache_frames", cache_frames, 0)):
             if frames is not None and (frames % patch or frames < least * patch):
                 raise ValueError(
                     f"{name} must be a multiple of {patch} frames and at least {least * patch}, got {frames}"
@@ -353,7 +287,7 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         self.tile_frames = self.cache_frames = None
 
     @apply_forward_hook
-    def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderAtokenOutput | tuple[LatentDistribution]:
+    def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderAtokenOutput | tuple[LatentPosterior]:
         """
         Images or videos to latents.
 
@@ -387,7 +321,7 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         z: torch.Tensor,
         temb: None = None,
         return_dict: bool = True,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
         num_frames: int | None = None,
     ) -> DecoderOutput | tuple[torch.Tensor]:
         """
@@ -447,7 +381,7 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         sample: torch.Tensor,
         sample_posterior: bool = False,
         return_dict: bool = True,
-        generator: torch.Generator | None = None,
+        generator: Generators | None = None,
     ) -> DecoderOutput | tuple[torch.Tensor]:
         """
         Encodes and decodes; the result has the size of the input, whatever `trim_to_causal_length` says.
@@ -456,7 +390,7 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
             sample: as in `encode`.
             sample_posterior: decode a sample of the posterior instead of its mode.
             return_dict: False for the tuple `(sample,)`.
-            generator: for that sample.
+            generator: for that sample, or a list of one for each.
 
         Raises:
             ValueError: if `sample` does not fit.
@@ -483,17 +417,16 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         slices = x.split(1) if self.use_slicing else [x]
         moments = torch.cat([self._moments(part) for part in slices])
         if self.quantizer is None:
-            posterior, codes = LatentDistribution(moments, dim=1), None
+            posterior, codes = LatentPosterior(moments), None
         else:
             mean = moments.chunk(2, dim=1)[0]
             quantized = self.quantizer(mean.movedim(1, -1))
             codes = self.quantizer.to_codes(quantized).movedim(-1, 1).contiguous()
-            posterior = QuantizedDistribution(quantized.movedim(-1, 1).to(mean.dtype).contiguous(), dim=1)
+            posterior = QuantizedDistribution(quantized.movedim(-1, 1).to(mean.dtype).contiguous())
         return AutoencoderAtokenOutput(latent_dist=posterior, latents=posterior.mode(), codes=codes)
 
     def _moments(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, [T,] H, W) -> (B, 2 * latent_channels, [t,] h, w)."""
-        x = x.to(self.dtype)
         media = x.transpose(1, 2) if x.ndim == 5 else x  # (B, T, C, H, W) or (B, C, H, W)
         hidden = self.vision_model(
             media,
@@ -517,7 +450,7 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         grid = z if z.ndim == 5 else z[:, :, None]
         keep = self._frames_to_keep(grid.shape[2], num_frames)
         video = self.decoder(
-            grid.movedim(1, -1).to(self.dtype),
+            grid.movedim(1, -1),
             tile_frames=self.tile_frames,
             cache_frames=self.cache_frames,
             batch_tokens=self._batch_tokens(),
@@ -542,13 +475,6 @@ class AutoencoderAtoken(ModelMixin, AutoencoderMixin, ConfigMixin):
         return 1 if self.use_tiling else TILE_BATCH_TOKENS
 
 
-def _own_fields(config) -> dict[str, Any] | None:
-    """The arguments that a configuration class of ours declares, without what transformers adds."""
-    if config is None:
-        return None
-    added = {field.name for field in fields(PreTrainedConfig)}
-    values = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in added}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-
+bind_to_package(__name__)
 
 __all__ = ["AutoencoderAtoken", "AutoencoderAtokenOutput", "QuantizedDistribution"]

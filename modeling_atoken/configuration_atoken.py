@@ -5,11 +5,16 @@ Where the paper and the released checkpoints differ, the defaults follow the che
 
 import json
 from pathlib import Path
+from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, Siglip2TextConfig
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import SubConfigSpec
+
+from .remote_code_atoken import auto_class_of, bind_to_package
+
+_AUTO_CLASS = auto_class_of(__name__, "AutoConfig")
 
 
 class PatchSize(tuple):
@@ -29,8 +34,25 @@ class PatchSize(tuple):
         return size // rows
 
 
-class AtokenTransformerConfig(PreTrainedConfig):
+class AtokenPartConfig(PreTrainedConfig):
+    """Takes the configuration of a part also from the folder of a whole model, where it is one of several."""
+
+    # What the whole says for all of its parts. A part's own dtype may be that of an earlier copy of its weights.
+    of_the_whole: ClassVar[tuple[str, ...]] = ("dtype",)
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs) -> tuple[dict[str, Any], dict[str, Any]]:
+        whole, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        part = whole.get(cls.base_config_key)
+        if part is None:
+            return whole, kwargs
+        return {**part, **{name: whole[name] for name in cls.of_the_whole if name in whole}}, kwargs
+
+
+class AtokenTransformerConfig(AtokenPartConfig):
     """Holds what the encoder's and the decoder's configurations have in common: the patch and the checks."""
+
+    _auto_class = _AUTO_CLASS
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
@@ -140,10 +162,12 @@ class AtokenDecoderConfig(AtokenTransformerConfig):
         rms_norm_eps (`float`): Epsilon of the RMS norms.
         tile_frames (`int`): Frames decoded at a time (the "stride" of a sliding window).
         cache_frames (`int`): Frames before the window whose keys and values it attends to.
+        latent_channels (`int`): Channels of a latent; inside an [`AtokenConfig`], its own applies.
     """
 
     model_type = "atoken_decoder"
     base_config_key = "decoder_config"
+    of_the_whole = ("dtype", "latent_channels")
 
     hidden_size: int = 1152
     intermediate_size: int = 4304
@@ -158,7 +182,12 @@ class AtokenDecoderConfig(AtokenTransformerConfig):
     use_rope: bool = True
     tile_frames: int = 16
     cache_frames: int = 0
+    latent_channels: int = 48
     initializer_range: float = 0.02
+
+    def validate_latents(self):
+        if self.latent_channels < 1:
+            raise ValueError(f"latent_channels must be positive, got {self.latent_channels}")
 
 
 @strict
@@ -172,6 +201,7 @@ class AtokenQuantizerConfig(PreTrainedConfig):
         levels (`int`): Values a channel can take; a codebook has `levels ** codebook_dim` entries.
     """
 
+    _auto_class = _AUTO_CLASS
     model_type = "atoken_quantizer"
     base_config_key = "quantizer_config"
 
@@ -200,7 +230,7 @@ class AtokenQuantizerConfig(PreTrainedConfig):
 
 
 @strict
-class AtokenGaussianConfig(PreTrainedConfig):
+class AtokenGaussianConfig(AtokenPartConfig):
     r"""
     Configuration of the 3D Gaussian decoder. The defaults are the released `3d_decode_gs`; a small one for training is
     `hidden_size=96, intermediate_size=384, num_hidden_layers=4, num_attention_heads=4, num_gaussians=8`.
@@ -217,6 +247,7 @@ class AtokenGaussianConfig(PreTrainedConfig):
         rms_norm_eps (`float`): Epsilon of the RMS norms.
     """
 
+    _auto_class = _AUTO_CLASS
     model_type = "atoken_gaussian_decoder"
     base_config_key = "gaussian_config"
 
@@ -271,6 +302,7 @@ class AtokenConfig(PreTrainedConfig):
         initializer_range (`float`): Standard deviation of freshly drawn weights.
     """
 
+    _auto_class = _AUTO_CLASS
     model_type = "atoken"
     # Trainer gathers tensors with one row per sample: a distribution is none, and the others have one row per token.
     keys_to_ignore_at_inference = [
@@ -301,6 +333,10 @@ class AtokenConfig(PreTrainedConfig):
     latents_std: list[float] | None = None
     weights_license: str | None = None
     initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self.decoder_config.latent_channels = self.latent_channels
 
     def validate_parts(self):
         vision, decoder, quantizer = self.vision_config, self.decoder_config, self.quantizer_config
@@ -348,6 +384,8 @@ class AtokenConfig(PreTrainedConfig):
             raise ValueError(f"name must be one of the presets ({known}), got {name!r}")
         return cls(**{**json.loads(path.read_text(encoding="utf-8")), **overrides})
 
+
+bind_to_package(__name__)
 
 __all__ = [
     "AtokenConfig",

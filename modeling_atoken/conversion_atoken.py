@@ -199,7 +199,7 @@ def convert_original_checkpoint(
         model.text_model.load_state_dict(text_model.state_dict())
         with torch.no_grad():
             for name, value in logits.items():
-                getattr(model, name).copy_(value.reshape(()))
+                getattr(model, name).copy_(value.reshape(1))
     return model.eval()
 
 

@@ -14,7 +14,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_atoken import AtokenGaussianConfig
 from .gaussians_atoken import Gaussians
+from .keywords_atoken import check_keywords
 from .layers_atoken import AtokenMLP, AtokenRMSNorm
+from .remote_code_atoken import auto_class_of
 
 # Attention logits that exist at a time, 64 MB in fp32.
 _MAX_LOGITS = 2**24
@@ -136,6 +138,7 @@ class AtokenGaussianDecoder(PreTrainedModel):
     `gaussian_decoder` inside [`AtokenModel`], where `decode_gaussians` feeds it.
     """
 
+    _auto_class = auto_class_of(__name__, "AutoModel")
     config: AtokenGaussianConfig
     config_class = AtokenGaussianConfig
     base_model_prefix = "gaussian_decoder"
@@ -164,6 +167,11 @@ class AtokenGaussianDecoder(PreTrainedModel):
         elif isinstance(module, AtokenGaussianDecoder):
             init.copy_(module.offset_perturbation, hammersley_offsets(self.config.num_gaussians))
 
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Gives the dtype in which it computes, that of a norm: linear layers may be stored in another one."""
+        return self.blocks[0].norm1.weight.dtype
+
     def forward(
         self, features: torch.Tensor, coords: torch.Tensor, cu_seqlens: torch.Tensor, **kwargs
     ) -> list[Gaussians]:
@@ -181,7 +189,9 @@ class AtokenGaussianDecoder(PreTrainedModel):
 
         Raises:
             ValueError: naming the argument that does not fit.
+            TypeError: naming keyword arguments that do not exist.
         """
+        check_keywords("AtokenGaussianDecoder.forward", kwargs)
         config = self.config
         lengths = _check_input(features, coords, cu_seqlens, config)
         coords = coords.to(features.device).long()
@@ -193,7 +203,7 @@ class AtokenGaussianDecoder(PreTrainedModel):
             WindowGroups.build(coords, sample, shift, config.window_size, config.resolution, config.num_attention_heads)
             for shift in (0, config.window_shift)
         ]
-        hidden_states = self.input_layer(features.to(self.input_layer.weight.dtype))
+        hidden_states = self.input_layer(features.to(self.compute_dtype))
         hidden_states = hidden_states + sinusoidal_positions(coords, config.hidden_size).to(hidden_states.dtype)
         for layer, block in enumerate(self.blocks):
             hidden_states = block(hidden_states, groups[layer % 2])

@@ -1,23 +1,16 @@
-"""3D Gaussians in files that viewers open: the PLY layout of 3D Gaussian splatting, and `.splat`."""
+"""3D Gaussians in files that viewers open: the PLY layouts of 3D Gaussian splatting, and `.splat`."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from .atomic_files_atoken import atomic_file
+from .compressed_ply_atoken import PACKED, unpack_gaussians
 from .gaussians_atoken import SH_C0, Gaussians
+from .ply_tables_atoken import read_ply_tables
 
-_PLY_TYPES = {
-    **dict.fromkeys(("float", "float32"), "<f4"),
-    **dict.fromkeys(("double", "float64"), "<f8"),
-    **dict.fromkeys(("uchar", "uint8"), "u1"),
-    **dict.fromkeys(("char", "int8"), "i1"),
-    **dict.fromkeys(("short", "int16"), "<i2"),
-    **dict.fromkeys(("ushort", "uint16"), "<u2"),
-    **dict.fromkeys(("int", "int32"), "<i4"),
-    **dict.fromkeys(("uint", "uint32"), "<u4"),
-}
 _COLUMNS = {
     "means": ("x", "y", "z"),
     "sh0": ("f_dc_0", "f_dc_1", "f_dc_2"),
@@ -40,13 +33,13 @@ def save_ply(gaussians: Gaussians, path: str | Path) -> None:
         FileNotFoundError: if the folder does not exist.
         IsADirectoryError: if path is a folder.
     """
-    opacity = gaussians.opacities.detach().double().clamp(_TINY, 1 - _TINY)
+    opacity = gaussians.opacities.detach().cpu().double().clamp(_TINY, 1 - _TINY)
     values = {
         "means": gaussians.means,
         "normals": torch.zeros_like(gaussians.means),
         "sh0": gaussians.sh0,
         "opacities": torch.logit(opacity)[:, None],
-        "scales": gaussians.scales.double().clamp_min(_TINY).log(),
+        "scales": gaussians.scales.cpu().double().clamp_min(_TINY).log(),
         "quats": gaussians.quats,
     }
     columns = {**_COLUMNS, "normals": ("nx", "ny", "nz")}
@@ -58,48 +51,41 @@ def save_ply(gaussians: Gaussians, path: str | Path) -> None:
 
 def load_ply(path: str | Path) -> Gaussians:
     """
-    Reads a PLY of 3D Gaussian splatting, binary little-endian or ascii, with properties in any order; view-dependent
-    color (`f_rest_*`) and other properties are left out.
+    Reads a PLY of 3D Gaussian splatting, binary of either byte order or ascii, with properties in any order, or the
+    compressed PLY of PlayCanvas and SuperSplat.
+
+    Other elements and properties are left out. View-dependent color (`f_rest_*`), and Gaussians with values that are
+    NaN or infinite or with a rotation that is zero, are left out with a `UserWarning` that names the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is no such PLY, or is cut off.
+        ValueError: if the file is no such PLY, is cut off, or has values that are no Gaussian's only.
     """
-    data = _read(path)
-    head, end, body = data.partition(b"\nend_header")
-    newline = body.find(b"\n")
-    if not data.startswith(b"ply") or not end or newline < 0:
-        raise ValueError(f"path: {path} is not a PLY file: it has no PLY header")
-    body = body[newline + 1 :]
-    lines = [line.split() for line in head.decode("ascii", "replace").splitlines()]
-    form = next((line[1] for line in lines if len(line) > 1 and line[0] == "format"), None)
-    elements = [line for line in lines if line and line[0] == "element"]
-    if form not in ("binary_little_endian", "ascii"):
-        raise ValueError(f"path: {path} must be binary_little_endian or ascii, got {form}")
-    if len(elements) != 1 or elements[0][1:2] != ["vertex"] or not elements[0][-1].isdigit():
-        raise ValueError(f"path: {path} must hold vertices and nothing else, got {elements}")
-    properties = [line for line in lines if line and line[0] == "property"]
-    if any(len(line) != 3 or line[1] not in _PLY_TYPES for line in properties):
-        raise ValueError(f"path: {path} must hold properties that are numbers, got {properties}")
-    names = [name for _, _, name in properties]
-    missing = [column for columns in _COLUMNS.values() for column in columns if column not in names]
-    if missing or len(set(names)) < len(names):
-        raise ValueError(f"path: {path} does not hold Gaussians: it lacks {missing} or names a property twice")
-    count = int(elements[0][-1])
-    dtype = np.dtype([(name, _PLY_TYPES[kind]) for _, kind, name in properties])
-    try:
-        if form == "ascii":
-            rows = np.array(body.split(), dtype=np.float64).reshape(count, len(names))
-            table = {name: rows[:, i] for i, name in enumerate(names)}
-        else:
-            table = np.frombuffer(body, dtype=dtype, count=count)
-    except (ValueError, OverflowError) as error:
-        raise ValueError(f"path: {path} is cut off or damaged, {count} vertices are announced ({error})") from error
-    fields = {
-        name: torch.from_numpy(np.stack([np.asarray(table[column], dtype=np.float32) for column in columns], axis=1))
-        for name, columns in _COLUMNS.items()
-    }
-    fields["opacities"] = torch.sigmoid(fields["opacities"][:, 0])
+    tables = read_ply_tables(path, _read(path), ("chunk", "vertex", "sh"))
+    table = tables.get("vertex", {})
+    packed = [column for column in PACKED if column in table]
+    needed = PACKED if packed else [column for columns in _COLUMNS.values() for column in columns]
+    missing = [column for column in needed if column not in table]
+    if missing:
+        raise ValueError(
+            f"path: {path} does not hold Gaussians: it lacks {', '.join(missing)}. Meshes and point clouds "
+            "have none of these"
+        )
+    if "sh" in tables or any(name.startswith("f_rest_") and column.any() for name, column in table.items()):
+        _warn(f"{path}: its view-dependent color (f_rest_*) is left out, each Gaussian has one color")
+    if packed:
+        try:
+            values = unpack_gaussians(table, tables.get("chunk", {}))
+        except ValueError as error:
+            raise ValueError(f"path: {path} is damaged: {error}") from error
+        fields = {name: torch.from_numpy(value).float() for name, value in values.items()}
+        fields["sh0"] = (fields.pop("rgb") - 0.5) / SH_C0
+    else:
+        fields = {
+            name: torch.from_numpy(np.stack([np.asarray(table[column], np.float32) for column in columns], axis=1))
+            for name, columns in _COLUMNS.items()
+        }
+        fields["opacities"] = torch.sigmoid(fields["opacities"][:, 0])
     fields["scales"] = fields["scales"].exp()
     return _checked(path, fields)
 
@@ -126,7 +112,13 @@ def save_splat(gaussians: Gaussians, path: str | Path) -> None:
 
 
 def load_splat(path: str | Path) -> Gaussians:
-    """Reads a `.splat` file. Raises FileNotFoundError, and ValueError if the file is cut off or something else."""
+    """
+    Reads a `.splat` file. Gaussians whose values are none are left out with a `UserWarning`, as in `load_ply`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is cut off or something else.
+    """
     data = _read(path)
     if len(data) % _SPLAT.itemsize:
         raise ValueError(f"path: {path} must be 32 bytes for each Gaussian, got {len(data)} bytes")
@@ -143,10 +135,23 @@ def load_splat(path: str | Path) -> Gaussians:
 
 
 def _checked(path: str | Path, fields: dict[str, torch.Tensor]) -> Gaussians:
-    try:
+    """Leaves out the rows that are no Gaussians, with a warning; `ValueError` if none is left of some."""
+    count = len(fields["means"])
+    good = (fields["quats"] != 0).any(dim=1) & (fields["scales"] >= 0).all(dim=1)
+    for value in fields.values():
+        good &= value.isfinite() if value.ndim == 1 else value.isfinite().all(dim=1)
+    bad = count - int(good.sum())
+    if not bad:
         return Gaussians(**fields)
-    except ValueError as error:
-        raise ValueError(f"path: {path} holds values that are no Gaussians: {error}") from error
+    what = "a value that is NaN or infinite, a negative scale, or a rotation that is zero"
+    if bad == count:
+        raise ValueError(f"path: {path} holds no Gaussians: each of its {count} rows has {what}")
+    _warn(f"{path}: {bad} of {count} Gaussians {'is' if bad == 1 else 'are'} left out, which had {what}")
+    return Gaussians(**{name: value[good] for name, value in fields.items()})
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=3)
 
 
 def _read(path: str | Path) -> bytes:

@@ -188,9 +188,9 @@ def _quaternion_product(first: torch.Tensor, second: torch.Tensor) -> torch.Tens
 
 def _as_quaternion(rotation: torch.Tensor, options: dict) -> torch.Tensor:
     """A unit quaternion (4,) from one of any length or from a rotation matrix; ValueError for anything else."""
-    given = torch.as_tensor(rotation).to(device=options["device"], dtype=torch.float64)
+    given = torch.as_tensor(rotation).to("cpu").to(torch.float64)  # not every device has float64
     if tuple(given.shape) == (4,) and given.isfinite().all() and given.norm() > 0:
-        return (given / given.norm()).to(options["dtype"])
+        return (given / given.norm()).to(**options)
     if tuple(given.shape) != (3, 3):
         raise ValueError(f"rotation must be a (3, 3) matrix or a non-zero quaternion (4,), got {rotation}")
     identity = torch.eye(3, dtype=given.dtype, device=given.device)
@@ -204,7 +204,7 @@ def _as_quaternion(rotation: torch.Tensor, options: dict) -> torch.Tensor:
     symmetric[1:, 1:] = m + m.mT - m.trace() * identity
     twist = torch.stack([m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]])
     symmetric[0, 1:] = symmetric[1:, 0] = twist
-    return torch.linalg.eigh(symmetric).eigenvectors[:, -1].to(options["dtype"])
+    return torch.linalg.eigh(symmetric).eigenvectors[:, -1].to(**options)
 
 
 __all__ = ["SH_C0", "Gaussians", "rotation_matrices"]

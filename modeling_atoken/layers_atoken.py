@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
-from transformers.activations import ACT2FN
+from torch.nn.modules.module import _has_any_global_hook
+from transformers.activations import ACT2FN, GELUTanh
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -92,18 +93,29 @@ class AtokenMLP(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size, bias=bias)
         self.activation_fn = ACT2FN[config.hidden_act]
-        self.is_tanh_gelu = config.hidden_act == "gelu_pytorch_tanh"
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size, bias=bias)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         hidden_states = self.fc1(hidden_states)
-        if self.is_tanh_gelu and not torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        if self._may_overwrite():
             # In place: a second tensor of the block's largest size costs twice the memory, and on a CPU its allocation
             # takes as long as the activation.
             hidden_states = torch.ops.aten.gelu_(hidden_states, approximate="tanh")
         else:
             hidden_states = self.activation_fn(hidden_states)
         return self.fc2(hidden_states)
+
+    def _may_overwrite(self) -> bool:
+        """Tells whether nobody but this module sees what `fc1` gives: no gradient, no hook, no wrapper."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or _has_any_global_hook():
+            return False
+        return _is_plain(self.fc1, nn.Linear) and _is_plain(self.activation_fn, GELUTanh)
+
+
+def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Tells whether a module is exactly of a class, as it was made: without hooks and with the class's forward."""
+    hooks = module._forward_hooks or module._forward_pre_hooks
+    return type(module) is kind and not hooks and "forward" not in vars(module)
 
 
 @dataclass
@@ -351,7 +363,8 @@ class AtokenPoolingHead(nn.Module):
     def forward(self, hidden_states: torch.Tensor, sequences: PackedSequences) -> torch.Tensor:
         """Hidden states (N, d) of B packed sequences, each with one query -> (B, d)."""
         num_samples = sum(run[0] for run in sequences.runs)
-        attended = self.attention(self.probe.expand(num_samples, -1), hidden_states, sequences)
+        probe = self.probe.to(hidden_states.dtype).expand(num_samples, -1)
+        attended = self.attention(probe, hidden_states, sequences)
         return attended + self.mlp(self.layernorm(attended))
 
 

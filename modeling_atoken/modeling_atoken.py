@@ -6,18 +6,23 @@ patches. Images, videos and 3D objects differ only in the coordinates of their t
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel, Siglip2TextModel
 from transformers import initialization as init
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import ConversionOps, WeightConverter
 from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_atoken import AtokenConfig, AtokenDecoderConfig, AtokenVisionConfig, PatchSize
 from .gaussian_decoder_atoken import AtokenGaussianDecoder
 from .gaussians_atoken import Gaussians
+from .keywords_atoken import check_keywords
 from .layers_atoken import (
     AtokenBlock,
     AtokenHeadNorm,
@@ -30,6 +35,8 @@ from .layers_atoken import (
 )
 from .outputs_atoken import AtokenDecoderOutput, AtokenEncoderOutput, AtokenOutput, LatentDistribution
 from .quantization_atoken import AtokenQuantizer
+from .remote_code_atoken import auto_class_of, bind_to_package
+from .text_padding_atoken import pad_texts, states_at
 from .tokens_atoken import (
     TokenBatch,
     TokenLayout,
@@ -50,6 +57,7 @@ RECONSTRUCTION_WEIGHT, SEMANTIC_WEIGHT, KL_WEIGHT = 0.2, 1.0, 1e-8
 
 
 class AtokenPreTrainedModel(PreTrainedModel):
+    _auto_class = auto_class_of(__name__, "AutoModel")
     config: AtokenConfig
     base_model_prefix = "atoken"
     main_input_name = "pixel_values"
@@ -60,6 +68,16 @@ class AtokenPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+
+    @property
+    def execution_device(self) -> torch.device:
+        """Gives the device of inputs: where it computes. Offloaded by accelerate, its weights lie elsewhere."""
+        for module in self.modules():
+            hook = getattr(module, "_hf_hook", None)
+            for one in getattr(hook, "hooks", (hook,)):
+                if getattr(one, "execution_device", None) is not None:
+                    return torch.device(one.execution_device)
+        return self.device
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
@@ -83,6 +101,7 @@ class AtokenTransformer(AtokenPreTrainedModel):
     def __init__(self, config, in_features: int, norm, bias: bool, qk_norm: bool):
         super().__init__(config)
         self.patch_size = PatchSize(config.patch_size)
+        self.in_features = in_features
         self.input_layer = nn.Linear(in_features, config.hidden_size, bias=bias)
         self.position_embedding = AtokenPositionTable(config.position_embedding_size, config.hidden_size)
         self.blocks = nn.ModuleList(
@@ -90,6 +109,16 @@ class AtokenTransformer(AtokenPreTrainedModel):
             for layer_idx in range(config.num_hidden_layers)
         )
         self.gradient_checkpointing = False
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """
+        Gives the dtype in which it computes, to which inputs are cast.
+
+        It is that of the position table: quantization and layerwise casting replace linear layers, whose weights then
+        have the dtype in which they are stored.
+        """
+        return self.position_embedding.weight.dtype
 
     def new_cache(self, cache_frames: int | None = None) -> TemporalCache:
         """Makes an empty cache for `cache_frames` frames (default: the configuration's), to hand to every window."""
@@ -123,16 +152,16 @@ class AtokenTransformer(AtokenPreTrainedModel):
         Returns:
             The last block's output (N, d) in the order given and, if `collect`, all hidden states.
         """
-        if batch.features.shape[-1] != self.input_layer.in_features:
+        if batch.features.shape[-1] != self.in_features:
             raise ValueError(
-                f"{self.main_input_name} must have {self.input_layer.in_features} features per token, got "
+                f"{self.main_input_name} must have {self.in_features} features per token, got "
                 f"{batch.features.shape[-1]}"
             )
         if batch_tokens < 1:
             raise ValueError(f"batch_tokens must be positive, got {batch_tokens}")
         if cache is not None and not isinstance(cache, TemporalCache):
             raise ValueError(f"cache must be a TemporalCache (see new_cache), got {type(cache).__name__}")
-        batch.features = batch.features.to(self.input_layer.weight.dtype)
+        batch = replace(batch, features=batch.features.to(self.compute_dtype))
         cache_frames = self.config.cache_frames if cache_frames is None else cache_frames
         tile_frames = self.config.tile_frames if tile_frames is None else tile_frames
         tile = self._latent_frames("tile_frames", tile_frames, at_least=1)
@@ -300,7 +329,7 @@ class AtokenVisionModel(AtokenTransformer):
         **kwargs,
     ) -> BaseModelOutputWithPooling:
         r"""
-        Encodes packed or dense media.
+        Encodes packed or dense media. Of a processor's batch, it takes what it does not need as well.
 
         Args:
             pixel_values (`torch.Tensor`): (N, patch_dim) packed, or dense (B, C, H, W) or (B, T, C, H, W), in [-1, 1].
@@ -324,7 +353,10 @@ class AtokenVisionModel(AtokenTransformer):
 
         Raises:
             ValueError: naming the argument that does not fit.
+            TypeError: naming keyword arguments that do not exist.
         """
+        # Llava-OneVision hands over how it will arrange the features.
+        check_keywords("AtokenVisionModel.forward", kwargs, "num_items_in_batch", "vision_aspect_ratio")
         batch = self.tokenize(pixel_values, coords, cu_seqlens, image_sizes)
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         collect = wanted is not None and wanted is not False  # 0 is the index of the embeddings
@@ -344,16 +376,27 @@ class AtokenVisionModel(AtokenTransformer):
 
 
 class AtokenDecoder(AtokenTransformer):
-    """Implements the decoder (paper, section 3.2): latents of any coordinates to patches of pixels."""
+    """
+    Implements the decoder (paper, section 3.2): latents of any coordinates to patches of pixels.
+
+    `decoder` inside [`AtokenModel`]; `AtokenDecoder.from_pretrained` also takes it out of a full checkpoint.
+    """
 
     config: AtokenDecoderConfig
     base_model_prefix = "decoder"
     main_input_name = "latents"
+    # What else a full checkpoint holds.
+    _keys_to_ignore_on_load_unexpected = [
+        r"^(vision_model|latent_proj|text_model|gaussian_decoder)\.",
+        r"^logit_(scale|bias)$",
+    ]
     input_modalities = ("image", "video")
 
-    def __init__(self, config: AtokenDecoderConfig, latent_channels: int):
+    def __init__(self, config: AtokenDecoderConfig, latent_channels: int | None = None):
+        if latent_channels is not None:
+            config.latent_channels = latent_channels
         norm = partial(AtokenRMSNorm, config.hidden_size, eps=config.rms_norm_eps)
-        super().__init__(config, latent_channels, norm, bias=False, qk_norm=True)
+        super().__init__(config, config.latent_channels, norm, bias=False, qk_norm=True)
         self.out_norm = norm()
         self.out_layer = nn.Linear(config.hidden_size, config.patch_dim, bias=False)
         self.post_init()
@@ -368,7 +411,7 @@ class AtokenDecoder(AtokenTransformer):
         cache_frames: int | None = None,
         cache: TemporalCache | None = None,
         batch_tokens: int = TILE_BATCH_TOKENS,
-        output_hidden_states: bool | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
         **kwargs,
     ) -> AtokenDecoderOutput:
         r"""
@@ -384,7 +427,9 @@ class AtokenDecoder(AtokenTransformer):
 
         Raises:
             ValueError: naming the argument that does not fit.
+            TypeError: naming keyword arguments that do not exist.
         """
+        check_keywords("AtokenDecoder.forward", kwargs)
         _check_floating("latents", latents, "(for integers, give codes)")
         if latents.ndim == 5 and coords is None and cu_seqlens is None and 0 not in latents.shape:
             batch = TokenBatch.from_grid(latents)
@@ -417,6 +462,8 @@ class AtokenModel(AtokenPreTrainedModel):
     """
 
     _tied_weights_keys = {}
+    # The loss is a mean over a batch, so that Trainer has to divide it by the number of accumulated batches.
+    accepts_loss_kwargs = False
 
     def __init__(self, config: AtokenConfig):
         super().__init__(config)
@@ -424,12 +471,17 @@ class AtokenModel(AtokenPreTrainedModel):
         self.latent_proj = nn.Linear(config.vision_config.hidden_size, 2 * config.latent_channels, bias=False)
         self.quantizer = AtokenQuantizer(config.quantizer_config) if config.quantizer_config is not None else None
         self.decoder = AtokenDecoder._from_config(config.decoder_config, latent_channels=config.latent_channels)
-        self.text_model = Siglip2TextModel._from_config(config.text_config) if config.text_config is not None else None
+        self.text_model = None
+        if config.text_config is not None:
+            config.text_config._attn_implementation = _text_attention(config.text_config._attn_implementation)
+            self.text_model = Siglip2TextModel._from_config(config.text_config)
         self.gaussian_decoder = None
         if config.gaussian_config is not None:
             self.gaussian_decoder = AtokenGaussianDecoder._from_config(config.gaussian_config)
-        self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
-        self.logit_bias = nn.Parameter(torch.tensor(config.logit_bias_init_value))
+        # One value each, but not without dimensions: FSDP cannot shard such a parameter.
+        self.logit_scale = nn.Parameter(torch.tensor([config.logit_scale_init_value]))
+        self.logit_bias = nn.Parameter(torch.tensor([config.logit_bias_init_value]))
+        self.register_load_state_dict_pre_hook(_give_scalars_a_dimension)
         self.post_init()
 
     def initialize_weights(self) -> None:
@@ -450,17 +502,26 @@ class AtokenModel(AtokenPreTrainedModel):
 
     def set_attn_implementation(self, attn_implementation: str | dict, **kwargs) -> None:
         quantizer = self.config.quantizer_config
-        if quantizer is None or not isinstance(attn_implementation, str):
+        if isinstance(attn_implementation, str):
+            parts = dict.fromkeys(["", *self.config.sub_configs], attn_implementation)
+            attn_implementation = parts | {"text_config": _text_attention(attn_implementation)}
+        if quantizer is None or "quantizer_config" not in attn_implementation:
             super().set_attn_implementation(attn_implementation, **kwargs)
             return
         # The quantizer attends to nothing; left behind, its configuration would set off a warning.
         before = quantizer._attn_implementation
-        quantizer._attn_implementation = attn_implementation
+        quantizer._attn_implementation = attn_implementation["quantizer_config"]
         try:
             super().set_attn_implementation(attn_implementation, **kwargs)
         except Exception:  # of many kinds: no such implementation, or its package is missing
             quantizer._attn_implementation = before
             raise
+
+    def save_pretrained(self, *args, **kwargs) -> None:
+        for part in (self.vision_model, self.decoder, self.text_model, self.gaussian_decoder):
+            if part is not None:  # transformers writes the dtype of the whole only
+                part.config.dtype = part.dtype
+        super().save_pretrained(*args, **kwargs)
 
     def encode(
         self,
@@ -472,12 +533,15 @@ class AtokenModel(AtokenPreTrainedModel):
         cache: TemporalCache | None = None,
         batch_tokens: int = TILE_BATCH_TOKENS,
         pool: bool = True,
+        image_sizes: torch.Tensor | None = None,
         output_hidden_states: bool | int | list[int] | None = None,
     ) -> AtokenEncoderOutput:
         """
         Encodes media to latents. The arguments are those of [`AtokenVisionModel.forward`]; dense input is packed, and
         `coords` and `cu_seqlens` of the result tell how.
         """
+        if image_sizes is not None:
+            pixel_values, coords, cu_seqlens = self._pack_sizes(pixel_values, coords, cu_seqlens, image_sizes)
         features = self.vision_model(
             pixel_values,
             coords,
@@ -509,6 +573,11 @@ class AtokenModel(AtokenPreTrainedModel):
             cu_seqlens=cu_seqlens,
             hidden_states=None if states is None else tuple(s if s is None else s.flatten(0, -2) for s in states),
         )
+
+    def _pack_sizes(self, pixel_values, coords, cu_seqlens, image_sizes):
+        """Packs images of different sizes out of one dense batch: pixel_values (N, patch_dim), coords, cu_seqlens."""
+        batch = self.vision_model.tokenize(pixel_values, coords, cu_seqlens, image_sizes)
+        return batch.features, *batch.packed()
 
     def _latent_grid(self, pixel_values: torch.Tensor) -> tuple[int, int, int]:
         """(t, h, w) of dense media (B, C, H, W) or (B, T, C, H, W)."""
@@ -621,16 +690,16 @@ class AtokenModel(AtokenPreTrainedModel):
         """
         tile_frames = self.config.vision_config.tile_frames if tile_frames is None else tile_frames
         stride = self.vision_model._latent_frames("tile_frames", tile_frames, at_least=1)
-        cache = self.vision_model.new_cache(cache_frames)
+        cache, device = self.vision_model.new_cache(cache_frames), self.execution_device
         if as_patches:
             for patches in _regroup(frames, stride, "frames", ndim=4):
                 grid = patches.shape[:3]
-                packed = patches.flatten(0, 2).to(self.device), *pack_grids(1, grid, self.device)
+                packed = patches.flatten(0, 2).to(device), *pack_grids(1, grid, device)
                 encoded = self.encode(*packed, tile_frames=tile_frames, cache=cache, pool=False)
                 yield encoded.latents.unflatten(0, grid)
             return
         for clip in _regroup(frames, tile_frames, "frames", ndim=4):
-            encoded = self.encode(clip[None].to(self.device), tile_frames=tile_frames, cache=cache, pool=False)
+            encoded = self.encode(clip[None].to(device), tile_frames=tile_frames, cache=cache, pool=False)
             yield encoded.latents.unflatten(0, self._latent_grid(clip[None]))
 
     @torch.no_grad()
@@ -658,15 +727,15 @@ class AtokenModel(AtokenPreTrainedModel):
         stride = self.decoder._latent_frames("tile_frames", tile_frames, at_least=1)
         if num_frames is not None and num_frames < 1:
             raise ValueError(f"num_frames must be positive, got {num_frames}")
-        cache = self.decoder.new_cache(cache_frames)
+        cache, device = self.decoder.new_cache(cache_frames), self.execution_device
         left = num_frames
         for grid in _regroup(latents, stride, "latents", ndim=4):
             if as_patches:
-                packed = grid.flatten(0, 2).to(self.device), *pack_grids(1, grid.shape[:3], self.device)
+                packed = grid.flatten(0, 2).to(device), *pack_grids(1, grid.shape[:3], device)
                 decoded = self.decode(*packed, tile_frames=tile_frames, cache=cache)
                 yield decoded.pixel_values.unflatten(0, grid.shape[:3])
                 continue
-            video = self.decode(grid[None].to(self.device), tile_frames=tile_frames, cache=cache).pixel_values[0]
+            video = self.decode(grid[None].to(device), tile_frames=tile_frames, cache=cache).pixel_values[0]
             if left is not None:
                 video = video[:left]
                 left -= video.shape[0]
@@ -689,14 +758,25 @@ class AtokenModel(AtokenPreTrainedModel):
     def get_text_features(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs
     ) -> BaseModelOutputWithPooling:
-        """Gives the text tower's output for (texts, length) ids; `.pooler_output` (texts, d) is not normalized.
+        """
+        Gives the text tower's output for (texts, length) ids; `.pooler_output` (texts, d) is not normalized.
+
+        Texts are padded to the tower's length as it was trained (see `pad_texts`), so that it does not matter how they
+        were batched. Hidden states are those of the given ids.
 
         Raises:
-            ValueError: if the model has no text tower.
+            ValueError: if the model has no text tower, or naming the argument that does not fit.
+            TypeError: naming keyword arguments that do not exist.
         """
         self._check_text(input_ids)
-        kwargs["return_dict"] = True
-        return self.text_model(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        input_ids, attention_mask, places = pad_texts(input_ids, attention_mask, self.config.text_config)
+        check_keywords("AtokenModel.get_text_features", kwargs)
+        options = {name: value for name, value in kwargs.items() if name in TransformersKwargs.__annotations__}
+        output = self.text_model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **options)
+        output.last_hidden_state = states_at(output.last_hidden_state, places)
+        if output.hidden_states is not None:
+            output.hidden_states = tuple(states_at(states, places) for states in output.hidden_states)
+        return output
 
     def _check_text(self, input_ids: torch.Tensor) -> None:
         if self.text_model is None:
@@ -722,6 +802,11 @@ class AtokenModel(AtokenPreTrainedModel):
         generator: torch.Generator | None = None,
         return_loss: bool | None = None,
         output_hidden_states: bool | int | list[int] | None = None,
+        tile_frames: int | None = None,
+        cache_frames: int | None = None,
+        batch_tokens: int = TILE_BATCH_TOKENS,
+        pool: bool = True,
+        image_sizes: torch.Tensor | None = None,
         **kwargs,
     ) -> AtokenOutput:
         r"""
@@ -739,21 +824,37 @@ class AtokenModel(AtokenPreTrainedModel):
             return_loss (`bool`, *optional*): whether to return 0.2 * L1 + 1e-8 * KL, plus the sigmoid contrastive loss
                 of the diagonal pairs if text is given (paper, equation 4, without the perceptual terms, which need
                 frozen networks).
-            output_hidden_states: as in [`AtokenVisionModel.forward`], of encoder and decoder.
+            output_hidden_states, tile_frames, cache_frames, batch_tokens: as in [`AtokenVisionModel.forward`], of
+                encoder and decoder.
+            pool, image_sizes: as in [`AtokenVisionModel.forward`].
+
+        Raises:
+            ValueError: naming the argument that does not fit.
+            TypeError: naming keyword arguments that do not exist.
         """
+        # Data sets for Trainer may have labels; a tokenizer learns without.
+        check_keywords("AtokenModel.forward", kwargs, "labels")
         if input_ids is not None:
             self._check_text(input_ids)
             if self.vision_model.head is None:
                 raise ValueError("input_ids were given, but vision_config.vision_use_head is off: nothing to compare")
+            if not pool:
+                raise ValueError("pool must be True with input_ids, got False: there would be nothing to compare")
+        if image_sizes is not None:
+            pixel_values, coords, cu_seqlens = self._pack_sizes(pixel_values, coords, cu_seqlens, image_sizes)
         if output_hidden_states is None and self.config.output_hidden_states:
             output_hidden_states = self.config.output_hidden_states
-        encoded = self.encode(pixel_values, coords, cu_seqlens, output_hidden_states=output_hidden_states)
+        options = {
+            "tile_frames": tile_frames,
+            "cache_frames": cache_frames,
+            "batch_tokens": batch_tokens,
+            "output_hidden_states": output_hidden_states,
+        }
+        encoded = self.encode(pixel_values, coords, cu_seqlens, pool=pool, **options)
         latents = encoded.latents
         if sample_posterior and self.quantizer is None:
             latents = encoded.latent_dist.sample(generator)
-        decoder_output = self.decode(
-            latents, encoded.coords, encoded.cu_seqlens, output_hidden_states=output_hidden_states
-        )
+        decoder_output = self.decode(latents, encoded.coords, encoded.cu_seqlens, **options)
         decoded = decoder_output.pixel_values
 
         image_embeds = text_embeds = logits_per_image = logits_per_text = None
@@ -829,6 +930,39 @@ class AtokenModel(AtokenPreTrainedModel):
         return loss
 
 
+def _text_attention(implementation: str | None) -> str | None:
+    """What the text tower attends through where the other parts have `implementation`: not all are supported there."""
+    is_flex = implementation == "flex_attention" and not Siglip2TextModel._supports_flex_attn
+    return "sdpa" if is_flex else implementation
+
+
+def _give_scalars_a_dimension(module: nn.Module, state_dict: dict[str, torch.Tensor], prefix: str, *_) -> None:
+    """Fits states to the model in which logit scale and bias have no dimension."""
+    for name in ("logit_scale", "logit_bias"):
+        if prefix + name in state_dict:
+            state_dict[prefix + name] = state_dict[prefix + name].reshape(1)
+
+
+class _OneDimension(ConversionOps):
+    """The same for `from_pretrained`."""
+
+    def convert(self, input_dict, source_patterns, target_patterns, **kwargs):
+        (tensor,) = input_dict.values()
+        tensor = tensor[0] if isinstance(tensor, list) else tensor
+        return {target_patterns[0]: tensor.reshape(1)}
+
+    @property
+    def reverse_op(self) -> ConversionOps:
+        return _OneDimension()  # files are written with the dimension
+
+
+register_checkpoint_conversion_mapping(
+    "atoken",
+    [WeightConverter(f"logit_{name}", f"logit_{name}", [_OneDimension()]) for name in ("scale", "bias")],
+    overwrite=True,
+)
+
+
 def _wanted_states(states: tuple[torch.Tensor, ...] | None, wanted: bool | int | list[int] | None):
     """All hidden states for True; for indices, which may count from the end, None in place of the others."""
     if states is None or isinstance(wanted, bool):
@@ -870,5 +1004,7 @@ def _regroup(pieces: Iterable[torch.Tensor], size: int, name: str, ndim: int) ->
     if held:
         yield torch.cat(waiting)
 
+
+bind_to_package(__name__)
 
 __all__ = ["AtokenDecoder", "AtokenModel", "AtokenPreTrainedModel", "AtokenVisionModel", "LatentDistribution"]

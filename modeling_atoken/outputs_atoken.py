@@ -32,10 +32,21 @@ class LatentDistribution:
         noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=self.mean.dtype)
         return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
 
-    def kl(self) -> torch.Tensor:
-        """KL divergence from the standard normal, summed over channels: one value per token, fp32."""
+    def kl(self, other: "LatentDistribution | None" = None) -> torch.Tensor:
+        """
+        Gives the KL divergence from the standard normal, or from another distribution, in fp32.
+
+        It is summed over all dimensions but the first, as in diffusers: one value per token of packed moments
+        (N, channels), and one per sample of dense moments (B, channels, ...).
+        """
         mean, logvar = self.mean.float(), self.logvar.float()
-        return 0.5 * (mean.square() + logvar.exp() - 1.0 - logvar).sum(self.dim)
+        if other is None:
+            terms = mean.square() + logvar.exp() - 1.0 - logvar
+        else:
+            from_mean, from_logvar = other.mean.float(), other.logvar.float()
+            distance = (mean - from_mean).square() / from_logvar.exp()
+            terms = distance + (logvar - from_logvar).exp() - 1.0 - logvar + from_logvar
+        return 0.5 * terms.flatten(1).sum(1)
 
 
 @dataclass
@@ -78,10 +89,11 @@ class AtokenOutput(ModelOutput):
 
     Attributes:
         loss: on request, see [`AtokenModel.forward`].
-        reconstruction (N, patch_dim): decoded patches.
-        latent_dist, codes, pooler_output, last_hidden_state: as in [`AtokenEncoderOutput`].
         image_embeds (B, d), text_embeds (texts, d): L2-normalized.
         logits_per_image (B, texts), logits_per_text (texts, B): scaled and shifted cosines, if text is given.
+        last_hidden_state, latent_dist, codes, pooler_output: as in [`AtokenEncoderOutput`]. Without texts and loss
+            `last_hidden_state` comes first, as in any model of transformers that gives features.
+        reconstruction (N, patch_dim): decoded patches.
         hidden_states, decoder_hidden_states: the embeddings and every block's output of encoder and decoder, each
             (N, d), on request.
     """
@@ -89,12 +101,12 @@ class AtokenOutput(ModelOutput):
     loss: torch.Tensor | None = None
     logits_per_image: torch.Tensor | None = None
     logits_per_text: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
     reconstruction: torch.Tensor | None = None
     image_embeds: torch.Tensor | None = None
     text_embeds: torch.Tensor | None = None
     latent_dist: Any = None
     codes: torch.Tensor | None = None
-    last_hidden_state: torch.Tensor | None = None
     pooler_output: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor | None, ...] | None = None
     decoder_hidden_states: tuple[torch.Tensor | None, ...] | None = None

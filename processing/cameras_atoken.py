@@ -10,6 +10,10 @@ from typing import Any
 
 import torch
 
+# Camera models of transforms.json that are pinholes if their coefficients are 0, and these coefficients.
+_MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "OPENCV", "FULL_OPENCV", "RADIAL", "SIMPLE_RADIAL")
+_DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
+
 
 @dataclass(frozen=True)
 class Cameras:
@@ -210,22 +214,13 @@ def turntable_cameras(
     return look_at(_on_sphere(elevation, azimuth, radius).float(), fov_degrees=fov_degrees)
 
 
-def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, Any]], float]:
-    """Read a NeRF-style transforms.json, whose poses are OpenGL camera-to-world matrices.
-
-    The focal length comes from `fl_x` (and `fl_y`) in pixels with `w` and `h`, or from `camera_angle_x` in radians; the
-    center from `cx` and `cy` in pixels, by default the middle. Each may stand in a frame, which goes before the file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The cameras; the frames as they stand in the file, in the same order; and what an integer of its depth pictures
-        is worth, `depth_unit_scale_factor`, by default 0.001.
+def transforms_document(path: str | os.PathLike) -> dict[str, Any]:
+    """
+    Reads a transforms.json as it stands.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not what it should be; the message names the entry.
+        ValueError: it is not JSON, or has no list of frames.
     """
     path = Path(path)
     if not path.is_file():
@@ -239,8 +234,42 @@ def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, An
     frames = document.get("frames") if isinstance(document, dict) else None
     if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
         raise ValueError(f"path must be a NeRF-style transforms.json, got {path}, which has no list of frames.")
+    return document
+
+
+def read_transforms(
+    path: str | os.PathLike, sizes: Sequence[tuple[int, int]] | None = None
+) -> tuple[Cameras, list[dict[str, Any]], float]:
+    """Read a NeRF-style transforms.json, whose poses are OpenGL camera-to-world matrices.
+
+    The focal lengths come from `fl_x` and `fl_y` in pixels with `w` and `h`, or from `camera_angle_x` and
+    `camera_angle_y` in radians; one of them serves for both axes where the other is missing. The center comes from `cx`
+    and `cy` in pixels, by default the middle. Each may stand in a frame, which goes before the file.
+
+    Args:
+        path: the file.
+        sizes: width and height of each frame's picture, in place of `w` and `h` where the file has none; square
+            pictures by default.
+
+    Returns:
+        The cameras; the frames as they stand in the file, in the same order; and what an integer of its depth pictures
+        is worth, `depth_unit_scale_factor`, by default 0.001.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not what it should be, or describes a lens that distorts or is no pinhole; the message
+            names the entry.
+    """
+    document = transforms_document(path)
+    frames = document["frames"]
+    if sizes is not None and len(sizes) != len(frames):
+        raise ValueError(f"sizes must be one for each frame, got {len(sizes)} for {len(frames)} frames.")
     poses = [_pose(frame, f"frames[{index}].transform_matrix") for index, frame in enumerate(frames)]
-    intrinsics = [_intrinsics({**document, **frame}, f"frames[{index}]") for index, frame in enumerate(frames)]
+    intrinsics = []
+    for index, frame in enumerate(frames):
+        values, where = {**document, **frame}, f"frames[{index}]"
+        _check_lens(values, f"path: {path}, {where}")
+        intrinsics.append(_intrinsics(values, where, None if sizes is None else sizes[index]))
     camera_to_world = torch.tensor(poses, dtype=torch.float64)
     # OpenGL looks along -z with y up; flipping both axes of the camera gives OpenCV.
     camera_to_world[:, :3, 1:3] *= -1
@@ -248,10 +277,15 @@ def read_transforms(path: str | os.PathLike) -> tuple[Cameras, list[dict[str, An
         matrices = torch.linalg.inv(camera_to_world)
     except torch.linalg.LinAlgError as error:
         raise ValueError("transform_matrix must be a rigid one, got a singular matrix.") from error
+    return Cameras(matrices.float(), torch.tensor(intrinsics)), frames, depth_scale(document)
+
+
+def depth_scale(document: Mapping[str, Any]) -> float:
+    """Gives what an integer of the depth pictures of a transforms.json is worth; `ValueError` if it is no length."""
     scale = document.get("depth_unit_scale_factor", 1e-3)
     if not _is_number(scale) or scale <= 0:
         raise ValueError(f"depth_unit_scale_factor must be a positive number, got {scale!r}.")
-    return Cameras(matrices.float(), torch.tensor(intrinsics)), frames, scale
+    return scale
 
 
 def _as_floats(value: Any, name: str) -> torch.Tensor:
@@ -265,7 +299,7 @@ def _as_floats(value: Any, name: str) -> torch.Tensor:
 
 
 def _check_rigid(matrices: torch.Tensor) -> None:
-    matrices = matrices.double()
+    matrices = matrices.cpu().double()  # not every device has float64
     rotation = matrices[:, :3, :3]
     eye = torch.eye(3, dtype=torch.float64, device=matrices.device)
     skew = (rotation @ rotation.mT - eye).abs().amax(dim=(1, 2))
@@ -310,8 +344,23 @@ def _pose(frame: Mapping[str, Any], name: str) -> list[list[float]]:
     return rows
 
 
-def _intrinsics(values: Mapping[str, Any], name: str) -> list[list[float]]:
-    known = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x")
+def _check_lens(values: Mapping[str, Any], where: str) -> None:
+    """`ValueError` for anything but a pinhole: rays of other cameras do not go where this module says."""
+    remedy = (
+        "Undistort the pictures first, for example with `colmap image_undistorter` or OpenCV, and give their cameras."
+    )
+    model = values.get("camera_model") or "PINHOLE"
+    if model not in _MODELS:
+        raise ValueError(f"{where}.camera_model must be one of {', '.join(_MODELS)}, got {model!r}. {remedy}")
+    if values.get("is_fisheye"):
+        raise ValueError(f"{where}.is_fisheye must be false, got a fisheye lens. {remedy}")
+    bent = [f"{key} = {values[key]}" for key in _DISTORTIONS if values.get(key)]
+    if bent:
+        raise ValueError(f"{where} must be a lens without distortion, got {', '.join(bent)}. {remedy}")
+
+
+def _intrinsics(values: Mapping[str, Any], name: str, size: tuple[int, int] | None) -> list[list[float]]:
+    known = ("w", "h", "fl_x", "fl_y", "cx", "cy", "camera_angle_x", "camera_angle_y")
     given = {key: values[key] for key in known if values.get(key) is not None}
     for key, value in given.items():
         if not _is_number(value):
@@ -319,25 +368,42 @@ def _intrinsics(values: Mapping[str, Any], name: str) -> list[list[float]]:
     for key in ("w", "h"):
         if given.get(key, 1) <= 0:
             raise ValueError(f"{name}.{key} must be a positive number of pixels, got {given[key]}.")
+    if size is not None:
+        given.setdefault("w", size[0])
+        given.setdefault("h", size[1])
+        # Smaller copies of pictures have the same cameras, but for what rounding their sizes does.
+        if not 0.95 < (given["w"] / given["h"]) / (size[0] / size[1]) < 1.05:
+            raise ValueError(
+                f"{name}.w and h must be in the proportion of its picture, got {given['w']:g}x{given['h']:g} for a "
+                f"picture of {size[0]}x{size[1]} pixels."
+            )
     pixels = [key for key in ("fl_x", "cx", "cy", "fl_y") if key in given]
     if pixels and not {"w", "h"} <= given.keys():
         raise ValueError(f"{name}.{pixels[0]} must come with w and h, as it is in pixels, got none of the two.")
     width, height = given.get("w", 1), given.get("h", 1)
-    if "fl_x" in given:
-        focal_x = given["fl_x"]
-    elif "camera_angle_x" in given:
-        angle = given["camera_angle_x"]
-        if not 0 < angle < math.pi:
-            raise ValueError(f"{name}.camera_angle_x must be radians between 0 and pi, got {angle}.")
-        focal_x = 0.5 * width / math.tan(angle / 2)
-    else:
+    focal_x, focal_y = _focal(given, "x", width, name), _focal(given, "y", height, name)
+    if focal_x is None and focal_y is None:
         raise ValueError(f"{name}.camera_angle_x or fl_x must be given, got none of the two.")
-    focal_y = given.get("fl_y", focal_x)
+    # Pixels are square unless the file says otherwise.
+    focal_x, focal_y = focal_x or focal_y, focal_y or focal_x
     return [
         [focal_x / width, 0.0, given.get("cx", width / 2) / width],
         [0.0, focal_y / height, given.get("cy", height / 2) / height],
         [0.0, 0.0, 1.0],
     ]
+
+
+def _focal(given: Mapping[str, float], axis: str, side: float, name: str) -> float | None:
+    """The focal length along an axis in pixels, if it is given."""
+    if f"fl_{axis}" in given:
+        return given[f"fl_{axis}"]
+    angle = given.get(f"camera_angle_{axis}")
+    # A focal length of the other axis is more exact than an angle of this one.
+    if angle is None or "fl_x" in given or "fl_y" in given:
+        return None
+    if not 0 < angle < math.pi:
+        raise ValueError(f"{name}.camera_angle_{axis} must be radians between 0 and pi, got {angle}.")
+    return 0.5 * side / math.tan(angle / 2)
 
 
 def _is_number(value: Any) -> bool:

@@ -18,6 +18,7 @@ from .media_values_atoken import (
     channels_first,
     channels_to_rgb,
     normalize_values,
+    on_device,
     to_unit_values,
     value_range,
 )
@@ -32,6 +33,7 @@ from .packing_atoken import (
 )
 from .pil_decoding_atoken import check_still_image, pil_to_rgb
 from .processor_options_atoken import check_call_options, check_resolved_options
+from .remote_code_atoken import auto_class_of, bind_to_package
 from .resizing_atoken import check_resize_request, resized_size
 
 _EXPECTED = "a PIL image, a numpy array, a torch tensor, a path, or a list of these"
@@ -45,11 +47,15 @@ class AtokenImageProcessorKwargs(ImagesKwargs, total=False):
         Images with fewer pixels are enlarged to at least this many, keeping their aspect ratio.
     max_pixels (`int`, *optional*):
         Images with more pixels are reduced to at most this many, keeping their aspect ratio.
+    color_management (`bool`, *optional*, defaults to `True`):
+        Whether to bring files and PIL images into sRGB where they say what their colors are (ICC profiles, PNG's gAMA,
+        cHRM and cICP, EXIF). False keeps the numbers as they are stored. Arrays are never changed.
     """
 
     patch_size: list[int] | tuple[int, ...] | None
     min_pixels: int | None
     max_pixels: int | None
+    color_management: bool | None
 
 
 class AtokenImageProcessor(TorchvisionBackend):
@@ -63,6 +69,7 @@ class AtokenImageProcessor(TorchvisionBackend):
     [-1, 1]. With `do_rescale=False, do_normalize=False` values are used as they are and must lie in [-1, 1].
     """
 
+    _auto_class = auto_class_of(__name__, "AutoImageProcessor")
     valid_kwargs = AtokenImageProcessorKwargs
     resample = PILImageResampling.BICUBIC
     image_mean = [0.5, 0.5, 0.5]
@@ -71,6 +78,7 @@ class AtokenImageProcessor(TorchvisionBackend):
     do_rescale = True
     do_normalize = True
     patch_size = [4, 16, 16]
+    color_management = True
     model_input_names = list(MODEL_INPUT_NAMES)
 
     def __init__(self, **kwargs: Unpack[AtokenImageProcessorKwargs]):
@@ -101,27 +109,26 @@ class AtokenImageProcessor(TorchvisionBackend):
         """Replace paths and addresses, alone or in a list, by RGB tensors; leave everything else as it is."""
         if isinstance(image_url_or_urls, (list, tuple)):
             return [self.fetch_images(image) for image in image_url_or_urls]
-        return _fetch(image_url_or_urls, "images")
+        return _fetch(image_url_or_urls, "images", self.color_management)
 
     def process_image(self, image: ImageInput, name: str = "images", **kwargs: Any) -> torch.Tensor:
         """Turn one image into (3, H, W) float32 in the range its values are known to lie in.
 
         Args:
-            image: a PIL image, an array or a tensor.
+            image: a PIL image, an array, a tensor, a local path or an http(s) address.
             name: what to call it in an error message.
-            kwargs: `input_data_format`, `do_rescale`, `rescale_factor`, `do_normalize` and `device`, by default the
-                processor's own.
+            kwargs: `input_data_format`, of arrays and tensors alone, `do_rescale`, `rescale_factor`, `do_normalize`,
+                `color_management` and `device`, by default the processor's own.
         """
-        options = {
-            key: kwargs[key] if key in kwargs else getattr(self, key, None)
-            for key in ("input_data_format", "do_rescale", "rescale_factor", "do_normalize", "device")
-        }
+        names = ("input_data_format", "do_rescale", "rescale_factor", "do_normalize", "color_management", "device")
+        options = {key: kwargs[key] if key in kwargs else getattr(self, key, None) for key in names}
         if isinstance(image, Image.Image):
-            pixels = pil_to_rgb(image, name)
+            pixels = pil_to_rgb(image, name, options["color_management"])
+        elif isinstance(image, (str, os.PathLike)):
+            pixels = _fetch(image, name, options["color_management"])
         else:
             pixels = image_array(image, name, options["input_data_format"])
-        if options["device"] is not None:
-            pixels = pixels.to(options["device"])
+        pixels = on_device(pixels, options["device"])
         rules = options["do_rescale"], options["rescale_factor"], options["do_normalize"]
         return channels_to_rgb(to_unit_values(pixels, name, *rules), name, signed=value_range(*rules) == (-1, 1))
 
@@ -170,10 +177,7 @@ class AtokenImageProcessor(TorchvisionBackend):
         names = [f"images[{index}]" if is_list or len(images) > 1 else "images" for index in range(len(images))]
         # The whole list is looked at before the first image is decoded.
         check_image_list(images, names, kwargs.get("input_data_format"))
-        return [
-            self.process_image(_fetch(image, name), name=name, **kwargs)
-            for image, name in zip(images, names, strict=True)
-        ]
+        return [self.process_image(image, name=name, **kwargs) for image, name in zip(images, names, strict=True)]
 
     def _validate_preprocess_kwargs(self, **kwargs: Any) -> None:
         check_resolved_options(**kwargs)
@@ -256,10 +260,10 @@ def _is_address(image: Any) -> bool:
     return isinstance(image, str) and image.startswith(("http://", "https://"))
 
 
-def _fetch(image: Any, name: str) -> Any:
+def _fetch(image: Any, name: str, color_management: bool) -> Any:
     if _is_address(image):
-        return download_image(image, name)
-    return open_image(image, name) if isinstance(image, (str, os.PathLike)) else image
+        return download_image(image, name, color_management=color_management)
+    return open_image(image, name, color_management) if isinstance(image, (str, os.PathLike)) else image
 
 
 def image_array(image: Any, name: str, input_data_format: str | None) -> torch.Tensor:
@@ -272,3 +276,6 @@ def image_array(image: Any, name: str, input_data_format: str | None) -> torch.T
             f"{name} must be (H, W), (C, H, W) or (H, W, C), got shape {tuple(pixels.shape)}. Pass videos as videos=."
         )
     return channels_first(pixels, name, input_data_format)
+
+
+bind_to_package(__name__)

@@ -8,14 +8,20 @@ from PIL import Image
 from .mesh_reading_atoken import SUFFIXES
 from .pil_decoding_atoken import DECODING_ERRORS
 
+# What the readers read; a suffix that is missing here makes folders pass its files over.
 IMAGE_SUFFIXES = frozenset(
-    {".apng", ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    ".apng .avif .avifs .bmp .dds .dib .gif .heic .heif .hif .icb .icns .ico .j2c .j2k .jfif .jp2 .jpc .jpe .jpeg .jpf "
+    ".jpg .jpx .mpo .pbm .pcx .pfm .pgm .png .pnm .ppm .qoi .sgi .tga .tif .tiff .vda .vst .webp .xbm".split()
 )
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"})
+VIDEO_SUFFIXES = frozenset(
+    ".264 .265 .3g2 .3gp .asf .avc .avi .divx .dv .f4v .flv .gifv .h264 .h265 .hevc .ivf .m1v .m2p .m2t .m2ts .m2v "
+    ".m4v .mjpeg .mjpg .mk3d .mkv .mod .mov .mp4 .mpe .mpeg .mpg .mpv .mts .mxf .nut .obu .ogm .ogv .qt .rm .rmvb .tod "
+    ".ts .vob .webm .wmv .wtv .y4m".split()
+)
 OBJECT_SUFFIXES = frozenset(SUFFIXES)
 MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | OBJECT_SUFFIXES
 # Images whose files may also hold an animation.
-_ANIMATED_SUFFIXES = frozenset({".apng", ".gif", ".png", ".webp"})
+_ANIMATED_SUFFIXES = frozenset({".apng", ".avif", ".avifs", ".gif", ".png", ".webp"})
 
 
 def media_kind(path: str | os.PathLike) -> str | None:

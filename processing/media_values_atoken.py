@@ -43,6 +43,13 @@ def as_media_tensor(value: Any, name: str) -> torch.Tensor:
     return value.detach()
 
 
+def on_device(media: torch.Tensor, device: str | torch.device | None) -> torch.Tensor:
+    """Moves media to a device, None for none; float64 becomes float32 before, as not every device has it."""
+    if device is None:
+        return media
+    return (media.to(torch.float32) if media.dtype == torch.float64 else media).to(device)
+
+
 def channels_first(media: torch.Tensor, name: str, input_data_format: str | None = None) -> torch.Tensor:
     """Move the channels of (..., H, W, C) in front of height and width.
 

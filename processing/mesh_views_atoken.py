@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from .cameras_atoken import Cameras
-from .mesh_reading_atoken import ColoredMesh
+from .color_spaces_atoken import decode_srgb, encode_srgb
+from .colored_mesh_atoken import ColoredMesh
 
 
 @torch.no_grad()
@@ -108,20 +109,45 @@ def _surface_color(mesh: ColoredMesh, face: np.ndarray, u: np.ndarray, v: np.nda
     """Colors (K, 3) at the points with weights (1 - u - v, u, v) of the corners of K faces."""
     weights = np.stack([1 - u - v, u, v], axis=1).astype(np.float32)[:, :, None]  # (K, 3, 1)
     color = (mesh.corner_colors[face] * weights).sum(axis=1)
-    uv = (mesh.uv[face] * weights).sum(axis=1)
-    for index, texture in enumerate(mesh.textures):
-        chosen = np.flatnonzero(mesh.texture_ids[face] == index)
-        color[chosen] *= _bilinear(texture, uv[chosen])
-    return color.clip(0, 1)
+    picture = np.ones(color.shape)
+    ids = mesh.texture_ids[face]
+    # Sorted by texture, so that scenes of many textures are not searched once for each.
+    order = np.argsort(ids, kind="stable")
+    shown, starts = np.unique(ids[order], return_index=True)
+    for index, chosen in zip(shown, np.split(order, starts)[1:], strict=True):
+        if index >= 0:
+            uv = (mesh.uv[face[chosen]] * weights[chosen]).sum(axis=1)
+            wrap = mesh.wraps[index] if mesh.wraps else ("repeat", "repeat")
+            picture[chosen] = _bilinear(mesh.textures[index], uv, wrap)
+    result = (color * picture).clip(0, 1)
+    if mesh.linear_colors:
+        # Where all corners are white, the picture is shown as it is.
+        lit = np.flatnonzero((mesh.corner_colors[face] != 1).any(axis=(1, 2)))
+        result[lit] = encode_srgb(color[lit].clip(0, 1) * decode_srgb(picture[lit]))
+    return result.astype(np.float32)
 
 
-def _bilinear(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Texture colors (K, 3) at (K, 2) coordinates, v upwards, repeating."""
+def _bilinear(texture: np.ndarray, uv: np.ndarray, wrap: tuple[str, str]) -> np.ndarray:
+    """Texture colors (K, 3) at (K, 2) coordinates, v upwards, with the texture's way beyond its edges along u and v."""
     height, width = texture.shape[:2]
-    x, y = uv[:, 0] % 1 * width - 0.5, (1 - uv[:, 1]) % 1 * height - 0.5
-    left, top = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
-    across, down = (x - left)[:, None], (y - top)[:, None]
-    right, bottom, left, top = (left + 1) % width, (top + 1) % height, left % width, top % height
+    left, right, across = _neighbors(uv[:, 0], width, wrap[0])
+    top, bottom, down = _neighbors(1 - uv[:, 1], height, wrap[1])
     upper = texture[top, left] * (1 - across) + texture[top, right] * across
     lower = texture[bottom, left] * (1 - across) + texture[bottom, right] * across
     return upper * (1 - down) + lower * down
+
+
+def _neighbors(position: np.ndarray, count: int, wrap: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The two of `count` pixels in a row that a position (K,), 0 to 1, lies between, and how near (K, 1) the second."""
+    if wrap == "repeat":
+        position = position % 1
+    elif wrap == "mirror":
+        position = 1 - np.abs(position % 2 - 1)
+    else:
+        position = position.clip(0, 1)
+    place = position * count - 0.5
+    first = np.floor(place).astype(np.int64)
+    share = (place - first)[:, None]
+    if wrap == "repeat":
+        return first % count, (first + 1) % count, share
+    return first.clip(0, count - 1), (first + 1).clip(0, count - 1), share

@@ -25,6 +25,8 @@ from .packing_atoken import (
     split_packed,
 )
 from .patching_atoken import unpatchify
+from .pipelines_atoken import PIPELINES  # noqa: F401 (so that the folder of a remote processor has them)
+from .remote_code_atoken import auto_class_of, bind_to_package
 from .text_processing_atoken import check_texts, tokenize_text
 from .video_processing_atoken import AtokenVideoProcessor, AtokenVideoProcessorKwargs
 from .views_atoken import as_views
@@ -62,6 +64,7 @@ class AtokenProcessor(ProcessorMixin):
             one.
     """
 
+    _auto_class = auto_class_of(__name__, "AutoProcessor")
     valid_processor_kwargs = AtokenProcessorKwargs
     text_kwargs = {"padding": "max_length", "truncation": True, "max_length": 64}
 
@@ -86,8 +89,9 @@ class AtokenProcessor(ProcessorMixin):
     def __call__(
         self,
         images: ImageInput | None = None,
-        videos: VideoInput | None = None,
         text: str | Sequence[str] | None = None,
+        videos: VideoInput | None = None,
+        *others: None,
         voxels: Any = None,
         **kwargs: Unpack[AtokenProcessorKwargs],
     ) -> BatchFeature:
@@ -95,13 +99,14 @@ class AtokenProcessor(ProcessorMixin):
 
         Args:
             images: one image or a list, as for `AtokenImageProcessor`.
-            videos: one video or a list, as for `AtokenVideoProcessor`.
             text: a string or a list of strings.
+            videos: one video or a list, as for `AtokenVideoProcessor`.
+            others: `audio`, by position or name, which must be None; callers of any processor of transformers pass it.
             voxels: one 3D object or a list: `Views`; the path of a mesh, which is looked at from 16 sides, or of a
                 folder of views; or a dictionary of `images`, `world_to_camera`, `intrinsics`, and `depths` or `masks`.
             kwargs: options of the image processor, the video processor and the tokenizer. An option goes to each that
-                knows it; `images_kwargs`, `videos_kwargs` and `text_kwargs` address one alone. `return_tensors` is
-                "pt" by default.
+                knows it; `images_kwargs`, `videos_kwargs` and `text_kwargs` address one alone, and `audio_kwargs` has
+                no effect. `return_tensors` is "pt" by default.
 
         Returns:
             `BatchFeature`. With images, videos or voxels: `pixel_values` (N, 3072), `coords` (N, 4), `cu_seqlens`
@@ -112,8 +117,16 @@ class AtokenProcessor(ProcessorMixin):
 
         Raises:
             FileNotFoundError: a path does not exist.
-            ValueError: nothing is given, text without a tokenizer, or bad media or options; the message names which.
+            ValueError: nothing is given, audio, text without a tokenizer, or bad media or options; the message names
+                which.
         """
+        # The signature does not name it, as transformers takes a processor that does for one of audio.
+        for given in (*others, kwargs.pop("audio", None)):
+            if given is not None:
+                raise ValueError(
+                    "audio must be None, since the model takes images, videos, 3D objects and text, got "
+                    f"{type(given).__name__}. Leave it out; of a video only the pictures are read."
+                )
         if images is None and videos is None and text is None and voxels is None:
             raise ValueError("images, videos, voxels or text must be given, got none of the four.")
         if text is not None:
@@ -257,6 +270,10 @@ class AtokenProcessor(ProcessorMixin):
             for name, schema in AtokenProcessorKwargs.__annotations__.items()
             if name in ("text_kwargs", "images_kwargs", "videos_kwargs")
         }
+        given = dict(given)
+        audio_options = given.pop("audio_kwargs", None)
+        if audio_options is not None and not isinstance(audio_options, dict):
+            raise ValueError(f"audio_kwargs must be a dictionary of options, got {type(audio_options).__name__}.")
         known = {"common_kwargs"}.union(schemas, *(schema.__annotations__ for schema in schemas.values()))
         for name in given:
             if name not in known:
@@ -307,3 +324,6 @@ class _NoTokenizer:
 
     def save_pretrained(self, save_directory: str | os.PathLike) -> None:
         pass
+
+
+bind_to_package(__name__)

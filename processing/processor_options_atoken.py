@@ -51,6 +51,7 @@ def check_resolved_options(
     patch_size: Any = None,
     input_data_format: Any = None,
     data_format: Any = None,
+    color_management: bool | None = True,
     **kwargs: Any,
 ) -> None:
     """Validate the options once defaults have been filled in; `ValueError` if tokens cannot be made that way."""
@@ -70,6 +71,8 @@ def check_resolved_options(
         raise ValueError("do_convert_rgb must be True, since a token always holds RGB, got False.")
     if data_format is not None:
         raise ValueError(f"data_format must be None, since the output is tokens, not images, got {data_format!r}.")
+    if color_management is None:
+        raise ValueError("color_management must be True or False, got None.")
     if do_rescale and not isinstance(rescale_factor, (int, float)):
         raise ValueError(f"rescale_factor must be a number when do_rescale is on, got {rescale_factor!r}.")
     if do_normalize:

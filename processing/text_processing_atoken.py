@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from tokenizers import Regex, normalizers
 
 _STRIP_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -36,6 +37,37 @@ def canonicalize_text(text: str) -> str:
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
     text = text.replace("_", " ").translate(_STRIP_PUNCTUATION).lower()
     return re.sub(r"\s+", " ", text).strip()
+
+
+def add_canonical_form(tokenizer: Any) -> Any:
+    """
+    Makes a tokenizer write texts in the canonical form by itself, as far as its normalizer can.
+
+    It then replaces `_`, removes ASCII punctuation, lowers letters and joins white space, also without a processor. It
+    does not repair mojibake or resolve HTML entities: only `canonicalize_text` does. Canonical texts keep their ids.
+
+    Args:
+        tokenizer: a transformers tokenizer, changed in place. One without a normalizer to extend, such as a slow one,
+            stays as it is.
+
+    Returns:
+        `tokenizer`.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        own = [] if backend.normalizer is None else [backend.normalizer]
+        backend.normalizer = normalizers.Sequence(
+            [
+                normalizers.Replace("_", " "),
+                # The characters of string.punctuation, and the quotation marks that ftfy turns into such.
+                normalizers.Replace(Regex("[!-/:-@\\[-`{-~\u02bc\u2018-\u201f]"), ""),
+                normalizers.Lowercase(),
+                normalizers.Replace(Regex(r"\s+"), " "),
+                normalizers.Strip(),
+                *own,
+            ]
+        )
+    return tokenizer
 
 
 def check_texts(text: Any) -> list[str]:

@@ -15,6 +15,7 @@ from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoInput, VideoMetadata, default_sample_indices_fn
 
+from .frame_times_atoken import TimedVideoMetadata, sample_times
 from .image_processing_atoken import image_array, output_statistics, resize_media
 from .media_reading_atoken import check_file, read_video
 from .media_values_atoken import (
@@ -22,6 +23,7 @@ from .media_values_atoken import (
     channels_first,
     channels_to_rgb,
     normalize_values,
+    on_device,
     to_unit_values,
     value_range,
 )
@@ -36,6 +38,7 @@ from .packing_atoken import (
 )
 from .pil_decoding_atoken import check_still_image, pil_to_rgb
 from .processor_options_atoken import check_call_options, check_resolved_options
+from .remote_code_atoken import auto_class_of, bind_to_package
 from .resizing_atoken import check_resize_request
 
 _EXPECTED = "an array or tensor (T, H, W, C) or (T, C, H, W), a list of frames of one size, a path, or a list of these"
@@ -67,6 +70,7 @@ class AtokenVideoProcessor(BaseVideoProcessor):
     in `AtokenImageProcessor`. Files are read with PyAV.
     """
 
+    _auto_class = auto_class_of(__name__, "AutoVideoProcessor")
     valid_kwargs = AtokenVideoProcessorKwargs
     resample = PILImageResampling.BICUBIC
     image_mean = [0.5, 0.5, 0.5]
@@ -86,10 +90,11 @@ class AtokenVideoProcessor(BaseVideoProcessor):
         Args:
             videos: one video or a list. A video is an array or tensor (T, H, W, C) or (T, C, H, W) with 1, 3 or 4
                 channels, a list of PIL images or of arrays, all of one size, or the path of a video file, animated GIF,
-                WebP or PNG. A five-dimensional array is a batch.
+                WebP, PNG or AVIF. A five-dimensional array is a batch.
             kwargs: see `AtokenVideoProcessorKwargs`; an option left out takes the processor's own value.
-                `return_metadata=True` adds `video_metadata`, one `VideoMetadata` per video. For arrays,
-                `video_metadata` may be given to state their frame rate.
+                `return_metadata=True` adds `video_metadata`, one `TimedVideoMetadata` per video, whose `timestamps`
+                are true also where frames are not even. For arrays, `video_metadata` may be given to state their `fps`
+                or their `frame_times`.
 
         Returns:
             `BatchFeature` with `pixel_values` (N, 3072) float32, `coords` (N, 4) int64 [t, x, y, z], `cu_seqlens`
@@ -136,9 +141,11 @@ class AtokenVideoProcessor(BaseVideoProcessor):
         """Chooses indices of frames spread evenly over a video.
 
         Args:
-            metadata: `total_num_frames`, and `fps` if a rate is asked for.
-            num_frames: how many frames; by default the processor's own.
-            fps: how many frames of each second; by default the processor's own.
+            metadata: `total_num_frames`, and `fps` or `frame_times` if a rate is asked for.
+            num_frames: how many frames, spread over all frames whatever their times; by default the processor's own.
+            fps: how many frames of each second; by default the processor's own. Of a video whose frames are not even
+                (it has `frame_times`), those that are on screen at 0, 1 / fps, 2 / fps, ... seconds up to the last
+                frame's appearance: a frame that stays for longer is repeated.
 
         Returns:
             Growing indices, all of them if neither is given.
@@ -150,6 +157,9 @@ class AtokenVideoProcessor(BaseVideoProcessor):
             num_frames, fps = self.num_frames, self.fps
         if num_frames is not None and fps is not None:
             raise ValueError(f"num_frames must be one of the two, got {num_frames} together with fps={fps}.")
+        frame_times = getattr(metadata, "frame_times", None)
+        if fps is not None and frame_times is not None:
+            return sample_times(frame_times, fps)
         if fps is not None and metadata.fps is None:
             raise ValueError(
                 f"fps must be asked of videos of a known frame rate, got {fps} for a video of unknown frame rate. "
@@ -169,7 +179,7 @@ class AtokenVideoProcessor(BaseVideoProcessor):
     def fetch_videos(
         self, video_url_or_urls: Any, sample_indices_fn: Callable[[VideoMetadata], Sequence[int]] | None = None
     ) -> Any:
-        """Read a video file with PyAV: frames (T, H, W, 3) uint8 and `VideoMetadata`; for a list, two lists of them."""
+        """Read a video file: frames (T, H, W, 3) uint8 and `TimedVideoMetadata`; for a list, two lists of them."""
         if isinstance(video_url_or_urls, (list, tuple)):
             return list(zip(*[self.fetch_videos(path, sample_indices_fn) for path in video_url_or_urls], strict=True))
         return read_video(video_url_or_urls, sample_indices_fn, "videos")
@@ -229,8 +239,7 @@ class AtokenVideoProcessor(BaseVideoProcessor):
 
     def _prepare_frames(self, frames: torch.Tensor, name: str, options: dict[str, Any]) -> torch.Tensor:
         """(T, C, H, W) of any accepted dtype to (T, 3, H, W) float32 in the range its values are known to lie in."""
-        if options["device"] is not None:
-            frames = frames.to(options["device"])
+        frames = on_device(frames, options["device"])
         rules = options["do_rescale"], options["rescale_factor"], options["do_normalize"]
         return channels_to_rgb(to_unit_values(frames, name, *rules), name, signed=value_range(*rules) == (-1, 1))
 
@@ -360,7 +369,7 @@ def _list_metadata(video_metadata: Any, count: int) -> list[VideoMetadata | dict
         entries = [inner for entry in entries for inner in entry]
     if len(entries) != count:
         raise ValueError(f"video_metadata must be one per video, got {len(entries)} entries for {count} videos.")
-    known = [field.name for field in fields(VideoMetadata)]
+    known = [field.name for field in fields(TimedVideoMetadata)]
     for index, entry in enumerate(entries):
         if entry is not None and (not isinstance(entry, Mapping) or set(entry) - set(known)):
             given = sorted(map(str, entry)) if isinstance(entry, Mapping) else type(entry).__name__
@@ -398,13 +407,16 @@ def _load(
         frames = _video_array(video, name, input_data_format)
 
     total = len(frames)
-    metadata = VideoMetadata(**{"total_num_frames": total, **(dict(given) if given is not None else {})})
+    stated = {} if given is None else {"frame_times": getattr(given, "frame_times", None), **given}
+    metadata = TimedVideoMetadata(**{"total_num_frames": total, **stated})
     if metadata.total_num_frames != total:
         raise ValueError(
             f"video_metadata must have total_num_frames={total} for {name}, got "
             f"total_num_frames={metadata.total_num_frames}."
         )
     metadata.height, metadata.width = frames.shape[-2:]
+    if metadata.frame_times is not None:
+        _complete_times(metadata, name)
     if metadata.duration is None and metadata.fps:
         metadata.duration = total / metadata.fps
     indices = range(total) if select is None else select(metadata)
@@ -412,5 +424,21 @@ def _load(
     return (frames if select is None else frames[metadata.frames_indices]), metadata
 
 
+def _complete_times(metadata: TimedVideoMetadata, name: str) -> None:
+    """Checks the times that were given for the frames of an array, and fills in their mean rate."""
+    times = np.asarray(metadata.frame_times, dtype=np.float64)
+    if times.shape != (metadata.total_num_frames,) or not np.isfinite(times).all() or (np.diff(times) < 0).any():
+        raise ValueError(
+            f"video_metadata must have frame_times of growing seconds, one for each of the "
+            f"{metadata.total_num_frames} frames of {name}, got {metadata.frame_times}."
+        )
+    metadata.frame_times = (times - times[0]).tolist()
+    if metadata.fps is None and times[-1] > times[0]:
+        metadata.fps = (len(times) - 1) / float(times[-1] - times[0])
+
+
 def _frame(frame: Any, name: str, input_data_format: str | None) -> torch.Tensor:
     return pil_to_rgb(frame, name) if isinstance(frame, Image.Image) else image_array(frame, name, input_data_format)
+
+
+bind_to_package(__name__)

@@ -10,18 +10,22 @@ import numpy as np
 import torch
 from PIL import Image
 
-from .cameras_atoken import Cameras, hammersley_cameras, read_transforms
+from .cameras_atoken import Cameras, depth_scale, hammersley_cameras, read_transforms, transforms_document
+from .media_warnings_atoken import warn_about_media
 from .mesh_reading_atoken import SUFFIXES, ColoredMesh, read_mesh
 from .mesh_views_atoken import render_mesh
+from .voxel_processing_atoken import unproject
 
 TRANSFORMS = "transforms.json"
+# The share of a surface that may lie outside of the cube without a word: what depths of an edge smear.
+_OUTSIDE = 0.01
 _DICT_KEYS = ("images", "depths", "masks", "world_to_camera", "intrinsics")
 
 
 @dataclass(frozen=True)
 class Views:
     """
-    V square pictures of an object in [-0.5, 0.5]^3, in the form `AtokenVoxelProcessor` takes.
+    V pictures of one size of an object in [-0.5, 0.5]^3, in the form `AtokenVoxelProcessor` takes.
 
     Args:
         images: (V, 3, H, W) float in [0, 1], or (V, H, W, 3) uint8.
@@ -77,7 +81,9 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
     - or `mask_path`: a picture, object where it is brighter than half;
     - or the alpha channel of the picture, object where it is more than half.
 
-    The object must lie in [-0.5, 0.5]^3 of the poses' world; `Cameras.normalized` moves another world there.
+    Pictures may be oblong, but all of one size, and their lenses must be pinholes (no `k1`, no fisheye). The object
+    must lie in [-0.5, 0.5]^3 of the poses' world; `Cameras.normalized` moves another world there. If more than 1% of
+    the surface that depths show lie outside, a `MediaWarning` says so.
 
     Args:
         folder: the folder, or the path of its transforms.json.
@@ -85,13 +91,14 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
 
     Raises:
         FileNotFoundError: the folder, transforms.json or a picture does not exist.
-        ValueError: a picture is damaged or not square, sizes differ, or nothing says what is object.
+        ValueError: a picture is damaged, sizes differ, a lens distorts, or nothing says what is object.
     """
     path = Path(folder)
     path = path / TRANSFORMS if path.is_dir() else path
     if not path.is_file():
         raise FileNotFoundError(f"{name} must be a folder with {TRANSFORMS}, got {path}, which does not exist.")
-    cameras, frames, scale = read_transforms(path)
+    document = transforms_document(path)
+    frames, scale = document["frames"], depth_scale(document)
     images, depths, masks = [], [], []
     for index, frame in enumerate(frames):
         where = f"frames[{index}]"
@@ -103,6 +110,8 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
             masks.append(np.asarray(_read_picture(path.parent, frame, "mask_path", where).convert("L")) > 127)
         elif "A" in picture.getbands():
             masks.append(np.asarray(picture.getchannel("A")) > 127)
+    sizes = [(image.shape[1], image.shape[0]) for image in images]
+    cameras, _, _ = read_transforms(path, sizes)
     kinds = {"depths": depths, "masks": masks}
     found = [kind for kind, values in kinds.items() if len(values) == len(frames)]
     if not found:
@@ -111,6 +120,8 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
             f"gives {len(depths)} depths and {len(masks)} masks for {len(frames)} frames."
         )
     stacked = {kind: _stack(kinds[kind], kind) for kind in found}
+    if "depths" in stacked:
+        _warn_about_outside(path, stacked["depths"], cameras)
     return Views(_stack(images, "images"), cameras, **stacked)
 
 
@@ -191,3 +202,13 @@ def _stack(values: list[np.ndarray], name: str) -> torch.Tensor:
     if len(shapes) > 1:
         raise ValueError(f"{name} must be one size, got pictures of {len(shapes)} sizes, {sorted(shapes)}.")
     return torch.from_numpy(np.stack(values))
+
+
+def _warn_about_outside(path: Path, depths: torch.Tensor, cameras: Cameras) -> None:
+    points = unproject(depths, cameras)
+    share = float((points.abs() > 0.5).any(dim=1).float().mean()) if len(points) else 0.0
+    if share > _OUTSIDE:
+        warn_about_media(
+            f"{path}: {share:.0%} of the surface that its depths show lie outside of [-0.5, 0.5]^3 and are left out; "
+            "Cameras.normalized moves the world"
+        )

@@ -78,7 +78,7 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
         """Make tokens of one object's views, or of several objects' if every argument is a list, one entry each.
 
         Args:
-            images: (V, 3, H, W) float in [0, 1], or (V, H, W, 3) uint8, square.
+            images: (V, 3, H, W) float in [0, 1], or (V, H, W, 3) uint8.
             depths: (V, h, w) float, along the optical axis; negative = background.
             world_to_camera: (V, 4, 4), as in `Cameras`.
             intrinsics: (V, 3, 3), as in `Cameras`.
@@ -205,7 +205,10 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
             order = torch.where(hidden & ~hidden.all(dim=0), torch.inf, depth)
         view = order.argmin(dim=0)  # (N,)
         uv = uv.gather(0, view[None, :, None].expand(1, -1, 2))[0]
-        column, row = (uv * (_PATCHES - 1)).round().unbind(dim=-1)
+        # The picture is completed to a square at its right or bottom, where no voxel is seen.
+        height, width = images.shape[1:3]
+        sides = uv.new_tensor([width, height]) / max(width, height)
+        column, row = (uv * sides * (_PATCHES - 1)).round().unbind(dim=-1)
         inside = (column >= 0) & (column < _PATCHES) & (row >= 0) & (row < _PATCHES)
         row, column = (torch.where(inside, index, 0).long() for index in (row, column))
         patches = _patches(images)  # (V, 16, 16, 768)
@@ -263,6 +266,9 @@ def occupied_voxels(points: torch.Tensor, resolution: int) -> torch.Tensor:
     Returns:
         (N, 3) int64, each voxel once, ordered by x, y, z.
     """
+    device = points.device
+    if device.type == "mps":  # it has no float64
+        points = points.cpu()
     # In double precision the position within the grid is exact, so bounds are hit by equality.
     scaled = (points.double() + 0.5) * resolution
     scaled = scaled[((scaled >= 0) & (scaled <= resolution)).all(dim=1)]
@@ -274,7 +280,7 @@ def occupied_voxels(points: torch.Tensor, resolution: int) -> torch.Tensor:
     voxels = voxels[((voxels >= 0) & (voxels < resolution)).all(dim=1)]
     x, y, z = voxels.unbind(dim=1)
     keys = torch.unique((x * resolution + y) * resolution + z)
-    return torch.stack([keys // resolution**2, keys // resolution % resolution, keys % resolution], dim=1)
+    return torch.stack([keys // resolution**2, keys // resolution % resolution, keys % resolution], dim=1).to(device)
 
 
 def _is_visible(uv: torch.Tensor, depth: torch.Tensor, depths: torch.Tensor, tolerance: float) -> torch.Tensor:
@@ -288,7 +294,10 @@ def _is_visible(uv: torch.Tensor, depth: torch.Tensor, depths: torch.Tensor, tol
 
 
 def _patches(images: torch.Tensor) -> torch.Tensor:
-    """(V, H, W, 3) uint8 to (V, 16, 16, 768) float32 in [0, 1]."""
+    """(V, H, W, 3) uint8, completed with black to squares, to (V, 16, 16, 768) float32 in [0, 1]."""
+    height, width = images.shape[1:3]
+    side = max(height, width)
+    images = torch.nn.functional.pad(images, (0, 0, 0, side - width, 0, side - height))
     if images.shape[1:3] != (_SIDE, _SIDE):
         resized = [
             np.asarray(Image.fromarray(view).resize((_SIDE, _SIDE), Image.Resampling.LANCZOS))
@@ -314,8 +323,8 @@ def _check_views(
         images = (images.float() * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
     elif images.dtype != torch.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise ValueError(f"images must be uint8 (V, H, W, 3), got {images.dtype} {tuple(images.shape)}.")
-    if images.shape[1] != images.shape[2] or not images.shape[1]:
-        raise ValueError(f"images must be square views, got {images.shape[1]}x{images.shape[2]} pixels.")
+    if not images.numel():
+        raise ValueError(f"images must be views with pixels, got {images.shape[1]}x{images.shape[2]} pixels.")
     depths = None if depths is None else _check_depths(_tensor(depths, "depths"))
     masks = None if masks is None else _check_masks(_tensor(masks, "masks"))
     for name, value in (("images", images), ("depths", depths), ("masks", masks)):

@@ -1,18 +1,20 @@
 """Some frames of a video file, without decoding all that lies before and behind them."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
-from PIL import Image
 
-from atoken.processing.media_reading_atoken import upright
-from atoken.processing.pil_decoding_atoken import DECODING_ERRORS, pil_to_rgb
+from atoken.processing import video_reading_atoken as videos
+from atoken.processing.animation_reading_atoken import is_picture, iter_animation
+from atoken.processing.video_frames_atoken import ShownFrames
 
-# Frames in the whole video and its frames per second -> the indices of those to read, ascending.
+# Frames in the whole video and its frames per second (of uneven ones: their mean) -> the indices of those to read,
+# ascending.
 Select = Callable[[int, float], Sequence[int]]
 
 _FPS = 25.0  # of files that do not say
@@ -20,100 +22,97 @@ _FPS = 25.0  # of files that do not say
 
 def read_frames(media: Path | str | bytes, select: Select) -> torch.Tensor:
     """
-    Reads the selected frames of a video or an animated picture, (T, 3, H, W) uint8.
+    Reads the selected frames of a video or an animated picture, (T, 3, H, W) uint8, as `read_video` shows them.
 
     Of a video only the part that they lie in is decoded.
 
     Raises:
         ValueError: it is damaged, has no frames, or has not those that were selected.
     """
-    if _is_webp(media):  # PyAV decodes other animated pictures, but not these
-        frames, fps = _decode_webp(media)
-        indices = list(select(len(frames), fps))
-    else:
-        frames, indices = _decode_selected(media, select)
-    return torch.from_numpy(np.stack([frames[index] for index in indices])).permute(0, 3, 1, 2)
+    label = f"{len(media)} bytes" if isinstance(media, bytes) else str(media)
+    source = io.BytesIO(media) if isinstance(media, bytes) else Path(media)
+    with _naming(label):
+        is_animation = is_picture(_head(source), label)
+    frames = (_of_animation if is_animation else _of_video)(source, select, label)
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
-def _decode_selected(media: Path | str | bytes, select: Select) -> tuple[dict[int, np.ndarray], list[int]]:
-    """Decodes the selected frames, by index, and gives the indices."""
+@contextmanager
+def _naming(label: str) -> Iterator[None]:
     try:
-        total, fps = _length(media)
-        indices = list(select(total, fps)) if total else []
-        frames = _decode_from(media, indices, fps) if indices else {}
-        if len(frames) < len(set(indices)) or not indices:
-            # The header counts wrongly or has no times: decode everything, and choose when the number is known.
-            frames = _decode_all(media)
-            indices = list(select(len(frames), fps))
-    except av.FFmpegError as error:
-        raise ValueError(_undecodable(media, error)) from error
-    return frames, indices
+        yield
+    except (ValueError, av.FFmpegError) as error:
+        raise ValueError(f"media must be a video that can be decoded, got {label}: {error}") from error
 
 
-def _open(media: Path | str | bytes) -> av.container.InputContainer:
-    return av.open(io.BytesIO(media) if isinstance(media, bytes) else str(media))
+def _head(source: Path | io.BytesIO) -> bytes:
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()[:64]
+    with source.open("rb") as file:
+        return file.read(64)
 
 
-def _undecodable(media: Path | str | bytes, error: Exception) -> str:
-    given = f"{len(media)} bytes" if isinstance(media, bytes) else str(media)
-    return f"media must be a video that can be decoded, got {given}: {error}"
+def _of_animation(source: Path | io.BytesIO, select: Select, label: str) -> np.ndarray:
+    with _naming(label):
+        metadata, moments = iter_animation(source, label)
+    indices = list(select(metadata.total_num_frames, metadata.fps or _FPS))
+    frames = {index: moment for index, moment in enumerate(moments) if index in set(indices)}
+    return np.stack([frames[index] for index in indices])
 
 
-def _length(media: Path | str | bytes) -> tuple[int, float]:
-    """Reads how many frames the header announces, 0 if it does not, and the frames per second."""
-    with _open(media) as container:
-        if not container.streams.video:
-            raise ValueError(_undecodable(media, ValueError("there is no video in it")))
-        stream = container.streams.video[0]
-        fps = float(stream.average_rate or stream.guessed_rate or _FPS)
-        if stream.frames:
-            return stream.frames, fps
-        return (int(container.duration / 1e6 * fps) if container.duration else 0), fps
+def _of_video(source: Path | io.BytesIO, select: Select, label: str) -> np.ndarray:
+    with _naming(label):
+        ticks, fps = _timeline(source, label)
+    if ticks is not None:
+        indices = list(select(len(ticks), fps))
+        with _naming(label):
+            frames = _decode_at(source, [ticks[index] for index in indices], label)
+        if frames is not None:
+            return frames
+    # The file does not tell which frame is where: decode everything.
+    frames, _ = videos.read_frames(source, lambda whole: select(whole.total_num_frames, whole.fps or _FPS), label)
+    return frames.numpy()
 
 
-def _decode_from(media: Path | str | bytes, indices: list[int], fps: float) -> dict[int, np.ndarray]:
-    """Decodes frames by index, as far as their times tell which they are."""
+def _timeline(source: Path | io.BytesIO, label: str) -> tuple[Sequence[int] | None, float]:
+    """The tick at which each frame appears, None if that is unknown before decoding, and the frames per second."""
+    with videos.open_stream(source, label) as (container, stream):
+        formats = container.format.name.split(",")
+        if "mp4" in formats and (ticks := _even_index(stream)) is not None:
+            return ticks, float(1 / (ticks.step * stream.time_base))
+        # AVI files have no times of display, which differ from those of storage if frames are predicted backwards.
+        if "avi" in formats and stream.codec_context.has_b_frames:
+            return None, _FPS
+    packets = videos.read_packets(source, label)
+    if not packets.ticks or len(set(packets.ticks)) < len(packets.ticks):
+        return None, _FPS
+    metadata, remark = packets.clock.describe(packets.ticks, packets.end)
+    return (packets.ticks if remark is None else None), metadata.fps or _FPS
+
+
+def _even_index(stream: av.VideoStream) -> range | None:
+    """The ticks of the frames, if the index in front of an MP4 file says that they are even: it need not be read on."""
+    stored = [entry.timestamp for entry in stream.index_entries if entry.size > 0 and not entry.is_discard]
+    steps = {after - before for before, after in zip(stored, stored[1:], strict=False)}
+    if len(steps) != 1 or min(steps) <= 0 or stream.start_time is None:
+        return None
+    (step,) = steps
+    return range(stream.start_time, stream.start_time + step * len(stored), step)
+
+
+def _decode_at(source: Path | io.BytesIO, ticks: Sequence[int], label: str) -> np.ndarray | None:
+    """The frames that appear at the given ticks, (T, H, W, 3) uint8; None if there are not all of them."""
     found: dict[int, np.ndarray] = {}
-    left = set(indices)
-    with _open(media) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        first = stream.start_time or 0
-        if min(left):
-            container.seek(first + int(min(left) / fps / stream.time_base), stream=stream)
-        for frame in container.decode(stream):
+    wanted = set(ticks)
+    with videos.open_stream(source, label) as (container, stream):
+        shown = ShownFrames(stream, label)
+        if min(wanted) > (stream.start_time or 0):
+            container.seek(min(wanted), stream=stream)
+        for frame in shown.decode(container):
             if frame.pts is None:
-                return {}
-            index = round(float((frame.pts - first) * stream.time_base) * fps)
-            if index in left:
-                found[index] = upright(frame)
-                left.discard(index)
-            if not left or index > indices[-1]:
+                return None
+            if frame.pts in wanted:
+                found[frame.pts] = shown.to_rgb(frame)
+            if len(found) == len(wanted) or frame.pts > max(wanted):
                 break
-    return found
-
-
-def _decode_all(media: Path | str | bytes) -> dict[int, np.ndarray]:
-    with _open(media) as container:
-        return {i: upright(frame) for i, frame in enumerate(container.decode(container.streams.video[0]))}
-
-
-def _is_webp(media: Path | str | bytes) -> bool:
-    if isinstance(media, bytes):
-        return media[8:12] == b"WEBP"
-    return Path(media).suffix.lower() == ".webp"
-
-
-def _decode_webp(media: Path | str | bytes) -> tuple[list[np.ndarray], float]:
-    """Decodes all frames of an animated WebP, and gives the frames per second."""
-    try:
-        with Image.open(io.BytesIO(media) if isinstance(media, bytes) else media) as image:
-            frames, milliseconds = [], 0
-            for index in range(getattr(image, "n_frames", 1)):
-                image.seek(index)
-                # A copy is a still picture: what this moment of the animation shows.
-                frames.append(pil_to_rgb(image.copy(), f"frame {index}").permute(1, 2, 0).numpy())
-                milliseconds += image.info.get("duration", 0)
-    except DECODING_ERRORS as error:
-        raise ValueError(_undecodable(media, error)) from error
-    return frames, 1000 * len(frames) / milliseconds if milliseconds else _FPS
+    return np.stack([found[tick] for tick in ticks]) if len(found) == len(wanted) else None

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,12 +36,18 @@ def bits_per_token(config: AtokenConfig, content: str, latent_dtype: torch.dtype
 
 
 def new_header(
-    loaded: LoadedModel, kind: str, content: str, latent_dtype: torch.dtype, fps: float | None = None
+    loaded: LoadedModel,
+    kind: str,
+    content: str,
+    latent_dtype: torch.dtype,
+    fps: float | None = None,
+    times: Sequence[float] | None = None,
 ) -> LatentHeader:
     """
     Makes the header of what `loaded` is about to encode; the size of the media is not known yet.
 
-    Latents are stored in `latent_dtype`, codes as the smallest integers that hold them.
+    Latents are stored in `latent_dtype`, codes as the smallest integers that hold them. `times` are those of
+    `MediaStream`, for frames that are not even.
     """
     config = loaded.model.config
     stored_as = latent_dtype
@@ -59,6 +65,7 @@ def new_header(
         model_type=config.model_type,
         fingerprint=loaded.fingerprint,
         fps=fps,
+        times=None if times is None else tuple(times),
     )
 
 
@@ -102,12 +109,16 @@ class _LatentWriter:
         Writes the header, and gives it.
 
         Raises:
-            ValueError: the pieces do not fill media of `media_size`.
+            ValueError: the pieces do not fill media of `media_size`, or there are times of other frames.
         """
         self.header = replace(self.header, media_size=media_size)
         if self.rest is None or (self.frames, *self.rest) != self.header.shape:
             written = (self.frames, *(self.rest or ()))
             raise ValueError(f"pieces must fill {self.header.shape} for media of {media_size}, got {written}")
+        if self.header.times is not None and len(self.header.times) != media_size[0] + 1:
+            raise ValueError(
+                f"times must be {media_size[0] + 1} of {media_size[0]} frames, got {len(self.header.times)}"
+            )
         text = self._header_bytes(self.header.shape, self.bytes)
         self.file.seek(0)
         # safetensors allows spaces at the end of the header.

@@ -31,7 +31,7 @@ class EncodedObject:
 
 def encode_mesh(loaded: LoadedModel, mesh: ColoredMesh) -> EncodedObject:
     """Looks at a mesh from 16 sides and encodes its voxels; seconds are of the model alone."""
-    inputs = loaded.processor(voxels=[mesh_views(mesh)]).to(loaded.model.device)
+    inputs = loaded.processor(voxels=[mesh_views(mesh)]).to(loaded.model.execution_device)
     start = time.perf_counter()
     with torch.no_grad():
         encoded = loaded.model.encode(inputs.pixel_values, inputs.coords, inputs.cu_seqlens, pool=False)
@@ -59,7 +59,7 @@ def decode_to_gaussians(loaded: LoadedModel, latents: torch.Tensor, coords: torc
     start = time.perf_counter()
     with torch.no_grad():
         gaussians = model.decode_gaussians(
-            latents.to(model.device, model.dtype), coords.to(model.device), cu_seqlens.to(model.device)
+            *(tensor.to(model.execution_device) for tensor in (latents, coords, cu_seqlens))
         )[0]
     if gaussians.device.type == "cuda":
         torch.cuda.synchronize()

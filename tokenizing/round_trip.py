@@ -43,7 +43,7 @@ class Measured:
     Attributes:
         kind: "image", "video" or "object".
         media_size: (frames, height, width), None for an object.
-        fps: frames per second that a video states.
+        fps: frames per second of a video, of uneven ones their mean.
         tokens: how many there are.
         bits_per_pixel: of all that is stored, over the true pixels of all frames; None for an object.
         latent_dtype: "codes", or how latents are stored.

@@ -17,9 +17,11 @@ import numpy as np
 import torch
 
 from atoken.processing.media_suffixes_atoken import media_kind
+from atoken.processing.media_warnings_atoken import warn_about_media
 
 from .clips import read_frames
 
+_NAMED = 10  # files that are passed over by name
 STREAM_BLOCK = 1000  # examples of a stream that are shuffled among themselves
 
 Load = Callable[[], dict[str, Any]]
@@ -150,12 +152,23 @@ def open_folder(
     """
     Opens the images, or the videos and animated pictures, below a folder.
 
-    The caption is in a .txt file of the same name. With `keep_decoded` all frames of every video stay in memory, for
-    sets of a few.
+    The caption is in a .txt file of the same name; a `MediaWarning` names files that are no media and no captions. With
+    `keep_decoded` all frames of every video stay in memory, for sets of a few.
     """
     if kind not in ("image", "video"):
         raise ValueError(f'kind must be "image" or "video" for a folder, got {kind!r}')
-    files = sorted(file for file in existing_folder(path).rglob("*") if media_kind(file) == kind)
+    files, others = [], []
+    for file in sorted(existing_folder(path).rglob("*")):
+        found = media_kind(file)
+        if found == kind:
+            files.append(file)
+        elif found is None and file.suffix != ".txt" and not file.name.startswith(".") and file.is_file():
+            others.append(file.name)
+    if others:
+        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+        warn_about_media(
+            f"{path}: passed over {len(others)} files with other suffixes: {', '.join(others[:_NAMED])}{more}"
+        )
 
     @cache
     def decoded(index: int) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from atoken.processing.image_processing_atoken import output_statistics
-from atoken.processing.media_reading_atoken import iter_video, open_image, write_image, write_video
+from atoken.processing.media_reading_atoken import iter_video, open_image
+from atoken.processing.media_writing_atoken import write_image, write_video
 from atoken.processing.packing_atoken import media_to_output, unpack_media
 from atoken.processing.patching_atoken import grid_size
 from atoken.tokens_atoken import unpatchify
@@ -43,7 +44,8 @@ class MediaStream:
     Iterates over the pieces of an image or video, each of the frames of one tile.
 
     Attributes:
-        fps: what the file states, None for images.
+        fps: frames per second, of uneven ones their mean; None for images, and where a file does not tell.
+        times: seconds at which each frame of the video appears, and at which the last ends, if frames are not even.
         size: true (height, width), known after the first piece.
         frames: how many have been read.
     """
@@ -54,8 +56,9 @@ class MediaStream:
         kind: str,
         clips: Iterable[np.ndarray | torch.Tensor],
         fps: float | None = None,
+        times: list[float] | None = None,
     ):
-        self.loaded, self.kind, self.fps = loaded, kind, fps
+        self.loaded, self.kind, self.fps, self.times = loaded, kind, fps, times
         self.patch = loaded.model.vision_model.patch_size
         self.size, self.frames = (0, 0), 0
         self._clips = clips
@@ -66,7 +69,8 @@ class MediaStream:
         if kind == "image":
             return cls(loaded, kind, (open_image(path, "image") for _ in range(1)))
         metadata, frames = iter_video(path, "video")
-        return cls(loaded, kind, _clips(loaded, frames), metadata.fps)
+        times = None if metadata.frame_times is None else [*metadata.frame_times, metadata.duration]
+        return cls(loaded, kind, _clips(loaded, frames), metadata.fps, times)
 
     @classmethod
     def of_frames(cls, loaded: LoadedModel, frames: np.ndarray) -> "MediaStream":
@@ -147,7 +151,13 @@ def to_pixels(loaded: LoadedModel, kind: str, patches: torch.Tensor, size: tuple
     return media_to_output(media[:, :, : size[0], : size[1]], "np", *output_statistics(processor))
 
 
-def write_media(target: Path, kind: str, pieces: Iterable[np.ndarray], fps: float | None) -> None:
+def write_media(
+    target: Path,
+    kind: str,
+    pieces: Iterable[np.ndarray],
+    fps: float | None,
+    times: Sequence[float] | None = None,
+) -> None:
     """
     Writes the one frame of an image, or a video as it comes; the folder is made if need be.
 
@@ -156,6 +166,7 @@ def write_media(target: Path, kind: str, pieces: Iterable[np.ndarray], fps: floa
         kind: "image" or "video".
         pieces: (t, height, width, 3) uint8.
         fps: frames per second of a video.
+        times: as in `MediaStream`, for frames that are not even.
 
     Raises:
         MissingFrameRate: a video without `fps`.
@@ -168,4 +179,4 @@ def write_media(target: Path, kind: str, pieces: Iterable[np.ndarray], fps: floa
             (frame,) = frames
             write_image(target, frame)
         else:
-            write_video(target, frames, fps)
+            write_video(target, frames, fps, times=times)

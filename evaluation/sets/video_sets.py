@@ -65,18 +65,21 @@ def load_sparsely(path: Path, most: int = MOST_FRAMES) -> torch.Tensor:
     metadata, frames = iter_video(path, "video")
     if metadata.fps is None:
         raise ValueError(f"{path} states no frame rate, so the frames of every second cannot be found")
-    kept = list(_one_a_second(frames, metadata.fps))
+    kept = list(_one_a_second(frames, metadata.fps, metadata.frame_times))
     chosen = np.linspace(0, len(kept) - 1, min(most, len(kept))).round().astype(int)
     return torch.from_numpy(np.stack([kept[index] for index in chosen])).permute(0, 3, 1, 2).contiguous()
 
 
-def _one_a_second(frames: Iterator[np.ndarray], fps: float) -> Iterator[np.ndarray]:
-    """Yields the first frame at or after every whole second."""
+def _one_a_second(frames: Iterator[np.ndarray], fps: float, times: list[float] | None) -> Iterator[np.ndarray]:
+    """Yields the first frame at or after every whole second; `times` are those of frames that are not even."""
     second = 0
     for index, frame in enumerate(frames):
-        if index >= second * fps:
+        if times is None and index >= second * fps:
             yield frame
             second += 1
+        elif times is not None and times[index] >= second:
+            yield frame
+            second = int(times[index]) + 1
 
 
 def _check_positive(what: str, **values: int | None) -> None:

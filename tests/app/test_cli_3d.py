@@ -1,9 +1,11 @@
 """The `atoken` command on 3D objects: a mesh to Gaussians, latents and embeddings, and Gaussians to pictures."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -11,9 +13,10 @@ from typer.testing import CliRunner
 
 from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
-from atoken.gaussian_files_atoken import load_ply
-from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
+from atoken.gaussian_files_atoken import load_ply, save_ply
+from atoken.processing import AtokenProcessor, AtokenVoxelProcessor, hammersley_cameras
 from atoken.processing.media_reading_atoken import read_video
+from atoken.rendering_atoken import render
 from atoken_app.main import app
 
 from ..modeling.helpers import make_model
@@ -107,6 +110,64 @@ def test_render_writes_a_turntable_a_picture_and_a_page(reconstructed, tmp_path)
     picture = np.asarray(Image.open(paths["v.png"]))
     assert picture.shape == (64, 128, 3) and (picture[0, 0] == 255).all() and (picture < 255).any()
     assert "<html" in paths["p.html"].read_text(encoding="utf-8")
+
+
+def test_render_frames_foreign_gaussians_and_says_what_it_left_out(reconstructed, tmp_path):
+    out, _ = reconstructed
+    box = load_ply(out / "box.ply")
+    bright = replace(box, opacities=torch.full_like(box.opacities, 0.9), sh0=torch.ones_like(box.sh0))
+    gaussians = bright.transform(scale=7.0, translation=(2100.0, -140.0, 35.0))
+    gaussians.quats[3] = torch.nan
+    save_ply(gaussians, tmp_path / "far.ply")
+    options = ["--views", tmp_path / "far.png", "--page", tmp_path / "far.html", "--size", 64, "--json"]
+    result = run("render", tmp_path / "far.ply", *options)
+    said = f"1 of {len(gaussians)} Gaussians is left out"
+    assert said in result.stderr and said in json.loads(result.stdout)["warnings"][0]
+    lit = np.asarray(Image.open(tmp_path / "far.png")).max(axis=2) > 8
+    views = lit.reshape(2, 64, 4, 64).transpose(0, 2, 1, 3).reshape(8, 64, 64)
+    assert (views.mean(axis=(1, 2)) > 0.1).all()
+    assert not views[:, [0, -1]].any() and not views[:, :, [0, -1]].any()
+    upright = ["--views", tmp_path / "up.png", "--size", 64, "--up", "-y"]
+    run("render", tmp_path / "far.ply", *upright)
+    assert (np.asarray(Image.open(tmp_path / "up.png")).max(axis=2) > 8).mean() > 0.1
+    assert not np.array_equal(np.asarray(Image.open(tmp_path / "up.png")), np.asarray(Image.open(tmp_path / "far.png")))
+
+
+def test_decoded_gaussians_are_rendered_from_the_cameras_of_the_library(reconstructed, tmp_path):
+    """What fills the cube already is not moved: the picture is that of `render`, bit for bit."""
+    out, _ = reconstructed
+    run("render", out / "box.ply", "--views", tmp_path / "v.png", "--size", 32)
+    pictures = render(load_ply(out / "box.ply"), hammersley_cameras(8), 32)
+    pictures = (pictures.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    expected = np.concatenate([np.concatenate(pictures[row : row + 4], axis=1) for row in (0, 4)])
+    assert np.array_equal(np.asarray(Image.open(tmp_path / "v.png")), expected)
+
+
+BLANK = {
+    "transparent": (lambda g: replace(g, opacities=torch.full_like(g.opacities, 0.002)), "opacities below 1/255"),
+    "black": (lambda g: replace(g, sh0=torch.full_like(g.sh0, -9)), "give another --background"),
+    "points": (lambda g: replace(g, scales=torch.full_like(g.scales, 1e-6)), "smaller than a pixel"),
+}
+
+
+@pytest.mark.parametrize("case", BLANK)
+def test_pictures_of_nothing_are_refused_with_the_reason(reconstructed, tmp_path, case):
+    out, _ = reconstructed
+    change, reason = BLANK[case]
+    save_ply(change(load_ply(out / "box.ply")), tmp_path / "blank.ply")
+    for option, name in (("--views", "v.png"), ("--turntable", "t.mp4")):
+        command = ["render", tmp_path / "blank.ply", option, tmp_path / name, "--size", 16, "--frames", 2]
+        result = run(*command, code=1)
+        assert reason in result.stderr and not (tmp_path / name).exists()
+    if case == "black":
+        run("render", tmp_path / "blank.ply", "--views", tmp_path / "v.png", "--background", "white", "--size", 16)
+
+
+@pytest.mark.parametrize("suffix", [".spz", ".ksplat", ".sog"])
+def test_other_files_of_gaussians_are_refused_by_name(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(b"1")
+    result = run("render", tmp_path / f"a{suffix}", "--views", tmp_path / "v.png", code=1)
+    assert f"{suffix} files are not read. Convert it to .ply" in result.stderr
 
 
 def test_demo_shows_turntables_and_links_the_page(folder, tmp_path):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from atoken import AtokenModel
 from atoken.conversion_atoken import to_original_state_dict
+from atoken.processing.media_reading_atoken import read_video
 
 from ..cli_samples import names, rewrite, run, run_json, save_clip, save_model, save_photo
 
@@ -152,11 +153,13 @@ def test_failures_as_json(work):
     assert answer["results"] == [] and answer["failures"][0]["file"] == "nothing.png"
 
 
-@pytest.mark.parametrize("command", ["reconstruct"])
-def test_animation_without_frame_rate(work, command):
+def test_animation_without_durations(work):
+    """Browsers show each of its frames for a tenth of a second."""
     animate("a.gif")
-    refuse(command, "a.gif", "-o", "out", "--model", "models/continuous", culprit="a.gif", says="--fps")
-    run(command, "a.gif", "-o", "out", "--model", "models/continuous", "--fps", 5)
+    (row,) = run_json("reconstruct", "a.gif", "-o", "out", "--model", "models/continuous")["results"]
+    assert row["fps"] == 10 and read_video("out/a.mp4")[1].fps == 10
+    run("reconstruct", "a.gif", "-o", "out", "--model", "models/continuous", "--fps", 5, "--overwrite")
+    assert read_video("out/a.mp4")[1].fps == 5
 
 
 # ---------------------------------------------------------------------------------------------------------- outputs

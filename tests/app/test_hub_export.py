@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import HfApi, ModelCard
+from transformers import pipeline
 
 from atoken import AtokenConfig, AtokenModel, AtokenProcessor, AutoencoderAtoken, Gaussians
 from atoken.conversion_atoken import OFFICIAL_LICENSE
@@ -62,6 +63,62 @@ for name, value in expected["gaussians"].items():
 print("all loaded")
 """
 
+# The same process: every part that is saved loads again, the processor has a fingerprint, pipelines run.
+PARTS = """
+import importlib.util, multiprocessing, pickle, sys
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel, AutoProcessor, AutoVideoProcessor, pipeline
+import diffusers
+
+if __name__ == "__main__":
+    assert importlib.util.find_spec("atoken") is None, "our package can be seen"
+    folder, trust = sys.argv[1], {"trust_remote_code": True}
+    model = AutoModel.from_pretrained(folder, **trust)
+    processor = AutoProcessor.from_pretrained(folder, **trust)
+    vae = diffusers.AutoModel.from_pretrained(folder, subfolder="vae", **trust)
+
+    def again(part, auto, name):
+        part.save_pretrained(name)
+        loaded = auto.from_pretrained(name, **trust)
+        assert type(loaded).__name__ == type(part).__name__ and "_modules." in type(loaded).__module__
+        if hasattr(part, "state_dict"):
+            for key, value in part.state_dict().items():
+                assert torch.equal(loaded.state_dict()[key], value), key
+        return loaded
+
+    again(again(vae, diffusers.AutoModel, "vae"), diffusers.AutoModel, "vae_of_vae")
+    again(again(model.vision_model, AutoModel, "tower"), AutoModel, "tower_of_tower")
+    again(model.gaussian_decoder, AutoModel, "gaussians")
+    again(model, AutoModel, "model")
+    again(processor, AutoProcessor, "model")
+    again(processor.image_processor, AutoImageProcessor, "images")
+    again(processor.video_processor, AutoVideoProcessor, "videos")
+
+    image = Image.fromarray(np.arange(32 * 48 * 3, dtype=np.uint8).reshape(32, 48, 3))
+    expected = processor(images=[image])
+    with multiprocessing.get_context("spawn").Pool(1) as workers:
+        assert torch.equal(workers.apply(processor, [[image]]).pixel_values, expected.pixel_values)
+    with torch.no_grad():
+        hidden = model.vision_model(**expected).last_hidden_state
+    for place in (folder, "model"):
+        extract = pipeline("image-feature-extraction", model=place, device="cpu", **trust)
+        for features in extract([image, image], batch_size=2, return_tensors=True):
+            torch.testing.assert_close(features, hidden, atol=1e-5, rtol=0)
+    try:
+        from datasets.fingerprint import Hasher
+    except ImportError:
+        pass
+    else:
+        same = AutoProcessor.from_pretrained(folder, **trust)
+        assert Hasher.hash(processor) == Hasher.hash(same)
+        assert Hasher.hash(processor.image_processor) == Hasher.hash(same.image_processor)
+        same.image_processor.max_pixels = 1024
+        assert Hasher.hash(processor) != Hasher.hash(same)
+    print("all loaded")
+"""
+
 GAUSSIANS = {
     "hidden_size": 24,
     "intermediate_size": 48,
@@ -111,6 +168,14 @@ def test_a_process_without_our_package_loads_everything(source, exported, tmp_pa
     expected = {"image": image, "video": video, "decoded": decoded, "dense": dense, "gaussians": vars(gaussians)}
     expected |= {"voxels": voxels, "voxel_coords": voxel_coords, "voxel_starts": voxel_starts}
     torch.save({**expected, "dense_latents": dense_latents, "dense_pixels": dense_pixels}, tmp_path / "expected.pt")
+    run_without_our_package(STRANGER, tmp_path, exported, "expected.pt")
+
+
+def test_parts_that_are_saved_again_load_again(exported, tmp_path):
+    run_without_our_package(PARTS, tmp_path, exported)
+
+
+def run_without_our_package(program: str, tmp_path: Path, *arguments: Path | str) -> None:
     environment = {
         **os.environ,
         "HF_MODULES_CACHE": str(tmp_path / "modules"),
@@ -118,8 +183,8 @@ def test_a_process_without_our_package_loads_everything(source, exported, tmp_pa
         # Without `site`, the link of an editable installation is not followed.
         "PYTHONPATH": sysconfig.get_paths()["purelib"],
     }
-    (tmp_path / "stranger.py").write_text(STRANGER, encoding="utf-8")
-    command = [sys.executable, "-S", "stranger.py", str(exported), "expected.pt"]
+    (tmp_path / "stranger.py").write_text(program, encoding="utf-8")
+    command = [sys.executable, "-S", "stranger.py", *map(str, arguments)]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "all loaded" in result.stdout
@@ -132,6 +197,26 @@ def test_every_sibling_import_goes_along(exported):
             lines = path.read_text(encoding="utf-8").splitlines()
             siblings = {line.split()[1][1:] for line in lines if line.startswith("from .")}
             assert siblings <= files, f"{path} needs {siblings - files}"
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_pipelines_and_embedders_are_named(tmp_path, text):
+    config = tiny_config(text=text)
+    config.weights_license = "mit"
+    randomize(AtokenModel(config)).save_pretrained(tmp_path / "model")
+    run("export", tmp_path / "model", tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
+    tasks = ["image-feature-extraction", *(["zero-shot-image-classification"] if text else [])]
+    assert list(written["custom_pipelines"]) == tasks
+    for entry in written["custom_pipelines"].values():
+        assert (tmp_path / "out" / f"{entry['impl'].split('.')[0]}.py").is_file()
+        assert {written["auto_map"][name] for name in entry["pt"]} == {"modeling_atoken.AtokenModel"}
+    assert (tmp_path / "out" / "modules.json").exists() == text
+    # Whoever has the package has the pipelines, and need not trust the code of the folder.
+    loaded = AtokenConfig.from_pretrained(tmp_path / "out")
+    assert loaded.custom_pipelines == {} and "custom_pipelines" not in loaded.to_dict()
+    extract = pipeline("image-feature-extraction", model=str(tmp_path / "out"), device="cpu")
+    assert type(extract).__module__ == "atoken.processing.pipelines_atoken"
 
 
 def test_exporting_leaves_the_classes_as_they_were(exported, source, tmp_path):

@@ -46,7 +46,7 @@ def randomize(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in sorted(model.named_parameters()):
         noise = torch.randn(parameter.shape, generator=generator)
-        if parameter.ndim == 0:
+        if parameter.numel() == 1:
             continue  # logit scale and bias
         if "norm" in name and name.endswith("weight"):
             parameter.copy_(1 + 0.2 * noise)

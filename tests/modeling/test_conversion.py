@@ -261,15 +261,17 @@ def test_a_text_tower_with_its_logits(save, tmp_path, kind):
     state = released()
     model = convert(save(state), text_tower=tmp_path / "tower")
     assert model.logit_scale.item() == 3.25 and model.logit_bias.item() == -7.5
-    assert model.logit_scale.shape == ()
+    assert model.logit_scale.shape == (1,)
     expected = source.text_model.state_dict()
     ours = model.text_model.state_dict()
     assert ours.keys() == expected.keys()
     assert all(torch.equal(ours[name], tensor) for name, tensor in expected.items())
     ids = torch.tensor([[2, 5, 7, 1], [2, 9, 1, 1]])
+    padded = torch.nn.functional.pad(ids, (0, TEXT["max_position_embeddings"] - 4), value=TEXT["pad_token_id"])
     with torch.no_grad():
-        features = model.get_text_features(ids).pooler_output
-        assert_close(features, source.text_model(ids).pooler_output, 1e-6)
+        expected = source.text_model(padded).pooler_output
+        for texts in (padded, ids):  # shorter texts are padded as in training
+            assert_close(model.get_text_features(texts).pooler_output, expected, 1e-6)
     # The text tower is no part of the released files.
     assert to_original_state_dict(model).keys() == state.keys()
 

@@ -2,6 +2,7 @@
 
 import math
 import struct
+import warnings
 
 import numpy as np
 import pytest
@@ -86,7 +87,8 @@ def test_foreign_binary_ply(tmp_path):
     lines = ["ply", "format binary_little_endian 1.0", "comment before end_header", "element vertex 3"]
     lines += [f"property {kinds[kind]} {name}" for name, kind in names]
     (tmp_path / "a.ply").write_bytes("\r\n".join([*lines, "end_header", ""]).encode() + table.tobytes())
-    gaussians = load_ply(tmp_path / "a.ply")
+    with pytest.warns(UserWarning, match="f_rest"):
+        gaussians = load_ply(tmp_path / "a.ply")
     assert gaussians.means.tolist() == [[1, 4, 7], [2, 5, 8], [3, 6, 9]] and gaussians.dtype == torch.float32
     assert_close(gaussians.quats, torch.tensor([[0.6, 0.8, 0, 0]] * 3), 1e-6)
     assert_close(gaussians.scales, torch.tensor([[1, 1, 0.3]] * 3), 1e-6)
@@ -94,11 +96,149 @@ def test_foreign_binary_ply(tmp_path):
     assert gaussians.sh0.tolist() == [[0, 0.5, 0]] * 3
 
 
+FIELDS = ("means", "quats", "scales", "opacities", "sh0")
+COLUMNS = "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
+
+
+def write_elements(path, order: str, elements: list[tuple[str, list[tuple[str, str]], list[tuple]]]) -> None:
+    """Writes a PLY by hand; a property of type "list" has a uchar length and int values."""
+    kinds = {"f": "float", "d": "double", "B": "uchar", "H": "ushort", "i": "int", "list": "list uchar int"}
+    form = {"<": "binary_little_endian", ">": "binary_big_endian", "": "ascii"}[order]
+    lines, body = ["ply", f"format {form} 1.0", "obj_info element of nothing 3"], []
+    for name, properties, rows in elements:
+        lines += [f"element {name} {len(rows)}", *(f"property {kinds[kind]} {column}" for column, kind in properties)]
+        for row in rows:
+            for (_, kind), value in zip(properties, row, strict=True):
+                values = [(kind, value)] if kind != "list" else [("B", len(value)), *(("i", each) for each in value)]
+                body += [struct.pack(order + k, v) if order else f"{v} ".encode() for k, v in values]
+            body += [] if order else [b"\n"]
+    path.write_bytes("\n".join([*lines, "end_header", ""]).encode() + b"".join(body))
+
+
+@pytest.mark.parametrize("order", ["<", ">", ""])
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_further_elements_are_passed_over_in_every_form(tmp_path, order, place):
+    """Cameras, times and faces, as other programs write them beside the Gaussians."""
+    gaussians = two()
+    opacity = torch.logit(gaussians.opacities)[:, None]
+    table = torch.cat([gaussians.means, gaussians.sh0, opacity, gaussians.scales.log(), gaussians.quats], dim=1)
+    vertex = ("vertex", [(c, "d" if c == "x" else "f") for c in COLUMNS], [tuple(row) for row in table.tolist()])
+    others = [
+        ("extrinsic", [("extrinsic", "f")], [(float(i),) for i in range(16)]),
+        ("image_size", [("w", "H"), ("h", "H")], [(640, 480)]),
+        ("face", [("vertex_indices", "list"), ("flags", "B")], [((0, 1, 2), 7), ((), 1), ((5,), 9)]),
+        ("empty", [("nothing", "f")], []),
+    ]
+    elements = [*others, vertex] if place == "before" else [vertex, *others]
+    write_elements(tmp_path / "a.ply", order, elements)
+    again = load_ply(tmp_path / "a.ply")
+    for name in FIELDS:
+        assert_close(getattr(again, name), getattr(gaussians, name), 1e-6)
+
+
+def test_rows_that_are_no_gaussians_are_left_out_with_their_number(tmp_path):
+    save_ply(two(), tmp_path / "a.ply")
+    data = (tmp_path / "a.ply").read_bytes()
+    start = len(data) - 2 * 17 * 4
+    # Places of x, opacity, scale_0 and rot_0 in a row of 17 floats.
+    for spoiled in ({0: math.nan}, {9: math.nan}, {10: 500.0}, {13: 0, 14: 0, 15: 0, 16: 0}, {0: -math.inf}):
+        row = list(struct.unpack_from("<17f", data, start))
+        for place, value in spoiled.items():
+            row[place] = value
+        (tmp_path / "bad.ply").write_bytes(data[:start] + struct.pack("<17f", *row) + data[start + 68 :])
+        with pytest.warns(UserWarning, match=r"bad\.ply: 1 of 2 Gaussians is left out"):
+            again = load_ply(tmp_path / "bad.ply")
+        assert len(again) == 1
+        assert_close(again.means, two().means[1:], 1e-6)
+    # Infinite logits and logarithms are what full, no opacity and no extent are stored as.
+    row = [*struct.unpack_from("<9f", data, start), math.inf, -math.inf, -math.inf, -math.inf, 1, 0, 0, 0]
+    (tmp_path / "a.ply").write_bytes(data[:start] + struct.pack("<17f", *row) + data[start + 68 :])
+    again = load_ply(tmp_path / "a.ply")
+    assert again.opacities[0] == 1 and again.scales[0].tolist() == [0, 0, 0] and len(again) == 2
+    (tmp_path / "b.splat").write_bytes(
+        struct.pack("<6f8B", math.nan, *[0] * 5, *[200] * 8) + struct.pack("<6f8B", *[0.5] * 6, *[200] * 8)
+    )
+    with pytest.warns(UserWarning, match=r"b\.splat: 1 of 2 Gaussians"):
+        assert len(load_splat(tmp_path / "b.splat")) == 1
+
+
+def test_lost_color_is_said(tmp_path):
+    columns = [*COLUMNS, "f_rest_0", "f_rest_1"]
+    row = [0.0] * 10 + [1.0, 0, 0, 0]
+    for rest, lost in (([0.0, 0.0], False), ([0.0, 0.5], True)):
+        write_elements(tmp_path / "a.ply", "<", [("vertex", [(c, "f") for c in columns], [(*row, *rest)])])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            load_ply(tmp_path / "a.ply")
+        assert [("f_rest" in str(each.message), "a.ply" in str(each.message)) for each in caught] == [
+            (True, True)
+        ] * lost
+
+
+def packed_bits(*fields: tuple[float, int]) -> int:
+    """Numbers in [0, 1] with so many bits each, the first highest."""
+    value = 0
+    for number, width in fields:
+        value = value << width | round(number * (2**width - 1))
+    return value
+
+
+@pytest.mark.parametrize("colors", [True, False])
+def test_compressed_ply(tmp_path, colors):
+    """Chunks of 256 with bounds of their own; the format as PlayCanvas documents it, packed here in plain Python."""
+    generator = np.random.default_rng(0)
+    count = 300
+    means, logs = generator.uniform(-3, 5, (count, 3)), generator.uniform(-6, -1, (count, 3))
+    quats, rgba = generator.normal(size=(count, 4)), generator.uniform(0, 1, (count, 4))
+    quats /= np.linalg.norm(quats, axis=1, keepdims=True)
+    names = [f"{end}_{axis}" for end in ("min", "max") for axis in "xyz"]
+    names += [f"{end}_scale_{axis}" for end in ("min", "max") for axis in "xyz"]
+    names += [f"{end}_{axis}" for end in ("min", "max") for axis in "rgb"] if colors else []
+    low, high = (0.2, 0.9) if colors else (0.0, 1.0)
+    chunks, rows = [], []
+    for start in range(0, count, 256):
+        parts = [values[start : start + 256] for values in (means, logs)]
+        bounds = [edge for part in parts for edge in (*part.min(0), *part.max(0))]
+        chunks.append((*bounds, *([low] * 3 + [high] * 3 if colors else [])))
+        (mean_low, mean_high), (log_low, log_high) = ((part.min(0), part.max(0)) for part in parts)
+        for i in range(start, min(start + 256, count)):
+            quat, largest = quats[i], int(np.abs(quats[i]).argmax())
+            small = [value * np.sign(quat[largest]) / 2**0.5 + 0.5 for k, value in enumerate(quat) if k != largest]
+            position, scale = (means[i] - mean_low) / (mean_high - mean_low), (logs[i] - log_low) / (log_high - log_low)
+            rows.append(
+                (
+                    packed_bits(*zip(position, (11, 10, 11), strict=True)),
+                    largest << 30 | packed_bits(*((value, 10) for value in small)),
+                    packed_bits(*zip(scale, (11, 10, 11), strict=True)),
+                    packed_bits(*((value, 8) for value in rgba[i])),
+                )
+            )
+    lines = ["ply", "format binary_little_endian 1.0", f"element chunk {len(chunks)}"]
+    lines += [f"property float {name}" for name in names] + [f"element vertex {count}"]
+    lines += [f"property uint packed_{name}" for name in ("position", "rotation", "scale", "color")]
+    body = b"".join(struct.pack(f"<{len(names)}f", *row) for row in chunks)
+    data = "\n".join([*lines, "end_header", ""]).encode() + body + b"".join(struct.pack("<4I", *row) for row in rows)
+    (tmp_path / "a.ply").write_bytes(data)
+    gaussians = load_ply(tmp_path / "a.ply")
+    # Half a step of the coarsest field.
+    assert_close(gaussians.means.double(), torch.from_numpy(means), 8 / 1023 / 2 + 1e-5)
+    assert_close(gaussians.scales.double().log(), torch.from_numpy(logs), 5 / 1023 / 2 + 1e-5)
+    assert_close(gaussians.opacities.double(), torch.from_numpy(rgba[:, 3]), 0.5 / 255 + 1e-6)
+    expected = torch.from_numpy(low + (high - low) * rgba[:, :3])
+    assert_close(gaussians.rgb.double(), expected, 0.5 / 255 + 1e-6)
+    turned = gaussians.quats.double() * (gaussians.quats.double() * torch.from_numpy(quats)).sum(1, True).sign()
+    assert_close(turned, torch.from_numpy(quats), 2**0.5 / 1023 * 1.5)
+    (tmp_path / "b.ply").write_bytes(data.replace(b"min_x", b"mini_"))
+    with pytest.raises(ValueError, match=r"path: .*b\.ply is damaged: .*got 0 chunks"):
+        load_ply(tmp_path / "b.ply")
+
+
 def test_ascii_ply_in_another_order_with_more_columns(tmp_path):
     names = "rot_0 rot_1 rot_2 rot_3 f_rest_0 opacity scale_0 scale_1 scale_2 f_dc_0 f_dc_1 f_dc_2 x y z".split()
     lines = ["ply", "format ascii 1.0", "element vertex 1", *(f"property float {n}" for n in names), "end_header"]
     (tmp_path / "a.ply").write_text("\n".join([*lines, "1 0 0 0 9 0 0 0 0 .1 .2 .3 4 5 6"]))
-    gaussians = load_ply(tmp_path / "a.ply")
+    with pytest.warns(UserWarning, match="f_rest"):
+        gaussians = load_ply(tmp_path / "a.ply")
     assert gaussians.means.tolist() == [[4, 5, 6]] and gaussians.opacities.tolist() == [0.5]
     assert gaussians.scales.tolist() == [[1, 1, 1]]
 
@@ -137,15 +277,20 @@ DAMAGE = {
     "text": (lambda data: b"hello", "no PLY header"),
     "no opacity": (lambda data: data.replace(b"opacity", b"opaqity"), "lacks .*opacity"),
     "a property twice": (lambda data: data.replace(b"float nx", b"float x"), "names a property twice"),
-    "big-endian": (lambda data: data.replace(b"little", b"big"), "got binary_big_endian"),
+    "another byte order": (lambda data: data.replace(b"little", b"middle"), "got binary_middle_endian"),
     "no format": (lambda data: data.replace(b"format", b"comment"), "got None"),
     "unknown type": (lambda data: data.replace(b"float x", b"half x"), "properties that are numbers"),
-    "faces": (lambda data: data.replace(b"end_header", b"element face 0\nend_header"), "nothing else"),
-    "a negative count": (lambda data: data.replace(b"vertex 2", b"vertex -2"), "nothing else"),
+    "a negative count": (lambda data: data.replace(b"vertex 2", b"vertex -2"), "got element vertex -2"),
+    "no vertices": (lambda data: data.replace(b"element vertex", b"element face"), "lacks x, y, z"),
+    "a list": (lambda data: data.replace(b"float nx", b"list uchar float nx"), "vertex has lists"),
+    "a property of nothing": (lambda data: data.replace(b"element vertex 2\n", b""), "got property float x"),
+    "cut off in a list": (
+        lambda data: data.replace(b"element vertex", b"element face 9\nproperty list uint int i\nelement vertex"),
+        "cut off or damaged, .* of (face|vertex)",
+    ),
     "too large a count": (lambda data: data.replace(b"vertex 2", b"vertex " + b"9" * 30), "cut off or damaged"),
     "binary said to be ascii": (lambda data: data.replace(b"binary_little_endian", b"ascii"), "cut off or damaged"),
-    "NaN": (lambda data: data[:-4] + struct.pack("<f", math.nan), "no Gaussians: quats"),
-    "a huge scale": (lambda data: data[:-28] + struct.pack("<f", 500) + data[-24:], "no Gaussians: scales"),
+    "NaN everywhere": (lambda data: data[:-136] + struct.pack("<f", math.nan) * 34, "no Gaussians: each of its 2 rows"),
 }
 
 
@@ -163,7 +308,7 @@ def test_damaged_splat_and_missing_files(tmp_path):
     with pytest.raises(ValueError, match="32 bytes"):
         load_splat(tmp_path / "b.splat")
     (tmp_path / "b.splat").write_bytes(struct.pack("<6f8B", math.nan, *[0] * 5, *[200] * 8))
-    with pytest.raises(ValueError, match=r"path: .*b\.splat .*means must be finite"):
+    with pytest.raises(ValueError, match=r"path: .*b\.splat holds no Gaussians: each of its 1 rows"):
         load_splat(tmp_path / "b.splat")
     for load in (load_ply, load_splat):
         with pytest.raises(FileNotFoundError, match=r"path: no file .*c\.splat"):

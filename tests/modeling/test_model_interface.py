@@ -93,7 +93,7 @@ def test_fresh_weights():
     """A new model starts with unit gains, zero biases and the configured spread."""
     model = AtokenModel(tiny_config(text=True, initializer_range=0.02))
     for name, parameter in model.named_parameters():
-        if name.startswith("text_model") or parameter.ndim == 0:
+        if name.startswith("text_model") or parameter.numel() == 1:
             continue
         if "norm" in name and name.endswith("weight"):
             assert (parameter == 1).all(), name
@@ -216,9 +216,22 @@ def test_the_posterior():
     # The KL of the standard normal is 0, and half precision is summed in fp32.
     assert (LatentDistribution(torch.zeros(3, 8)).kl() == 0).all()
     assert LatentDistribution(moments.half()).kl().dtype == torch.float32
-    # Diffusers has the channels in the second dimension.
-    along = LatentDistribution(moments.T[None], dim=1)
-    assert_close(along.kl()[0], posterior.kl(), 1e-5)
+    other = LatentDistribution(moments.flip(0))
+    normals = [torch.distributions.Normal(d.mean.double(), (d.logvar.double() / 2).exp()) for d in (posterior, other)]
+    between = torch.distributions.kl_divergence(*normals).sum(-1)
+    assert_close(posterior.kl(other).double(), between, 1e-3)
+
+
+def test_the_posterior_of_dense_latents_is_that_of_diffusers():
+    """Channels are the second dimension, and there is one divergence per sample."""
+    theirs = pytest.importorskip("diffusers.models.autoencoders.vae").DiagonalGaussianDistribution
+    moments = torch.randn(2, 3, 2 * LATENTS, 4, 5, generator=torch.Generator().manual_seed(0)).double()
+    images, others = moments[:, 0], moments[:, 1]
+    kl, between = theirs(images).kl(), theirs(images).kl(theirs(others))
+    assert_close(LatentDistribution(images, dim=1).kl().double(), kl, 1e-3)
+    assert_close(LatentDistribution(images, dim=1).kl(LatentDistribution(others, dim=1)).double(), between, 1e-2)
+    videos = LatentDistribution(moments.transpose(1, 2), dim=1).kl()
+    assert_close(videos.double(), sum(theirs(moments[:, frame]).kl() for frame in range(3)), 1e-2)
 
 
 def test_decoding_a_sample(model, discrete_model):

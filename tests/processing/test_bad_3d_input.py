@@ -160,7 +160,7 @@ VIEWS: dict[str, tuple[dict[str, Any], str]] = {
     "masks of numbers": ({"depths": None, "masks": MASKS.float()}, r"masks must be bool.*got torch.float32"),
     "masks of one view": ({"depths": None, "masks": MASKS[:1]}, r"masks must .*got 1 views for 2 cameras"),
     "nothing in the masks": ({"depths": None, "masks": ~MASKS}, r"masks must show an object .*no voxel of the cube"),
-    "images oblong": ({"images": torch.zeros(2, 3, 8, 9)}, r"images must be square.*got 8x9 pixels"),
+    "images without pixels": ({"images": torch.zeros(2, 3, 8, 0)}, r"images must be views with pixels, got 8x0 pixels"),
     "images to 255": (
         {"images": torch.full((2, 3, 8, 8), 255.0)},
         r"images must be floats in \[0, 1\], got values",
@@ -250,6 +250,28 @@ FOLDERS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "mask gone": ({"mask_path": "gone.png"}, r"frames\[0\].mask_path: .*gone.png does not exist"),
 }
+
+
+LENSES: dict[str, tuple[dict[str, Any], str]] = {
+    "k1": ({"k1": 0.3, "camera_model": "OPENCV"}, r"without distortion, got k1 = 0.3\. Undistort"),
+    "tangential": ({"k1": 0.0, "p1": 1e-3, "p2": -0.01}, r"got p1 = 0.001, p2 = -0.01\."),
+    "fisheye": ({"camera_model": "OPENCV_FISHEYE"}, r"camera_model must be .*got 'OPENCV_FISHEYE'"),
+    "panorama": ({"camera_model": "EQUIRECTANGULAR"}, r"camera_model must be .*got 'EQUIRECTANGULAR'"),
+    "fisheye of instant-ngp": ({"is_fisheye": True}, r"is_fisheye must be false"),
+    "another proportion": ({"w": 16, "h": 8}, r"w and h must be in the proportion of its picture, got 16x8 .*of 8x8"),
+}
+
+
+@pytest.mark.parametrize("place", ["document", "frame"])
+@pytest.mark.parametrize("case", LENSES)
+def test_lenses_that_are_no_pinholes_are_refused_by_name(case, place, tmp_path):
+    entries, pattern = LENSES[case]
+    write_views(tmp_path, mask_path=Image.new("L", (8, 8), 255))
+    document = json.loads((tmp_path / "transforms.json").read_text())
+    (document if place == "document" else document["frames"][0]).update(entries)
+    (tmp_path / "transforms.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=rf"frames\[0\].*{pattern}"):
+        read_views(tmp_path)
 
 
 @pytest.mark.parametrize("case", CAMERAS)

@@ -1,5 +1,6 @@
 """Bad input is refused with an error that names what is wrong, before anything is written."""
 
+import io
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -396,6 +397,69 @@ def test_bad_video_file(folder, name, error, pattern):
     with pytest.raises(error, match=pattern):
         VIDEOS(folder / name, num_frames=2)
     assert sorted(folder.iterdir()) == before
+
+
+# What files of other kinds begin with, and what is said of them as images= and as videos=. No two send each other away.
+STRANGERS: dict[str, tuple[bytes, str, str]] = {
+    "a.jxl": (b"\xff\x0a", "JPEG XL.*pillow-jxl-plugin", "expected a video"),
+    "a.exr": (b"\x76\x2f\x31\x01", "OpenEXR.*float array", "video"),
+    "a.hdr": (b"#?RADIANCE\n", "Radiance HDR.*float array", "video"),
+    "a.cr2": (b"II*\0\x10\0\0\0CR\2\0", "raw file of a camera.*rawpy", "expected a video"),
+    "a.cr3": (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "raw file of a camera.*rawpy", "raw file of a camera"),
+    "a.raf": (b"FUJIFILMCCD-RAW 0201", "raw file of a camera.*rawpy", "not a video"),
+    "a.psd": (b"8BPS\0\1" + bytes(6) + b"\0\3\0\0\0\x40\0\0\0\x40\0\x10\0\3", "Photoshop.*PNG", "expected a video"),
+    "a.pdf": (b"%PDF-1.7\n", "drawing.*PNG", "expected a video"),
+    "a.svg": (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "drawing.*PNG", "video"),
+    "a.bin": (b"nothing known", "not an image.*Convert it", "not a video"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_files_of_other_kinds_are_called_what_they_are(tmp_path, name):
+    head, as_image, as_video = STRANGERS[name]
+    path = tmp_path / name
+    path.write_bytes(head + bytes(300))
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))}.*{as_image}") as raised:
+        open_image(path)
+    assert "videos=" not in str(raised.value)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))}.*{as_video}"):
+        read_video(path)
+
+
+def test_pages_and_icons_are_no_videos(tmp_path):
+    frames = [Image.fromarray(frame) for frame in CLIP]
+    for name in ("a.tif", "a.dcx", "a.ico"):
+        if name == "a.dcx":
+            write_dcx(tmp_path / name, frames)
+        else:
+            frames[0].save(
+                tmp_path / name, **({"save_all": True, "append_images": frames[1:]} if "tif" in name else {})
+            )
+        if name != "a.ico":
+            with pytest.raises(ValueError, match=r"copy\(\)") as raised:
+                open_image(tmp_path / name)
+            assert "videos=" not in str(raised.value)
+        with pytest.raises(ValueError, match="video"):
+            read_video(tmp_path / name)
+
+
+def write_dcx(path: Path, frames: list[Image.Image]) -> None:
+    """Pages of PCX one after another, behind a table of where they begin."""
+    pages = []
+    for frame in frames:
+        file = io.BytesIO()
+        frame.save(file, "PCX")
+        pages.append(file.getvalue())
+    starts = np.cumsum([4 * 1025, *map(len, pages[:-1])])
+    table = np.zeros(1024, "<u4")
+    table[: len(starts)] = starts
+    path.write_bytes(b"\xb1\x68\xde\x3a" + table.tobytes() + b"".join(pages))
+
+
+def test_heic_is_no_video(tmp_path):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200))
+    with pytest.raises(ValueError, match=r"a\.heic.*HEIC.*images=.*pip install \"atoken\[heif\]\""):
+        read_video(tmp_path / "a.heic")
 
 
 def test_file_states_its_own_metadata_and_addresses_are_not_fetched(folder):

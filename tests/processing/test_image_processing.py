@@ -376,3 +376,22 @@ def test_save_and_load(tmp_path):
     batch, again = processor(photo(99, 99)), loaded(photo(99, 99))
     assert all(torch.equal(batch[name], again[name]) for name in batch)
     assert loaded.model_input_names == list(batch.keys())
+
+
+@pytest.mark.parametrize("size", [(40, 1), (40, 3), (40, 4), (1, 1), (3, 40), (1, 4), (4, 3)])
+@pytest.mark.parametrize("layout", [None, "channels_first", "channels_last"])
+def test_narrow_files_are_no_arrays_of_unknown_layout(processor, tmp_path, size, layout):
+    """The layout of arrays says nothing of files, whose width may be taken for a number of channels."""
+    array = photo(*size)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    for image in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(array)):
+        assert np.array_equal(restored(processor, image, input_data_format=layout)[0], array)
+
+
+def test_layout_is_that_of_the_arrays_of_a_call(processor, tmp_path):
+    array = photo(20, 30)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    both = restored(processor, [tmp_path / "a.png", array], input_data_format="channels_last")
+    assert all(np.array_equal(image, array) for image in both)
+    both = restored(processor, [array.transpose(2, 0, 1), tmp_path / "a.png"], input_data_format="channels_first")
+    assert all(np.array_equal(image, array) for image in both)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from atoken.processing import media_reading_atoken
+from atoken.processing import media_writing_atoken
 from atoken.processing.media_reading_atoken import open_image, read_video, write_image, write_video
 
 from .samples import clip, photo, smooth_clip, write_rotated_mp4
@@ -105,7 +105,7 @@ def test_nothing_is_left_behind_and_nothing_overwritten_when_writing_fails(tmp_p
         arguments[1].write_bytes(b"half")
         raise RuntimeError("the disk is gone")
 
-    monkeypatch.setattr(media_reading_atoken, "_encode", fail)
+    monkeypatch.setattr(media_writing_atoken, "_encode", fail)
     with pytest.raises(RuntimeError, match="disk"):
         write_video(tmp_path / "a.mp4", clip(2, 16, 16), fps=10)
     monkeypatch.setattr(Image.Image, "save", lambda image, path, **options: fail(image, path))

@@ -21,10 +21,11 @@ from atoken.processing import (
     turntable_cameras,
 )
 from atoken.processing.cameras_atoken import project
+from atoken.processing.media_warnings_atoken import MediaWarning
 from atoken.processing.mesh_reading_atoken import read_mesh
 from atoken.processing.mesh_views_atoken import render_mesh
 from atoken.processing.visual_hull_atoken import visual_hull
-from atoken.processing.voxel_processing_atoken import occupied_voxels
+from atoken.processing.voxel_processing_atoken import occupied_voxels, unproject
 
 from .samples import clip, photo
 
@@ -239,6 +240,78 @@ def test_folders_of_views(tmp_path):
     expected[:, 0] = False
     assert torch.equal(read().masks, expected) and torch.equal(read(mask_path="m{}.png").masks, expected)
     assert AtokenProcessor()(voxels=[tmp_path]).media_sizes.tolist() == [[0, 0, 0]]
+
+
+LENS = {"fl_x": 40.0, "fl_y": 44.0, "cx": 30.0, "cy": 17.0}
+OBLONG = {  # what transforms.json says -> fx, fy, cx, cy in pixels of a picture of 48 x 32
+    "all in pixels": ({**LENS, "w": 48, "h": 32}, (40, 44, 30, 17)),
+    "pixels of larger pictures": ({**{k: 2 * v for k, v in LENS.items()}, "w": 96, "h": 64}, (40, 44, 30, 17)),
+    "no size": (LENS, (40, 44, 30, 17)),
+    "one focal length": ({"fl_x": 40.0, "w": 48, "h": 32}, (40, 40, 24, 16)),
+    "one angle": ({"camera_angle_x": 2 * math.atan(0.6)}, (40, 40, 24, 16)),
+    "the other angle": ({"camera_angle_y": 2 * math.atan(0.4)}, (40, 40, 24, 16)),
+    "two angles": ({"camera_angle_x": 2 * math.atan(0.6), "camera_angle_y": 2 * math.atan(0.32)}, (40, 50, 24, 16)),
+    "an angle beside pixels": ({"fl_x": 40.0, "camera_angle_y": 1.0, "w": 48, "h": 32}, (40, 40, 24, 16)),
+    "a pinhole with coefficients": ({**LENS, "w": 48, "h": 32, "camera_model": "OPENCV", "k1": 0, "p2": 0.0}, None),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*outside of")
+@pytest.mark.parametrize("place", ["document", "frame"])
+@pytest.mark.parametrize("case", OBLONG)
+def test_oblong_pictures_are_unprojected_with_their_own_lens(tmp_path, case, place):
+    """The points of a depth map, by the formula in float64, pixel by pixel."""
+    entries, lens = OBLONG[case]
+    fx, fy, cx, cy = lens or LENS.values()
+    rng = np.random.default_rng(0)
+    depth = rng.uniform(1.7, 2.2, (32, 48))
+    np.save(tmp_path / "d.npy", depth)
+    Image.fromarray(rng.integers(0, 256, (32, 48, 3), np.uint8)).save(tmp_path / "a.png")
+    # OpenGL: from (0, 0, 2) down the world's z axis, y up.
+    pose = np.eye(4)
+    pose[2, 3] = 2
+    frame = {"file_path": "a.png", "depth_file_path": "d.npy", "transform_matrix": pose.tolist()}
+    document = {"frames": [{**frame, **entries}]} if place == "frame" else {"frames": [frame], **entries}
+    (tmp_path / "transforms.json").write_text(json.dumps(document))
+    views = read_views(tmp_path)
+    row, column = np.mgrid[:32, :48]
+    expected = np.stack([(column - cx) / fx * depth, -(row - cy) / fy * depth, 2 - depth], axis=-1).reshape(-1, 3)
+    np.testing.assert_allclose(unproject(views.depths, views.cameras).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_oblong_pictures_give_the_voxels_and_colors_of_square_ones(wide):
+    """Pictures that are cut off where nothing of the object is, from lenses whose middle stays where it was."""
+    size, cut = 64, 16
+    rng = np.random.default_rng(0)
+    picture, depth = np.zeros((size, size, 3), np.uint8), np.full((size, size), -1.0)
+    left = (slice(None, size - cut), slice(None)) if wide else (slice(None), slice(None, size - cut))
+    picture[left] = rng.integers(0, 256, picture[left].shape, np.uint8)
+    depth[16:48, 16:48] = rng.uniform(1.6, 2.4, (32, 32))
+    cameras = hammersley_cameras(6)
+    height, width = depth[left].shape
+    stretch = torch.tensor([size / width, size / height, 1.0])[:, None]
+
+    def voxels(region, cameras):
+        images, depths = (torch.from_numpy(array[region].copy()) for array in (picture, depth))
+        views = Views(images.expand(6, -1, -1, -1), cameras, depths.expand(6, -1, -1))
+        return AtokenVoxelProcessor(16)(**views.arguments())
+
+    one = voxels(slice(None), cameras)
+    other = voxels(left, Cameras(cameras.world_to_camera, cameras.intrinsics * stretch))
+    assert torch.equal(one["coords"], other["coords"]) and len(one["coords"]) > 200
+    torch.testing.assert_close(one["pixel_values"], other["pixel_values"])
+
+
+def test_a_surface_outside_of_the_cube_is_named(tmp_path):
+    np.save(tmp_path / "d.npy", np.full((8, 8), [0.5] * 4 + [2.0] * 4))
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    pose = np.eye(4)
+    pose[2, 3] = 2
+    frame = {"file_path": "a.png", "depth_file_path": "d.npy", "transform_matrix": pose.tolist()}
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": [frame], "camera_angle_x": 0.3}))
+    with pytest.warns(MediaWarning, match=r"transforms.json: 50% of the surface .* outside"):
+        read_views(tmp_path)
 
 
 def test_mesh_file_and_mixed_batch(trimesh, tmp_path):

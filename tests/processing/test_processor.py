@@ -135,6 +135,25 @@ def test_options_reach_the_part_that_knows_them(processor):
     assert processor(text="a", text_kwargs={"max_length": 5}).input_ids.shape == (1, 5)
 
 
+def test_calls_as_of_any_processor_of_transformers(processor):
+    """As generic callers such as sentence-transformers make them: every dictionary, and the library's order."""
+    expected = processor(images=[photo()], text=["a dog"], videos=[clip()])
+    empty = {f"{modality}_kwargs": {} for modality in ("text", "images", "audio", "videos")}
+    for batch in (
+        processor([photo()], ["a dog"], [clip()]),
+        processor([photo()], ["a dog"], [clip()], None),
+        processor([photo()], ["a dog"], [clip()], audio=None, common_kwargs={"return_tensors": "pt"}, **empty),
+        processor([photo()], ["a dog"], [clip()], audio_kwargs={"sampling_rate": 16000}),
+        processor([photo()], ["a dog"], [clip()], audio_kwargs=None),
+    ):
+        assert list(batch) == list(expected)
+        assert all(torch.equal(batch[name], expected[name]) for name in batch)
+    with pytest.raises(ValueError, match="audio must be None.*got ndarray"):
+        processor(audio=np.zeros(100))
+    with pytest.raises(ValueError, match="audio_kwargs must be a dictionary"):
+        processor(images=photo(), audio_kwargs=[])
+
+
 def test_defaults_of_the_parts_are_kept():
     processor = AtokenProcessor(AtokenImageProcessor(max_pixels=1024), AtokenVideoProcessor(num_frames=2))
     batch = processor(images=photo(64, 64), videos=clip())

@@ -1,8 +1,13 @@
+import string
+from pathlib import Path
+
 import pytest
 import torch
+from tokenizers import normalizers
+from transformers import AutoTokenizer
 
 from atoken.processing import canonicalize_text
-from atoken.processing.text_processing_atoken import tokenize_text
+from atoken.processing.text_processing_atoken import add_canonical_form, tokenize_text
 
 from .samples import tiny_tokenizer
 
@@ -35,6 +40,32 @@ def test_canonical_form(text, expected):
 def test_canonical_form_is_stable():
     once = canonicalize_text("The &quot;Quick&quot;_Brown\tFox…")
     assert canonicalize_text(once) == once
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["A Photo of a_Dog!", "  a \t dog\n", "a-dog...", "“A” ‘dog’", "ÉCOLE, a cat", "___", string.punctuation, ""],
+)
+def test_a_tokenizer_alone_writes_the_canonical_form(text, tmp_path):
+    tokenizer = add_canonical_form(tiny_tokenizer())
+    tokenizer.save_pretrained(tmp_path)
+    for one in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
+        assert one.backend_tokenizer.normalizer.normalize_str(text) == canonicalize_text(text)
+        assert one(text)["input_ids"] == tiny_tokenizer()(canonicalize_text(text))["input_ids"]
+
+
+def test_the_normalizer_of_a_tokenizer_is_kept():
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    assert add_canonical_form(tokenizer).backend_tokenizer.normalizer.normalize_str("A  Dog!") == "a▁dog"
+    assert add_canonical_form(None) is None
+
+
+@pytest.mark.parametrize("name", ["atoken-tiny", "atoken-tiny-d"])
+def test_tokenizers_of_the_checkpoints_alone(name):
+    tokenizer = AutoTokenizer.from_pretrained(Path(__file__).parents[2] / "checkpoints" / name)
+    first, second = tokenizer(["a yellow heart", "A Yellow, HEART!"])["input_ids"]
+    assert first == second and tokenizer.unk_token_id not in first
 
 
 def test_ids_are_padded_and_truncated_without_mask():

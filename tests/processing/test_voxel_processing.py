@@ -58,7 +58,7 @@ def test_cameras_look_at_the_origin_with_z_up():
 @pytest.mark.parametrize(
     ("culprit", "change"),
     [
-        ("images", {"images": torch.zeros(1, 3, 8, 9)}),
+        ("images", {"images": torch.zeros(1, 3, 8, 0)}),
         ("images", {"images": torch.full((1, 3, 8, 8), 2.0)}),
         ("images", {"images": torch.zeros(2, 3, 8, 8)}),
         ("depths", {"depths": torch.full((1, 8, 8), torch.nan)}),

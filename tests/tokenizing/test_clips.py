@@ -55,3 +55,23 @@ def test_a_damaged_animated_picture_is_named(tmp_path):
     path.write_bytes(file.getvalue()[:20])
     with pytest.raises(ValueError, match="media must be a video that can be decoded, got .*a.webp"):
         read_frames(path, lambda total, fps: [0])
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp4", "libx264"), ("mkv", "libx264"), ("webm", "libvpx")])
+def test_frames_of_uneven_clips_are_found_by_their_times(tmp_path, suffix, codec):
+    """Finds frames after a pause, which a mean rate would look for elsewhere, without decoding all before them."""
+    frames = np.zeros((60, 32, 32, 3), dtype=np.uint8) + (4 * np.arange(60, dtype=np.uint8))[:, None, None, None]
+    times = [index / 25 + (10.0 if index >= 20 else 0.0) + (3.0 if index >= 45 else 0.0) for index in range(60)]
+    path = tmp_path / f"a.{suffix}"
+    write_video(path, frames, 25, codec, times=times)
+    told = []
+
+    def select(total, fps):
+        told.append((total, fps))
+        return [18, 21, 44, 46, 59]
+
+    found = read_frames(path, select)
+    assert told == [(60, pytest.approx(59 / times[-1]))]
+    levels = found.float().mean((1, 2, 3))
+    torch.testing.assert_close(levels, 4.0 * torch.tensor([18, 21, 44, 46, 59]), atol=2.5, rtol=0)
+    assert torch.equal(found, read_video(path)[0].permute(0, 3, 1, 2)[[18, 21, 44, 46, 59]])

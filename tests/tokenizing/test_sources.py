@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from atoken.processing.media_reading_atoken import write_video
+from atoken.processing.media_warnings_atoken import MediaWarning
 from atoken.tokenizing.sources import OPENERS, IndexedSource, Source, open_source
 
 from .picture_sources import SOURCES, png, write_pictures
@@ -133,3 +134,10 @@ def test_a_column_that_is_not_there_is_named(tmp_path):
     load = open_source(entry, "image", 0).draw(0)
     with pytest.raises(ValueError, match="media and caption must be among the columns image, text, got 'picture'"):
         load()
+
+
+def test_a_folder_names_what_it_passes_over(tmp_path):
+    for name in ("a.png", "a.txt", ".hidden.psd", "b.mp4", *(f"c{index:02}.psd" for index in range(12))):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.warns(MediaWarning, match=r"passed over 12 files .*: c00\.psd, .*c09\.psd and 2 more$"):
+        assert open_source({"source": "folder", "path": str(tmp_path)}, "image", 0).length == 1

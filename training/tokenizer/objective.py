@@ -36,7 +36,6 @@ LOSSES = {
     "video": ("l1",),
     "3d": ("l1", "ms_ssim"),
 }
-_SCALARS = ("logit_scale", "logit_bias")
 
 
 class Objective(nn.Module):
@@ -82,9 +81,6 @@ class Objective(nn.Module):
         self._no_split_modules = model._no_split_modules  # for wrappers that shard by block
         if model.text_model is not None:
             model.text_model.requires_grad_(False).eval()
-        for name in _SCALARS:
-            # FSDP2 and DeepSpeed take no parameters without a dimension.
-            setattr(model, name, nn.Parameter(getattr(model, name).detach().reshape(1)))
         frozen = {"teacher": teacher, "vgg": vgg, "clip": clip}
         # In a plain dict they are no submodules: they are in no checkpoint, and no wrapper shards or casts them.
         self.frozen = {name: net.requires_grad_(False).eval() for name, net in frozen.items() if net is not None}
@@ -215,9 +211,8 @@ class Objective(nn.Module):
 
 
 def model_state(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Picks the model's part of an objective's state dict, with shapes as the model saves them."""
-    model = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
-    return {name: value.reshape(()) if name in _SCALARS else value for name, value in model.items()}
+    """Picks the model's part of an objective's state dict."""
+    return {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
 
 
 def trained_parameters(objective: nn.Module) -> dict[str, Any]:

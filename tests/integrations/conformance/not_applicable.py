@@ -74,7 +74,6 @@ NOT_APPLICABLE: dict[str, str] = {
     "test_tp_plan_matches_params": _TENSOR_PARALLEL,
     "test_reverse_loading_mapping": _RENAMED_WEIGHTS,
     "*VisionModelTest.test_can_load_from_already_mapped_keys": _RENAMED_WEIGHTS,
-    "PackedDiscreteWholeModelTest.test_can_load_from_already_mapped_keys": _RENAMED_WEIGHTS,
     "*WholeModelTest.test_can_load_ignoring_mismatched_shapes": (
         "a head that classifies, and one number for each setting with `_std` in its name; nothing here classifies, and "
         "`latents_std` is a list, one number per channel"

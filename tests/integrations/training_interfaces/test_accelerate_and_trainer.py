@@ -96,6 +96,35 @@ def test_trainer_options(tmp_path):
     assert losses == pytest.approx(expected, rel=0.05)
 
 
+def collate_labeled(samples):
+    return {**collate_dense(samples), "labels": torch.arange(len(samples))}
+
+
+@pytest.mark.parametrize("collate", [collate_dense, collate_labeled])
+def test_accumulated_batches_move_the_weights_as_one_batch_does(tmp_path, collate):
+    """With labels, Trainer counts items, and leaves the division to models that do not say that they take no count."""
+    moved = []
+    for size, steps in ((1, 4), (4, 1)):
+        run = trainer(
+            tmp_path,
+            collate,
+            max_steps=1,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=steps,
+            optim="sgd",
+            max_grad_norm=0,
+            lr_scheduler_type="constant",
+            remove_unused_columns=False,
+        )
+        before = [parameter.detach().clone() for parameter in run.model.parameters()]
+        run.train()
+        moved.append(
+            torch.cat([(p.detach() - b).flatten() for p, b in zip(run.model.parameters(), before, strict=True)])
+        )
+    assert moved[0].norm() > 0
+    assert_close(moved[0], moved[1], 1e-3 * float(moved[1].abs().max()))
+
+
 @pytest.mark.parametrize("collate", [collate_dense, collate_packed])
 def test_trainer_predicts_embeddings(tmp_path, collate):
     """What has one row per sample is gathered; tokens, of which samples have different numbers, are not."""

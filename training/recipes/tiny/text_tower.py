@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast, Siglip2TextConfig, Siglip2Text
 
 from atoken.miniature.captions import captions, random_caption
 from atoken.miniature.scenes import COLOURS, KINDS, MATERIALS, MOTIONS, POSITIONS, Scene, random_scene, shapes_of
-from atoken.processing.text_processing_atoken import canonicalize_text, tokenize_text
+from atoken.processing.text_processing_atoken import add_canonical_form, canonicalize_text, tokenize_text
 
 from ...tokenizer.losses import SIGMOID_BIAS, SIGMOID_SCALE
 
@@ -30,13 +30,14 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
-    return PreTrainedTokenizerFast(
+    whole = PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token="<pad>",
         eos_token="<eos>",
         unk_token="<unk>",
         model_max_length=LENGTH,
     )
+    return add_canonical_form(whole)
 
 
 def _words(text: str) -> list[str]:
