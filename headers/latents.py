@@ -182,6 +182,13 @@ def read_header(path: str | os.PathLike) -> LatentHeader:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is truncated, of another format, or its parts do not fit together.
     """
+    try:
+        return _checked_header(path)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
+
+
+def _checked_header(path: str | os.PathLike) -> LatentHeader:
     with open_latents(path, "numpy") as file:
         names = list(file.keys())
         metadata = file.metadata() or {}

@@ -154,7 +154,9 @@ BLANK = {
 def test_pictures_of_nothing_are_refused_with_the_reason(reconstructed, tmp_path, case):
     out, _ = reconstructed
     change, reason = BLANK[case]
-    save_ply(change(load_ply(out / "box.ply")), tmp_path / "blank.ply")
+    box = load_ply(out / "box.ply")
+    box = replace(box, opacities=torch.full_like(box.opacities, 0.9), scales=torch.full_like(box.scales, 0.05))
+    save_ply(change(box), tmp_path / "blank.ply")
     for option, name in (("--views", "v.png"), ("--turntable", "t.mp4")):
         command = ["render", tmp_path / "blank.ply", option, tmp_path / name, "--size", 16, "--frames", 2]
         result = run(*command, code=1)

@@ -6,7 +6,6 @@ Usage: python -m tests.fuzzing.read_files KIND FILE...
 import faulthandler
 import hashlib
 import json
-import resource
 import sys
 import warnings
 from collections.abc import Callable
@@ -17,6 +16,8 @@ import numpy as np
 from atoken.gaussian_files_atoken import load_ply, load_splat
 from atoken.processing.media_reading_atoken import open_image, read_video
 from atoken.processing.mesh_reading_atoken import read_mesh
+from atoken.tokenizing.latent_files import iter_latents
+from atoken_headers.latents import read_header
 
 _SECONDS_PER_FILE = 20
 
@@ -39,11 +40,17 @@ def _gaussians(path: Path) -> list[np.ndarray]:
     return [gaussians.means.numpy(), gaussians.opacities.numpy()]
 
 
+def _latents(path: Path) -> list[np.ndarray]:
+    header = read_header(path)
+    return [piece.float().numpy() for piece in iter_latents(path, header)]
+
+
 READERS: dict[str, Callable[[Path], list[np.ndarray]]] = {
     "image": _image,
     "video": _video,
     "object": _object,
     "gaussians": _gaussians,
+    "latents": _latents,
 }
 
 
@@ -68,7 +75,14 @@ def main() -> None:
         # A reader that hangs ends the process, and the test finds which file had no line.
         faulthandler.dump_traceback_later(_SECONDS_PER_FILE, exit=True)
         print(json.dumps(outcome(kind, Path(file))), flush=True)
-    print(json.dumps({"peak_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}), flush=True)
+    print(json.dumps({"peak_kib": _peak_kib()}), flush=True)
+
+
+def _peak_kib() -> int:
+    """The peak of this process's own memory; that of getrusage begins with what the parent had."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,17 @@
 import io
 import json
 import struct
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import av
 import numpy as np
+import torch
 from PIL import Image
+
+from atoken.tokenizing.latent_files import write_latents
+from atoken_headers.latents import LatentHeader
 
 from ..processing.samples import png16, smooth_clip
 
@@ -101,6 +107,19 @@ def _stl() -> bytes:
     return bytes(80) + struct.pack("<I", len(_FACES)) + triangles
 
 
+_HEADER = LatentHeader(
+    kind="image",
+    media_size=(1, 32, 48),
+    patch_size=(4, 16, 16),
+    latent_channels=8,
+    quantizer=None,
+    content="latents",
+    dtype="BF16",
+    model="some model",
+    model_type="atoken",
+    fingerprint="0" * 64,
+)
+
 _GAUSSIAN_PROPERTIES = (
     *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"),
     *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
@@ -118,6 +137,13 @@ def _splat() -> bytes:
     rng = np.random.default_rng(0)
     floats = np.concatenate([rng.normal(size=(12, 3)), rng.uniform(0.01, 0.1, (12, 3))], axis=1).astype("<f4")
     return b"".join(row.tobytes() + rng.integers(1, 256, 8, dtype=np.uint8).tobytes() for row in floats)
+
+
+def _latents() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.safetensors"
+        write_latents(path, _HEADER, [torch.arange(48.0).view(1, 2, 3, 8).to(torch.bfloat16)], lambda: (1, 32, 48))
+        return path.read_bytes()
 
 
 # Suffix, perhaps after a name -> how the file is made.
@@ -155,7 +181,8 @@ VIDEOS: dict[str, Callable[[], bytes]] = {
 }
 OBJECTS: dict[str, Callable[[], bytes]] = {".glb": _glb, ".obj": _obj, ".ply": _ply, ".stl": _stl}
 GAUSSIANS: dict[str, Callable[[], bytes]] = {"gaussians.ply": _gaussian_ply, ".splat": _splat}
-FORMATS = {"image": IMAGES, "video": VIDEOS, "object": OBJECTS, "gaussians": GAUSSIANS}
+LATENTS: dict[str, Callable[[], bytes]] = {".safetensors": _latents}
+FORMATS = {"image": IMAGES, "video": VIDEOS, "object": OBJECTS, "gaussians": GAUSSIANS, "latents": LATENTS}
 
 # Where the end of a file is not marked in any way, a cut at the right place leaves a whole shorter file.
 ENDLESS = {".obj", ".ts", ".mpg", ".flv", ".splat"}

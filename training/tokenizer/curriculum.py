@@ -187,7 +187,8 @@ def grow_latents(
     projection.weight = torch.nn.Parameter(rows.flatten(0, 1))
     entrance.weight = torch.nn.Parameter(columns)
     projection.out_features, entrance.in_features = 2 * latent_channels, latent_channels
-    model.config.latent_channels = latent_channels
+    model.decoder.in_features = latent_channels
+    model.config.latent_channels = model.config.decoder_config.latent_channels = latent_channels
     # Statistics of other latents would mislead.
     model.config.latents_mean = model.config.latents_std = None
 
