@@ -2,9 +2,10 @@
 
     python benchmarks/mixed_folder.py --files 20 60
 
-A folder holds photos, clips, animations and meshes of equal sizes, and every seventh file, if no mesh, is damaged. One file of ten
-is a mesh; only after two or three of these has the allocator all that it needs, so a folder should hold several. Every
-folder is worked on by `atoken` in a process of its own, because a process's largest resident size never shrinks.
+A folder holds photos, clips, animations and meshes of equal sizes, and every seventh file is damaged unless it is a
+mesh. One file of ten is a mesh; only after two or three of these has the allocator all that it needs, so a folder
+should hold several. Every folder is worked on by `atoken` in a process of its own, because a process's largest resident
+size never shrinks.
 """
 
 import argparse

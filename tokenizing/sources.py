@@ -167,7 +167,7 @@ def open_folder(
     if others:
         more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
         warn_about_media(
-            f"{path}: passed over {len(others)} files with other suffixes: {', '.join(others[:_NAMED])}{more}"
+            f"{path}: files with other suffixes are passed over, {len(others)} of them: {', '.join(others[:_NAMED])}{more}"
         )
 
     @cache
