@@ -165,10 +165,8 @@ def open_folder(
         elif found is None and file.suffix != ".txt" and not file.name.startswith(".") and file.is_file():
             others.append(file.name)
     if others:
-        more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-        warn_about_media(
-            f"{path}: files with other suffixes are passed over, {len(others)} of them: {', '.join(others[:_NAMED])}{more}"
-        )
+        names = ", ".join(others[:_NAMED]) + (f" and {len(others) - _NAMED} more" if len(others) > _NAMED else "")
+        warn_about_media(f"{path}: files with other suffixes are passed over, {len(others)} of them: {names}")
 
     @cache
     def decoded(index: int) -> torch.Tensor:
