@@ -11,8 +11,9 @@ import torch
 from torch.nn import functional as F
 
 from atoken import AtokenGaussianDecoder
-from atoken.modeling_atoken import TILE_BATCH_TOKENS, AtokenModel, AtokenTransformer
+from atoken.modeling_atoken import AtokenModel
 from atoken.tokens_atoken import TokenBatch
+from atoken.transformer_atoken import TILE_BATCH_TOKENS, AtokenTransformer
 
 
 def bare_encoder(model: AtokenModel, video: torch.Tensor) -> Callable[[], None]:

@@ -20,8 +20,8 @@ from transformers.utils import logging
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.layers_atoken import rotary_table
-from atoken.modeling_atoken import TILE_BATCH_TOKENS, AtokenTransformer
 from atoken.tokens_atoken import TokenBatch, grid_coords
+from atoken.transformer_atoken import TILE_BATCH_TOKENS, AtokenTransformer
 
 # Three ways to 16,384 tokens: (samples, (latent frames, rows, columns)) of each kind.
 BATCHES = {

@@ -31,7 +31,7 @@ def run(what: str, folder: Path) -> dict:
     command = [sys.executable, *launcher, str(PROGRAM), what, str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-5000:]
-    return torch.load(folder / f"{what}.pt")
+    return torch.load(folder / f"{what}.pt", weights_only=True)
 
 
 def test_fsdp2_has_the_loss_and_the_gradients_of_one_process(folder):
