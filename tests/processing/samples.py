@@ -1,5 +1,6 @@
 """Small media and files for the tests of this folder."""
 
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -59,10 +60,19 @@ def write_rotated_mp4(path: Path, frames: np.ndarray, degrees: int) -> None:
         stream = container.add_stream("libx264rgb", rate=10)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "rgb24"
         stream.options = {"crf": "0"}
-        stream.set_display_rotation(degrees)
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
+    cosine, sine = (round(65536 * function(math.radians(degrees))) for function in (math.cos, math.sin))
+    set_matrix(path, cosine, -sine, sine, cosine)
+
+
+def set_matrix(path: Path, a: int, b: int, c: int, d: int) -> None:
+    """Writes a display matrix into the track header of an MP4, in units of 1 / 65536."""
+    data = bytearray(path.read_bytes())
+    start = data.index(b"tkhd") + 44
+    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
 
 
 def tiny_tokenizer(with_bos: bool = False) -> PreTrainedTokenizerFast:

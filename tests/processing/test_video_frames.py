@@ -13,7 +13,7 @@ from PIL import Image
 from atoken.processing.media_warnings_atoken import MediaWarning
 from atoken.processing.video_frames_atoken import ShownFrames, choose_stream
 
-from .samples import exif_bytes, photo
+from .samples import exif_bytes, photo, set_matrix
 
 ONE = 1 << 16
 # What is done to a stored picture, and the matrix a, b, c, d by which column and row x, y go to a x + c y, b x + d y.
@@ -71,14 +71,6 @@ def write(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
-
-
-def set_matrix(path, a, b, c, d):
-    """Writes a display matrix into the track header of an MP4."""
-    data = bytearray(path.read_bytes())
-    start = data.index(b"tkhd") + 44
-    data[start : start + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
-    path.write_bytes(data)
 
 
 def oriented(pixels, a, b, c, d):
