@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from atoken.processing.media_reading_atoken import open_image
 from atoken.processing.media_suffixes_atoken import media_kind
 from atoken.processing.media_warnings_atoken import warn_about_media
 
@@ -170,12 +171,12 @@ def open_folder(
 
     @cache
     def decoded(index: int) -> torch.Tensor:
-        return read_frames(files[index], lambda total, fps: range(total))
+        return open_image(files[index]) if kind == "image" else read_frames(files[index], lambda total, _: range(total))
 
     def read(index: int) -> dict[str, Any]:
         caption = files[index].with_suffix(".txt")
         text = {"caption": caption.read_text(encoding="utf-8")} if caption.is_file() else {}
-        return {"media": decoded(index) if keep_decoded and kind == "video" else files[index], **text}
+        return {"media": decoded(index) if keep_decoded else files[index], **text}
 
     return IndexedSource(str(path), read, len(files), seed, size)
 

@@ -55,13 +55,17 @@ class OptimizerSettings:
         if self.clip <= 0:
             raise ValueError(f"clip must be above 0, got {self.clip}")
 
-    def factor(self, step: int, steps: int) -> float:
-        """Gives the share of the peak rate at a step, counted from 0, of `steps`: linear warm-up, then a cosine."""
-        if step < self.warm_up:
-            return (step + 1) / self.warm_up
-        done = min(1.0, (step - self.warm_up) / max(1, steps - self.warm_up))
+    def factor(self, step: int, steps: int, share: float | None = None) -> float:
+        """
+        Gives the share of the peak rate at a step, counted from 0, of `steps`: linear warm-up, then a cosine.
+
+        Args:
+            share: of the time that has passed, 0 to 1, by which the cosine falls instead of by steps.
+        """
+        done = (step - self.warm_up) / max(1, steps - self.warm_up) if share is None else share
         last = self.final_rate / self.rate
-        return last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done))
+        cosine = last + (1 - last) * 0.5 * (1 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
+        return cosine * min(1.0, (step + 1) / self.warm_up if self.warm_up else 1.0)
 
 
 class Together(torch.optim.Optimizer):

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator, DistributedType
+from accelerate.utils import broadcast
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
@@ -98,6 +99,7 @@ class TrainerSettings:
         output: folder of checkpoints, logs and the exported model.
         steps: optimizer steps.
         optimizer: see `OptimizerSettings`.
+        minutes: time for steps. Where it is given, rates fall with time, and the run ends when either is used up.
         max_skipped: steps in a row without finite gradients before giving up.
         save_every, log_every: steps between checkpoints, and those that a line of the log is the mean of.
         keep: checkpoints that stay.
@@ -109,6 +111,7 @@ class TrainerSettings:
     output: Path
     steps: int
     optimizer: OptimizerSettings
+    minutes: float | None = None
     max_skipped: int = 10
     save_every: int = 1000
     log_every: int = 10
@@ -119,6 +122,8 @@ class TrainerSettings:
             least = 0 if name == "max_skipped" else 1
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.minutes is not None and self.minutes <= 0:
+            raise ValueError(f"minutes must be above 0, got {self.minutes}")
 
     @property
     def exported(self) -> Path:
@@ -128,9 +133,10 @@ class TrainerSettings:
 
 @dataclass
 class Progress:
-    """Holds how far a run is; equal in all processes."""
+    """Holds how far a run is; equal in all processes. `seconds` are those of steps, without checkpoints and hooks."""
 
     step: int = 0
+    seconds: float = 0.0
     skipped: int = 0
     skipped_in_a_row: int = 0
 
@@ -213,12 +219,15 @@ class Trainer:
         settings, progress = self.settings, self.progress
         self.objective.train()
         began, tokens, flops = time.perf_counter(), 0, []
-        while progress.step < settings.steps:
+        is_last = progress.step >= settings.steps or self._share_of_time() >= 1
+        while not is_last:
+            step_began = time.perf_counter()
             micro_batches = [batch.to(self.accelerator.device) for batch in next(self.batches)]
             self.step(micro_batches)
+            self._count_time(time.perf_counter() - step_began)
             tokens += sum(batch.num_tokens for batch in micro_batches)
             flops += [self.bare_objective.count_flops(batch) for batch in micro_batches]
-            is_last = progress.step == settings.steps
+            is_last = progress.step == settings.steps or self._share_of_time() >= 1
             if progress.step % settings.log_every == 0 or is_last:
                 self._log(time.perf_counter() - began, tokens, flops)
                 began, tokens, flops = time.perf_counter(), 0, []
@@ -238,7 +247,8 @@ class Trainer:
             Diverged: that happened in too many steps in a row.
         """
         progress, settings = self.progress, self.settings.optimizer
-        set_rates(self.optimizer, settings.factor(progress.step, self.settings.steps))
+        share = None if self.settings.minutes is None else self._share_of_time()
+        set_rates(self.optimizer, settings.factor(progress.step, self.settings.steps, share))
         norm = None
         for batch in micro_batches:
             with self.accelerator.accumulate(self.objective):
@@ -273,6 +283,16 @@ class Trainer:
                 f"gradients were not finite for {progress.skipped_in_a_row} steps in a row, up to {progress.step}. "
                 "Lower the rate, or resume from a checkpoint with another seed"
             )
+
+    def _count_time(self, seconds: float) -> None:
+        if self.settings.minutes is not None:
+            # The first process's clock: all have to end with the same step.
+            seconds = float(broadcast(torch.tensor(seconds, device=self.accelerator.device)))
+        self.progress.seconds += seconds
+
+    def _share_of_time(self) -> float:
+        minutes = self.settings.minutes
+        return 0.0 if minutes is None else self.progress.seconds / (60 * minutes)
 
     def _share(self, batch: Batch) -> torch.Tensor | float:
         """Gives the factor by which the mean over processes is that over all tokens, as batches differ in size."""

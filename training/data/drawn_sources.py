@@ -7,7 +7,6 @@ from safetensors import safe_open
 
 from atoken.miniature.captions import full_caption
 from atoken.miniature.world import MiniatureWorld
-from atoken.processing.media_reading_atoken import open_image
 from atoken.tokenizing import sources
 from atoken.tokenizing.sources import IndexedSource, existing_folder, open_folder
 
@@ -17,14 +16,14 @@ PANS_OF_A_PHOTO = 20  # different ones, before they repeat
 
 
 def open_pans(kind: str, seed: int, rank: int, processes: int, path: str, size: float | None = None) -> IndexedSource:
-    """Opens clips drawn from the photos below a folder: a camera glides over them."""
+    """Opens clips drawn from the photos below a folder, which stay in memory: a camera glides over them."""
     if kind != "video":
         raise ValueError(f'kind must be "video" for pans, got {kind!r}')
-    photos = open_folder("image", seed, rank, processes, path, size)
+    photos = open_folder("image", seed, rank, processes, path, size, keep_decoded=True)
 
     def read(index: int) -> dict[str, Any]:
         rng = np.random.default_rng((seed, index))
-        return {"media": glide(open_image(photos.read(index % photos.length)["media"]), rng)}
+        return {"media": glide(photos.read(index % photos.length)["media"], rng)}
 
     return IndexedSource(f"pans over {path}", read, photos.length * PANS_OF_A_PHOTO, seed, size)
 

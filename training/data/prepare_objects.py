@@ -1,11 +1,11 @@
-"""Makes of objects what a Gaussian decoder is trained with: a tokenizer's decoded voxels, and pictures.
+"""Makes of objects what 3D reconstruction is trained with: voxel tokens, and pictures to compare a result with.
 
-    python -m atoken.training.data.prepare_objects MESHES OUT --checkpoint checkpoints/atoken-tiny
+    python -m atoken.training.data.prepare_objects MESHES OUT
 
 MESHES is what `python -m atoken.training.recipes.tiny.collect_meshes` writes. OUT/{train,heldout}/NAME.safetensors hold
-`coords` (N, 3) uint8, `features` (N, 768) fp16, `rgb` (N, 768) uint8, the patches that were encoded, `images`
-(K, 3, S, S) uint8 on black, `world_to_camera` (K, 4, 4) and `intrinsics` (K, 3, 3). Held-out objects come first, the
-others in random order, so that a training can begin before all are done. What exists is left alone.
+`coords` (N, 3) uint8, `rgb` (N, 768) uint8, the patches to encode, `images` (K, 3, S, S) uint8 on black,
+`world_to_camera` (K, 4, 4) and `intrinsics` (K, 3, 3). Held-out objects come first, the others in random order, so that
+a training can begin before all are done. What exists is left alone.
 """
 
 import hashlib
@@ -20,8 +20,7 @@ import typer
 from safetensors.torch import save_file
 from tqdm import tqdm
 
-from atoken import AtokenModel
-from atoken.processing import AtokenProcessor, mesh_views
+from atoken.processing import mesh_views
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.processing.cameras_atoken import hammersley_cameras
 from atoken.processing.mesh_reading_atoken import read_mesh
@@ -33,9 +32,8 @@ class TooManyVoxels(ValueError):
     """Says that an object is left out because full attention over its voxels would take too long."""
 
 
-@torch.no_grad()
 def prepare(
-    path: Path, model: AtokenModel, processor: AtokenVoxelProcessor, views: int, size: int, max_voxels: int
+    path: Path, processor: AtokenVoxelProcessor, views: int, size: int, max_voxels: int
 ) -> dict[str, torch.Tensor]:
     """
     Makes the tensors of one object; its target cameras depend on its name alone.
@@ -48,8 +46,6 @@ def prepare(
     tokens = processor(**mesh_views(mesh).arguments())
     if len(tokens.coords) > max_voxels:
         raise TooManyVoxels(f"object must have at most {max_voxels} voxels, got {len(tokens.coords)}")
-    latents = model.encode(tokens.pixel_values, tokens.coords, tokens.cu_seqlens, pool=False).latent_dist.mode()
-    features = model.decode(latents, tokens.coords, tokens.cu_seqlens).pixel_values[:, :768]
     seed = int.from_bytes(hashlib.sha256(path.parent.name.encode()).digest()[:4], "big")
     targets = hammersley_cameras(views, generator=torch.Generator().manual_seed(seed))
     pictures, _ = render_mesh(
@@ -57,7 +53,6 @@ def prepare(
     )
     return {
         "coords": tokens.coords[:, 1:].to(torch.uint8).contiguous(),
-        "features": features.half().contiguous(),
         "rgb": ((tokens.pixel_values[:, :768] + 1) * 127.5).round().to(torch.uint8),
         "images": (pictures * 255).round().to(torch.uint8),
         "world_to_camera": targets.world_to_camera,
@@ -85,16 +80,17 @@ def write_skipped(skipped: dict[str, str], out: Path) -> None:
 def main(
     meshes: Annotated[Path, typer.Argument(help="Folder written by collect_meshes.")],
     out: Annotated[Path, typer.Argument(help="Folder for the prepared objects.")],
-    checkpoint: Annotated[Path, typer.Option(help="The tokenizer.")] = Path("checkpoints/atoken-tiny"),
     views: Annotated[int, typer.Option(help="Pictures of each object.")] = 12,
     size: Annotated[int, typer.Option(help="Pixels of a picture's side.")] = 256,
     max_voxels: Annotated[int, typer.Option(help="Larger objects of the training split are left out.")] = 9000,
     limit: Annotated[int | None, typer.Option(help="Objects to look at, at most.")] = None,
+    check_visibility: Annotated[
+        bool, typer.Option(help="Take for every voxel a view that sees it, which the official code does not.")
+    ] = True,
     seed: Annotated[int, typer.Option(help="Order of the training split.")] = 0,
 ) -> None:
     """Prepares every object that is not prepared yet, and writes OUT/skipped.json with those that cannot be."""
-    model = AtokenModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
-    processor = AtokenProcessor.from_pretrained(checkpoint).voxel_processor
+    processor = AtokenVoxelProcessor(check_visibility=check_visibility)
     out.mkdir(parents=True, exist_ok=True)
     record = out / "skipped.json"
     skipped = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
@@ -106,7 +102,7 @@ def main(
         # Held-out objects are measured whatever their size.
         most = processor.max_voxels if entry["split"] == "heldout" else max_voxels
         try:
-            tensors = prepare(meshes / entry["file"], model, processor, views, size, most)
+            tensors = prepare(meshes / entry["file"], processor, views, size, most)
         except (OSError, ValueError) as error:
             skipped[entry["name"]] = str(error)
             # At once: a run may be stopped as soon as there are enough objects.

@@ -95,6 +95,9 @@ def main(
     ] = None,
     clip: Annotated[str, typer.Option(help="CLIP model for the CLIP loss: folder or Hub name.")] = CLIP,
     steps: Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Time for steps: the run ends when it is over, and rates fall with it.")
+    ] = None,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
     keep: Annotated[int, typer.Option(help="Number of newest checkpoints to keep.")] = 3,
     log_every: Annotated[int, typer.Option(help="Steps per line of the log, which shows their mean.")] = 10,
@@ -115,7 +118,7 @@ def main(
     stage = Stage.read(stage_file)
     if steps is not None:
         stage = replace(stage, steps=steps)
-    settings = TrainerSettings(output, stage.steps, stage.optimizer, max_skipped, save_every, log_every, keep)
+    settings = TrainerSettings(output, stage.steps, stage.optimizer, minutes, max_skipped, save_every, log_every, keep)
     # A stage that reconstructs no images needs no networks for it.
     weights = stage.losses["image"] if "image_reconstruction" in stage.ratios else {}
     image_losses = ImageLosses.choose(losses if weights else None, weights)

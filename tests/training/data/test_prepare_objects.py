@@ -6,30 +6,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from atoken import AtokenModel
-from atoken.processing import AtokenProcessor, AtokenVoxelProcessor, hammersley_cameras
+from atoken.processing import AtokenVoxelProcessor, hammersley_cameras
 from atoken.training.data.prepare_objects import TooManyVoxels, in_order, main, prepare
-
-from ...modeling.helpers import make_model
 
 trimesh = pytest.importorskip("trimesh")
 pytest.importorskip("embreex")
 
 # A red plate: 1 x 0.5 x 0.125 of its own lengths, so that its voxels are few and known.
 EXTENTS, RED = (1.0, 0.5, 0.125), (255, 0, 0, 255)
-
-
-@pytest.fixture(scope="module")
-def model() -> AtokenModel:
-    return make_model()
-
-
-@pytest.fixture
-def checkpoint(model, tmp_path):
-    folder = tmp_path / "checkpoint"
-    model.save_pretrained(folder)
-    AtokenProcessor(voxel_processor=AtokenVoxelProcessor(resolution=16)).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +37,15 @@ def meshes(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def tensors(meshes, model):
+def tensors(meshes):
     path = meshes / "train/plate/plate.glb"
-    return prepare(path, model, AtokenVoxelProcessor(resolution=16), views=16, size=32, max_voxels=9000)
+    return prepare(path, AtokenVoxelProcessor(resolution=16), views=16, size=32, max_voxels=9000)
 
 
 def test_tensors_of_one_object(tensors):
     count = len(tensors["coords"])
     shapes = {
         "coords": ((count, 3), torch.uint8),
-        "features": ((count, 768), torch.float16),
         "rgb": ((count, 768), torch.uint8),
         "images": ((16, 3, 32, 32), torch.uint8),
         "world_to_camera": ((16, 4, 4), torch.float32),
@@ -78,23 +61,11 @@ def test_tensors_of_one_object(tensors):
     assert int(tensors["images"][:, 0].amax()) == 255 and not tensors["images"][:, :, 0, 0].any()
 
 
-def test_features_are_the_decoded_patches(tensors, model):
-    patches = tensors["rgb"].float() / 127.5 - 1
-    coords = torch.nn.functional.pad(tensors["coords"].long(), (1, 0), value=1)
-    lengths = torch.tensor([0, len(coords)], dtype=torch.int32)
-    tokens = torch.nn.functional.pad(patches, (0, 3072 - 768))
-    with torch.no_grad():
-        latents = model.encode(tokens, coords, lengths, pool=False).latent_dist.mean
-        expected = model.decode(latents, coords, lengths).pixel_values[:, :768]
-    # Rounded twice on the way: patches to 8 bits, features to half precision.
-    torch.testing.assert_close(tensors["features"].float(), expected, atol=0.05, rtol=0.01)
-
-
-def test_target_cameras_are_the_objects_own_and_none_of_those_that_are_encoded(tensors, meshes, model):
+def test_target_cameras_are_the_objects_own_and_none_of_those_that_are_encoded(tensors, meshes):
     processor = AtokenVoxelProcessor(resolution=16)
     first = tensors["world_to_camera"]
     again, other = (
-        prepare(meshes / path, model, processor, views=16, size=8, max_voxels=9000)["world_to_camera"]
+        prepare(meshes / path, processor, views=16, size=8, max_voxels=9000)["world_to_camera"]
         for path in ("train/plate/plate.glb", "heldout/other/other.glb")
     )
     assert torch.equal(first, again) and not torch.allclose(first, other)
@@ -102,9 +73,9 @@ def test_target_cameras_are_the_objects_own_and_none_of_those_that_are_encoded(t
     assert (first[:, None] - encoded).abs().amax((2, 3)).min() > 1e-3
 
 
-def test_an_object_with_too_many_voxels_is_refused(meshes, model):
+def test_an_object_with_too_many_voxels_is_refused(meshes):
     with pytest.raises(TooManyVoxels, match=r"object must have at most 10 voxels, got \d+"):
-        prepare(meshes / "train/plate/plate.glb", model, AtokenVoxelProcessor(resolution=16), 1, 8, max_voxels=10)
+        prepare(meshes / "train/plate/plate.glb", AtokenVoxelProcessor(resolution=16), 1, 8, max_voxels=10)
 
 
 def test_held_out_objects_come_first_and_the_seed_decides_on_the_others(tmp_path):
@@ -117,13 +88,13 @@ def test_held_out_objects_come_first_and_the_seed_decides_on_the_others(tmp_path
     assert names != [entry["name"] for entry in in_order(tmp_path, seed=1)]
 
 
-def run_main(meshes, out, checkpoint, max_voxels=9000):
-    main(meshes, out, checkpoint, views=1, size=16, max_voxels=max_voxels, limit=None, seed=0)
+def run_main(meshes, out, max_voxels=20000):
+    main(meshes, out, views=1, size=16, max_voxels=max_voxels, limit=None, check_visibility=True, seed=0)
 
 
-def test_a_run_resumes_and_records_what_it_passes_over(meshes, checkpoint, tmp_path):
+def test_a_run_resumes_and_records_what_it_passes_over(meshes, tmp_path):
     out = tmp_path / "objects"
-    run_main(meshes, out, checkpoint, max_voxels=10)
+    run_main(meshes, out, max_voxels=10)
     # The limit is for the training split alone: what is measured does not depend on it.
     assert [path.name for path in out.glob("*/*")] == ["other.safetensors"]
     skipped = json.loads((out / "skipped.json").read_text())
@@ -131,14 +102,14 @@ def test_a_run_resumes_and_records_what_it_passes_over(meshes, checkpoint, tmp_p
     assert "at most 10 voxels" in skipped["plate"] and "broken.glb" in skipped["broken"]
 
     (out / "heldout/other.safetensors").write_bytes(b"mine")
-    run_main(meshes, out, checkpoint)
+    run_main(meshes, out)
     assert (out / "heldout/other.safetensors").read_bytes() == b"mine"
     assert load_file(out / "train/plate.safetensors")["images"].shape == (1, 3, 16, 16)
     assert json.loads((out / "skipped.json").read_text()).keys() == {"broken"}
     assert sorted(path.name for path in out.rglob("*.*")) == ["other.safetensors", "plate.safetensors", "skipped.json"]
 
 
-def test_a_run_that_is_stopped_has_its_record(meshes, checkpoint, tmp_path, monkeypatch):
+def test_a_run_that_is_stopped_has_its_record(meshes, tmp_path, monkeypatch):
     out, calls = tmp_path / "objects", []
 
     def stop(path, *options):
@@ -149,5 +120,5 @@ def test_a_run_that_is_stopped_has_its_record(meshes, checkpoint, tmp_path, monk
 
     monkeypatch.setattr("atoken.training.data.prepare_objects.prepare", stop)
     with pytest.raises(KeyboardInterrupt):
-        run_main(meshes, out, checkpoint)
+        run_main(meshes, out)
     assert json.loads((out / "skipped.json").read_text()) == {"other": "no faces"}

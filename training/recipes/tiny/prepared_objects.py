@@ -1,4 +1,4 @@
-"""Prepared 3D objects: tokens' features beside pictures of the object, how well Gaussians render, and the baseline."""
+"""Prepared 3D objects: tokens beside pictures of the object, how well Gaussians render, and the baseline."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch.nn.functional import pad
 
+from atoken import AtokenModel
 from atoken.evaluation.models.object_baselines import draw_cubes
 from atoken.processing import Cameras
 from atoken.tokenizing.quality import psnr, ssim
@@ -17,7 +19,6 @@ class PreparedObject:
     """Holds what `python -m atoken.training.data.prepare_objects` writes for one object."""
 
     name: str
-    features: torch.Tensor  # (N, 768) the tokenizer's decoded voxels, in [-1, 1]
     coords: torch.Tensor  # (N, 3) int64
     rgb: torch.Tensor  # (N, 768) uint8, the patches that were encoded
     images: torch.Tensor  # (K, 3, S, S) uint8, on black
@@ -28,8 +29,17 @@ class PreparedObject:
         """Reads the file of an object."""
         data = load_file(path)
         cameras = Cameras(data["world_to_camera"].float(), data["intrinsics"].float())
-        features, coords = data["features"].float(), data["coords"].long()
-        return cls(path.stem, features, coords, data["rgb"], data["images"], cameras)
+        return cls(path.stem, data["coords"].long(), data["rgb"], data["images"], cameras)
+
+
+@torch.no_grad()
+def decoded_voxels(model: AtokenModel, item: PreparedObject) -> torch.Tensor:
+    """Runs an object through encoder and decoder: (N, 768) in [-1, 1], what a Gaussian decoder is given."""
+    coords = pad(item.coords, (1, 0))  # (N, 4), all at t = 0
+    tokens = pad(item.rgb.float() / 127.5 - 1, (0, 3 * item.rgb.shape[1]))  # (N, 3072)
+    cu_seqlens = torch.tensor([0, len(coords)], dtype=torch.int32)
+    latents = model.encode(tokens, coords, cu_seqlens, pool=False).latents
+    return model.decode(latents, coords, cu_seqlens).pixel_values[:, : item.rgb.shape[1]]
 
 
 def measure_views(draw: Callable[[PreparedObject], torch.Tensor], paths: list[Path]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
     python -m atoken.training.recipes.tiny.train_gaussians OBJECTS CHECKPOINT OUT --minutes 60
 
-OBJECTS is what `python -m atoken.training.data.prepare_objects` writes with the same CHECKPOINT. The loss is the
+OBJECTS is what `python -m atoken.training.data.prepare_objects` writes. The loss is the
 released decoder's on black, L1 + 0.2 (1 - MS-SSIM), without its LPIPS term, whose weights need the network. OUT
 receives CHECKPOINT with the decoder in it, and `training_3d.json`: data, command, seed, steps, the curve and the
 held-out scores beside those of flat voxels.
@@ -15,6 +15,7 @@ import random
 import shutil
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +30,7 @@ from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.processing.atomic_files_atoken import atomic_file
 
 from ...muon import Muon
-from .prepared_objects import PreparedObject, flat_voxels, measure_views
+from .prepared_objects import PreparedObject, decoded_voxels, flat_voxels, measure_views
 from .stepping import average, remember_peaks, set_rates
 
 SSIM_WEIGHT = 0.2
@@ -66,10 +67,10 @@ def build_optimizers(decoder: AtokenGaussianDecoder, rate: float) -> list[torch.
     return remember_peaks(optimizers)
 
 
-def decode(decoder: AtokenGaussianDecoder, item: PreparedObject) -> Gaussians:
-    """Decodes an object's features."""
+def decode(decoder: AtokenGaussianDecoder, item: PreparedObject, features: torch.Tensor) -> Gaussians:
+    """Decodes an object's features (N, 768), see `decoded_voxels`."""
     cu_seqlens = torch.tensor([0, len(item.coords)], dtype=torch.int32)
-    return decoder(item.features, item.coords, cu_seqlens)[0]
+    return decoder(features, item.coords, cu_seqlens)[0]
 
 
 def loss_of(pictures: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
@@ -78,11 +79,11 @@ def loss_of(pictures: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
     return nn.functional.l1_loss(pictures, originals) + SSIM_WEIGHT * (1 - similarity)
 
 
-def evaluate(decoder: AtokenGaussianDecoder, paths: list[Path]) -> dict[str, float]:
-    """Measures the decoder on prepared objects."""
+def evaluate(decoder: AtokenGaussianDecoder, model: AtokenModel, paths: list[Path]) -> dict[str, float]:
+    """Measures the decoder, behind the model's own, on prepared objects."""
 
     def draw(item: PreparedObject) -> torch.Tensor:
-        return render(decode(decoder, item), item.cameras, item.images.shape[-1])
+        return render(decode(decoder, item, decoded_voxels(model, item)), item.cameras, item.images.shape[-1])
 
     with torch.no_grad():
         return measure_views(draw, paths)
@@ -96,7 +97,7 @@ def save(decoder: AtokenGaussianDecoder, model: AtokenModel, out: Path) -> None:
 
 def main(
     objects: Annotated[Path, typer.Argument(help="Folder written by prepare_objects.")],
-    checkpoint: Annotated[Path, typer.Argument(help="The tokenizer that the objects were prepared with.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The tokenizer whose decoded voxels it is trained on.")],
     out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.")],
     minutes: Annotated[float, typer.Option(help="Time for training steps; evaluation comes on top.")] = 60.0,
     width: Annotated[int, typer.Option(help="Width of the Gaussian decoder, a multiple of 32.")] = 128,
@@ -120,6 +121,12 @@ def main(
     print(json.dumps({"flat_voxels": baseline, "train_objects": len(train)}), flush=True)
 
     model = AtokenModel.from_pretrained(checkpoint)
+    frozen = AtokenModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
+
+    @cache
+    def features_of(path: Path) -> torch.Tensor:
+        return decoded_voxels(frozen, PreparedObject.load(path)).half()
+
     shutil.copytree(checkpoint, out, dirs_exist_ok=True)
     if start is None:
         decoder = build_decoder(width, layers, num_gaussians)
@@ -133,9 +140,11 @@ def main(
         while spent < minutes:
             began = time.monotonic()
             set_rates(optimizers, spent / minutes, warm_up=0.02, first=1e-3)
-            item = PreparedObject.load(rng.choice(train))
+            path = rng.choice(train)
+            item = PreparedObject.load(path)
             chosen = rng.sample(range(len(item.images)), views)
-            pictures = render(decode(decoder, item), item.cameras[chosen], item.images.shape[-1])
+            gaussians = decode(decoder, item, features_of(path).float())
+            pictures = render(gaussians, item.cameras[chosen], item.images.shape[-1])
             loss = loss_of(pictures, item.images[chosen].float() / 255)
             decoder.zero_grad(set_to_none=True)
             loss.backward()
@@ -151,7 +160,7 @@ def main(
                 mean_loss = float(torch.stack(recent).mean())
                 recent.clear()
                 curve.append(
-                    {"step": step, "minutes": round(spent, 1), "loss": mean_loss, **evaluate(averaged, held_out)}
+                    {"step": step, "minutes": round(spent, 1), "loss": mean_loss, **evaluate(averaged, frozen, held_out)}
                 )
                 print(json.dumps(curve[-1]), flush=True)
                 save(averaged, model, out)
@@ -180,7 +189,7 @@ def main(
         "Hammersley cameras with a random offset, radius 2, field of view 40 degrees, on black; 8-bit values, PSNR and "
         "SSIM per picture, background included, averaged; weights rounded to bf16, run in fp32",
         "flat_voxels": baseline,
-        "held_out": evaluate(stored.eval(), held_out),
+        "held_out": evaluate(stored.eval(), frozen, held_out),
         "curve": curve,
     }
     if start is not None and (start / "training_3d.json").is_file():

@@ -7,8 +7,10 @@ from safetensors.torch import save_file
 
 from atoken import render
 from atoken.processing.cameras_atoken import hammersley_cameras
-from atoken.training.recipes.tiny.prepared_objects import PreparedObject, flat_voxels, measure_views
+from atoken.training.recipes.tiny.prepared_objects import PreparedObject, decoded_voxels, flat_voxels, measure_views
 from atoken.training.recipes.tiny.train_gaussians import build_decoder, build_optimizers, decode, loss_of
+
+from ....modeling.helpers import make_model
 
 
 @pytest.fixture
@@ -20,7 +22,6 @@ def prepared(tmp_path):
     path = tmp_path / "plate.safetensors"
     tensors = {
         "coords": coords.to(torch.uint8),
-        "features": (red.float() / 127.5 - 1).half(),
         "rgb": red,
         "images": torch.zeros(3, 3, 192, 192, dtype=torch.uint8),
         "world_to_camera": cameras.world_to_camera,
@@ -54,16 +55,28 @@ def test_scores_are_means_over_pictures(prepared):
     assert (black["objects"], black["views"]) == (1, 3)
 
 
+def test_decoded_voxels_are_what_the_model_makes_of_the_patches(prepared):
+    item, model = PreparedObject.load(prepared), make_model()
+    coords = torch.nn.functional.pad(item.coords, (1, 0), value=0)
+    lengths = torch.tensor([0, len(coords)], dtype=torch.int32)
+    tokens = torch.cat([item.rgb.float() / 127.5 - 1, torch.zeros(len(coords), 3072 - 768)], dim=1)
+    with torch.no_grad():
+        latents = model.encode(tokens, coords, lengths).latent_dist.mean
+        expected = model.decode(latents, coords, lengths).pixel_values[:, :768]
+    torch.testing.assert_close(decoded_voxels(model, item), expected)
+
+
 def test_an_untrained_decoder_is_solid_and_steps_lower_the_loss(prepared):
     torch.manual_seed(0)
     item = PreparedObject.load(prepared)
     decoder = build_decoder(width=32, layers=2, num_gaussians=4)
-    gaussians = decode(decoder, item).detach()
+    features = item.rgb.float() / 127.5 - 1
+    gaussians = decode(decoder, item, features).detach()
     assert float(gaussians.opacities.median()) == pytest.approx(0.5, abs=0.05)
     assert float(gaussians.scales.median()) == pytest.approx((0.006**2 + 0.0009**2) ** 0.5, rel=0.05)
     optimizers, losses = build_optimizers(decoder, 5e-3), []
     for _ in range(12):
-        loss = loss_of(render(decode(decoder, item), item.cameras, 192), item.images.float() / 255)
+        loss = loss_of(render(decode(decoder, item, features), item.cameras, 192), item.images.float() / 255)
         decoder.zero_grad()
         loss.backward()
         for optimizer in optimizers:
