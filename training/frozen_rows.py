@@ -51,7 +51,7 @@ class ProtectedRows(Hook):
         return cls(load_file(path))
 
     def save(self, folder: Path) -> None:
-        """Writes the rows beside a model."""
+        """Writes the rows beside a model, if there are any."""
         if self.rows:
             save_file(self.rows, folder / FILE)
 

@@ -321,6 +321,7 @@ class Trainer:
         peak = device_peak(accelerator.device)
         if peak and None not in flops:
             numbers["MFU"] = sum(flops) / seconds / peak
+        numbers["minutes"] = progress.seconds / 60
         numbers["learning rate"] = self.optimizer.param_groups[0]["lr"]
         numbers["skipped steps"] = progress.skipped
         numbers |= self.batches.counters()

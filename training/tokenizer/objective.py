@@ -18,24 +18,18 @@ from atoken.tokens_atoken import unpatchify
 
 from ..data.batches import TrainingBatch
 from .arithmetic import training_flops
-from .losses import (
-    ClipLoss,
-    VggLosses,
-    distillation_loss,
-    kl_loss,
-    l1_loss,
-    log_mse_loss,
-    perceptual_size,
-    sigmoid_loss,
-)
+from .losses import distillation_loss, kl_loss, l1_loss, log_mse_loss, sigmoid_loss
+from .perceptual import ClipLoss, TrunkLosses, perceptual_size
 
 RECONSTRUCTION_WEIGHT, SEMANTIC_WEIGHT, KL_WEIGHT = 0.2, 1.0, 1e-8
 # Parts of the reconstruction loss of each medium; video and 3D have no perceptual terms in the paper.
 LOSSES = {
-    "image": ("l1", "log_mse", "lpips", "gram", "clip"),
-    "video": ("l1",),
+    "image": ("l1", "log_mse", "lpips", "st_lpips", "st_lpips_alex", "gram", "clip"),
+    "video": ("l1", "log_mse"),
     "3d": ("l1", "ms_ssim"),
 }
+# Parts that come of one pass through a trunk: a distance, one of the first three, and Gram.
+TRUNK_PARTS = ("lpips", "st_lpips", "st_lpips_alex", "gram")
 
 
 class Objective(nn.Module):
@@ -48,7 +42,7 @@ class Objective(nn.Module):
         teacher: the frozen vision tower that images are distilled from; without one they are trained contrastively, as
             videos and objects are.
         teacher_scale: logarithm of the factor that the teacher's cosines are multiplied by.
-        vgg, clip: networks of the perceptual parts that have a weight.
+        trunk, clip: networks of the perceptual parts that have a weight.
         seed: of the posterior's noise, which follows from a sample's number alone.
         processor: is exported with the model.
 
@@ -62,7 +56,7 @@ class Objective(nn.Module):
         weights: dict[str, dict[str, float]],
         teacher: AtokenVisionModel | None = None,
         teacher_scale: float = 0.0,
-        vgg: VggLosses | None = None,
+        trunk: TrunkLosses | None = None,
         clip: ClipLoss | None = None,
         seed: int = 0,
         processor: AtokenProcessor | None = None,
@@ -74,14 +68,16 @@ class Objective(nn.Module):
                 known = ", ".join(LOSSES.get(medium, ())) or "none"
                 raise ValueError(f"losses of {medium} must be among {known}, got {', '.join(sorted(unknown))}")
         image = weights.get("image", {})
-        for name, network, parts in (("vgg", vgg, ("lpips", "gram")), ("clip", clip, ("clip",))):
+        for name, network, parts in (("trunk", trunk, TRUNK_PARTS), ("clip", clip, ("clip",))):
             if network is None and set(parts) & set(image):
                 raise ValueError(f"{name} must be given for image losses {', '.join(image)}, got None")
+        if trunk is not None and (others := set(TRUNK_PARTS) & set(image) - {trunk.part, "gram"}):
+            raise ValueError(f"trunk must be that of {', '.join(sorted(others))}, got that of {trunk.part}")
         self.model, self.weights = model, weights
         self._no_split_modules = model._no_split_modules  # for wrappers that shard by block
         if model.text_model is not None:
             model.text_model.requires_grad_(False).eval()
-        frozen = {"teacher": teacher, "vgg": vgg, "clip": clip}
+        frozen = {"teacher": teacher, "trunk": trunk, "clip": clip}
         # In a plain dict they are no submodules: they are in no checkpoint, and no wrapper shards or casts them.
         self.frozen = {name: net.requires_grad_(False).eval() for name, net in frozen.items() if net is not None}
         self.teacher_scale, self.seed, self.processor = teacher_scale, seed, processor
@@ -161,34 +157,36 @@ class Objective(nn.Module):
         return torch.cat(parts).to(latents.dtype)
 
     def _compare_patches(self, batch: TrainingBatch, decoded: torch.Tensor) -> dict[str, torch.Tensor]:
-        if batch.task.startswith("image"):
+        medium = batch.task.removesuffix("_reconstruction")
+        target = batch.pixel_values
+        if medium == "image":
             # Frames 2 to 4 of a picture's patches are padding.
             values = decoded.shape[-1] // self.model.vision_model.patch_size[0]
-            packed = decoded[:, :values], batch.pixel_values[:, :values]
-            parts = {"l1": l1_loss(*packed)}
-            if "log_mse" in self.weights["image"]:
-                parts["log_mse"] = log_mse_loss(*packed, batch.lengths)
+            compared = decoded[:, :values], target[:, :values]
         else:
-            parts = {"l1": l1_loss(decoded, batch.pixel_values)}
-        weighed = self.weights["image"] if batch.task.startswith("image") else {}
-        if not {"lpips", "gram", "clip"} & set(weighed):
+            compared = decoded, target
+        parts = {"l1": l1_loss(*compared)}
+        if "log_mse" in self.weights[medium]:
+            parts["log_mse"] = log_mse_loss(*compared, batch.lengths)
+        weighed = self.weights["image"] if medium == "image" else {}
+        if not {*TRUNK_PARTS, "clip"} & set(weighed):
             return parts
-        prediction, target = self._pictures(batch, decoded), self._pictures(batch, batch.pixel_values)
-        if {"lpips", "gram"} & set(weighed):
-            lpips, gram = self.frozen["vgg"](prediction, target)
-            parts |= {name: part for name, part in (("lpips", lpips), ("gram", gram)) if name in weighed}
+        pictures = self._pictures(batch, decoded), self._pictures(batch, batch.pixel_values)
+        if set(TRUNK_PARTS) & set(weighed):
+            trunk = self.frozen["trunk"]
+            found = zip((trunk.part, "gram"), trunk.of_pictures(*pictures, f"{self.seed} {batch.numbers}"), strict=True)
+            parts |= {name: part for name, part in found if name in weighed}
         if "clip" in weighed:
-            parts["clip"] = self.frozen["clip"](prediction, target)
+            parts["clip"] = self.frozen["clip"](*(torch.cat([perceptual_size(one) for one in side]) for side in pictures))
         return parts
 
-    def _pictures(self, batch: TrainingBatch, patches: torch.Tensor) -> torch.Tensor:
-        """Unpacks images to (B, 3, 224, 224) in [-1, 1], what perceptual losses look at."""
+    def _pictures(self, batch: TrainingBatch, patches: torch.Tensor) -> list[torch.Tensor]:
+        """Unpacks images to (1, 3, H, W) in [-1, 1] each, what perceptual losses look at."""
         patch_size = self.model.vision_model.patch_size
-        pictures = []
-        for tokens, grid in zip(patches.split(batch.lengths), batch.grids, strict=True):
-            picture = unpatchify(tokens.float().unflatten(0, (1, *grid)), patch_size)[:, 0]
-            pictures.append(perceptual_size(picture))
-        return torch.cat(pictures)
+        return [
+            unpatchify(tokens.float().unflatten(0, (1, *grid)), patch_size)[:, 0]
+            for tokens, grid in zip(patches.split(batch.lengths), batch.grids, strict=True)
+        ]
 
     def _compare_views(self, batch: TrainingBatch, latents: torch.Tensor) -> dict[str, torch.Tensor]:
         parts: dict[str, torch.Tensor] = {}

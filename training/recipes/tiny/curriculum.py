@@ -2,45 +2,46 @@
 
     python -m atoken.training.recipes.tiny.curriculum DATA OUT
 
-DATA is what collect_media, collect_meshes, prepare_objects and prepare_miniature have written. Every stage is a run of
-`atoken.training.tokenizer.train`, which goes on where it was stopped, so this can be stopped and started again at any
-time. OUT/record.json and record.md have the evaluation harness's numbers stage by stage, and OUT/stage-N/released what
-becomes a checkpoint: of stage 3 atoken-tiny, of stage 4 atoken-tiny-d.
+DATA is what `make data` has written. Nothing else is needed: the start is PCA, the teacher and the Gaussian decoder are
+trained on the way. Every stage is a run of `atoken.training.tokenizer.train`, which goes on where it was stopped, so
+this can be stopped and started again at any time. OUT/record.json and record.md have the evaluation harness's numbers
+stage by stage, and OUT/stage-N/released what becomes a checkpoint: of stage 3 atoken-tiny, of stage 4 atoken-tiny-d.
+
+With --continue-from CHECKPOINT, stage 3 begins with released weights, which are also its teacher, and the stages before
+are left out.
 """
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 import yaml
 
-from atoken import AtokenModel
-from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
-from atoken.processing import AtokenProcessor
 from atoken.processing.atomic_files_atoken import atomic_file
 
 from ...data.batches import TrainingBatch
 from ...data.tasks import open_tasks, read_data
-from ...frozen_rows import FILE as PROTECTED
-from ...frozen_rows import ProtectedRows
-from ...tokenizer.curriculum import Stage, grow_latents
+from ...tokenizer.curriculum import Stage
 from ...tokenizer.validation import validate
-from .fsq_allocation import measure, plan
-from .fsq_blocks import add_blocks, moved_name
-from .pca_start import spare_channels
+from .between_stages import continued, copy_rows, widen, with_codes, with_gaussians
 from .release import record_of, release, tables_of
+from .sizes import SIZES
+from .start import DONE
 
 HERE = Path(__file__).parent
 STAGES = (0, 1, 2, 3, 4)
+CONTINUED = 3  # the first stage where released weights go on
 RELEASED = "released"  # folder of a stage's checkpoint in bf16 with its record
 EVALUATION = HERE / "sources/tiny-evaluation.yaml"
 SEEN = 4  # batches of each task that latents are measured by
+GAUSSIAN_MINUTES = 20.0  # of the Gaussian decoder, before stage 3
+# Where a run has a number of minutes: the share of each stage, and of the Gaussian decoder.
+SHARES = {0: 0.06, 1: 0.14, 2: 0.30, "gaussians": 0.12, 3: 0.23, 4: 0.15}
+CONTINUED_SHARES = {3: 0.7, 4: 0.3}
 
 
 def run_stage(
@@ -51,54 +52,20 @@ def run_stage(
     teacher: Path | None,
     options: list[str],
     processes: int = 1,
+    device: str = "cpu",
 ) -> None:
-    """Trains one stage in one or more processes of its own, on the CPU if they are several."""
+    """Trains one stage in one or more processes of its own."""
     environment = dict(os.environ)
     command = [sys.executable]
     if processes > 1:
         command += ["-m", "torch.distributed.run", "--nproc_per_node", str(processes)]
+    if device == "cpu":
         environment["ACCELERATE_USE_CPU"] = "true"
     command += ["-m", "atoken.training.tokenizer.train", str(stage_file)]
     command += ["--data", str(data_file), "--init-from", str(start), "--output", str(out)]
     if teacher is not None:
         command += ["--teacher", str(teacher)]
     subprocess.run([*command, *options], check=True, env=environment)
-
-
-def widen(model_folder: Path, template: Path, out: Path) -> None:
-    """Writes stage 1's model with the latents of the wide start, as stage 2 begins."""
-    model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32)
-    wide = AtokenModel.from_pretrained(template, dtype=torch.float32)
-    grow_latents(model, wide.config.latent_channels, template=wide)
-    _write(model, model_folder, out)
-
-
-def with_gaussians(model_folder: Path, gaussians: Path, out: Path) -> None:
-    """Writes stage 2's model with a Gaussian decoder of `train_gaussians`, trained on decoded voxels, for stage 3."""
-    model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32)
-    attach_gaussian_decoder(model, AtokenModel.from_pretrained(gaussians, dtype=torch.float32).gaussian_decoder)
-    _write(model, model_folder, out)
-
-
-def with_codes(model_folder: Path, stage: Stage, data_file: Path, out: Path, seed: int) -> None:
-    """Writes stage 3's model with codes, which blocks on either side spread over its latents, for stage 4."""
-    torch.manual_seed(seed)
-    model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32).eval()
-    # The first latent tells images from videos, see `indicator_first`.
-    batches = reconstruction_batches(stage, data_file, seed)
-    coding = plan(*measure(model, batches), stage.latent_channels, switches=(0,))
-    recorded = ProtectedRows.load(str(model_folder)).rows
-    discrete, rows = add_blocks(model, coding, spare_channels(recorded))
-    _write(discrete, model_folder, out)
-    kept = {moved_name(name): indices for name, indices in recorded.items()}
-    parameters = dict(discrete.named_parameters())
-    ProtectedRows.of(discrete, [(parameters[name], indices) for name, indices in kept.items()] + rows).save(out)
-
-
-def _write(model: AtokenModel, source: Path, out: Path) -> None:
-    model.save_pretrained(out)
-    AtokenProcessor.from_pretrained(source).save_pretrained(out)
-    shutil.copy(source / PROTECTED, out / PROTECTED)
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -123,23 +90,35 @@ def evaluation_for(stage: int, template: Path, out: Path) -> Path:
     return out
 
 
-def start_of(stage: int, run: Path, data_file: Path, gaussians: Path, seed: int) -> Path:
+def train_gaussian_decoder(data: Path, run: Path, size: str, minutes: float, device: str, seed: int) -> Path:
+    """Trains a Gaussian decoder on what stage 2's model makes of voxels, unless that is done; gives its folder."""
+    out, chosen = run / "gaussians", SIZES[size]
+    if not (out / "training_3d.json").is_file():
+        command = [sys.executable, "-m", "atoken.training.recipes.tiny.train_gaussians"]
+        command += [str(data / "objects"), str(run / "stage-2/model"), str(out), "--minutes", str(minutes)]
+        command += ["--width", str(chosen.gaussian_width), "--layers", str(chosen.gaussian_layers)]
+        subprocess.run([*command, "--device", device, "--seed", str(seed)], check=True)
+    return out
+
+
+def start_of(stage: int, run: Path, data_file: Path, gaussians: Path | None, seed: int) -> Path:
     """Gives the folder of the model that a stage begins with, made of the stage before where something comes in."""
     base, before = run / "start", run / f"stage-{stage - 1}/model"
     if stage == 0:
         return base / "start"
     if stage == 1:
         # From here on training may change what the first latents are made of.
-        shutil.copy(base / "narrow" / PROTECTED, before / PROTECTED)
+        copy_rows(base / "narrow", before)
         return before
     start = run / f"stage-{stage}/start"
     if stage == 2:
         widen(before, base / "wide", start)
-        shutil.copy(base / PROTECTED, start / PROTECTED)
+        copy_rows(base, start)
     elif stage == 3:
+        assert gaussians is not None
         with_gaussians(before, gaussians, start)
     else:
-        with_codes(before, Stage.read(stage_file_of(stage)), data_file, start, seed)
+        with_codes(before, reconstruction_batches(Stage.read(stage_file_of(stage)), data_file, seed), start, seed)
     return start
 
 
@@ -171,36 +150,53 @@ def measure_stage(stage: int, run: Path, data_file: Path, template: Path, seed: 
 def main(
     data: Annotated[Path, typer.Argument(help="Folder with photos, clips and objects.")],
     out: Annotated[Path, typer.Argument(help="Folder for all stages.")],
-    gaussians: Annotated[Path, typer.Option(help="Checkpoint whose Gaussian decoder stage 3 begins with.")] = Path(
-        "checkpoints/atoken-tiny"
-    ),
-    last: Annotated[int, typer.Option(help="The last stage to run.")] = 4,
+    size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "tiny",
+    continue_from: Annotated[
+        Path | None, typer.Option(help="Released weights of this recipe, continuous, that stage 3 goes on with.")
+    ] = None,
+    last: Annotated[int, typer.Option(help="The last stage to run.")] = STAGES[-1],
+    minutes: Annotated[
+        float | None, typer.Option(help="Time for the steps of all stages together, instead of their numbers of steps.")
+    ] = None,
+    device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
     processes: Annotated[int, typer.Option(help="That share every step.")] = 1,
     evaluate: Annotated[bool, typer.Option(help="Measure every stage but the teacher's.")] = True,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Runs what is not done yet."""
+    if size not in SIZES:
+        raise typer.BadParameter(f"--size must be one of {', '.join(SIZES)}, got {size!r}")
     sources = localized(HERE / "sources/tiny.yaml", data, out / "sources.yaml")
     template = localized(EVALUATION, data, out / "evaluation.yaml")
-    base = out / "start"
-    if not (base / PROTECTED).is_file():
-        start = [sys.executable, "-m", "atoken.training.recipes.tiny.start", str(data), str(base), "--seed", str(seed)]
-        subprocess.run(start, check=True)
+    shares = SHARES if continue_from is None else CONTINUED_SHARES
+    if continue_from is None and not (out / "start" / DONE).is_file():
+        start = [sys.executable, "-m", "atoken.training.recipes.tiny.start", str(data), str(out / "start")]
+        subprocess.run([*start, "--size", size, "--seed", str(seed)], check=True)
     record_file = out / "record.json"
-    for stage in STAGES[: last + 1]:
-        folder = out / f"stage-{stage}"
+    for stage in STAGES[CONTINUED if continue_from else 0 : last + 1]:
+        folder, gaussians = out / f"stage-{stage}", None
         if not (folder / "finished").is_file():
-            start = start_of(stage, out, sources, gaussians, seed)
-            teacher = None if stage == 0 else out / "stage-0/model"
-            options = ["--seed", str(seed), "--save-every", "200"]
-            run_stage(stage_file_of(stage), start, sources, folder, teacher, options, processes)
+            teacher = None if stage == 0 else continue_from or out / "stage-0/model"
+            if stage == CONTINUED and continue_from is None:
+                time = GAUSSIAN_MINUTES if minutes is None else minutes * SHARES["gaussians"]
+                gaussians = train_gaussian_decoder(data, out, size, time, device, seed)
+            if stage == CONTINUED and continue_from is not None:
+                start = folder / "start"
+                continued(continue_from, start)
+            else:
+                start = start_of(stage, out, sources, gaussians, seed)
+            options = ["--seed", str(seed), "--save-every", "200", "--threads", "1"]
+            if minutes is not None:
+                options += ["--minutes", str(minutes * shares[stage])]
+            run_stage(stage_file_of(stage), start, sources, folder, teacher, options, processes, device)
             (folder / "finished").touch()
         record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
         if evaluate and stage > 0 and str(stage) not in record:
             record[str(stage)] = measure_stage(stage, out, sources, template, seed)
             _write_text(record_file, json.dumps(record, indent=1) + "\n")
             _write_text(out / "record.md", tables_of(record))
-            text = json.dumps(record_of(record, out, stage, {str(data): "DATA", str(out): "OUT"}), indent=1)
+            places = {str(data): "DATA", str(out): "OUT"}
+            text = json.dumps(record_of(record, out, stage, places, stage_file_of, continue_from), indent=1)
             _write_text(folder / RELEASED / "training.json", text + "\n")
 
 

@@ -22,12 +22,12 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder written by collect_media.")],
     out: Annotated[Path, typer.Argument(help="File of the fitted bases, .safetensors.")],
     side: Annotated[int, typer.Option(help="Short side of pictures, as they are evaluated.")] = 256,
-    clips: Annotated[str, typer.Option(help="Training clips, by comma.")] = "box.mp4,carphone_pristine.mp4,tree.avi",
+    frames: Annotated[int, typer.Option(help="That are read of each training clip.")] = 150,
 ) -> None:
     """Fit PCA to the photos and clips of the training split."""
     # The same crops as the tiny tokenizers are trained on.
     rng = random.Random(0)
-    loaded = load_clips(data / "clips" / "train", clips.split(","))
+    loaded = load_clips(data / "clips" / "train", frames)
     batches = [clip_batch(loaded, crop, FRAMES, 8, rng) for crop in (128, 256) * 30]
     videos = [((crop + 1) * 127.5).round().to(torch.uint8) for batch in batches for crop in batch]
     fitted = PcaTokenizer.fit(load_squares(data / "photos" / "train", side), videos, num_components=48)

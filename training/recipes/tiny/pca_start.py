@@ -48,7 +48,7 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca, num_spare: int = 
     kept = model.config.latent_channels - 1  # one latent says whether a token belongs to an image or a video
     start_blocks(model)
     channels = start_encoder(model, image, video, kept, num_spare)
-    for norm in (*_norms(model.vision_model), model.vision_model.post_layernorm):
+    for norm in (*block_norms(model.vision_model), model.vision_model.post_layernorm):
         norm.weight[channels.spare] = 0.0
     projection = model.latent_proj.weight.zero_()
     rows = torch.arange(kept)
@@ -62,7 +62,7 @@ def start_from_pca(model: AtokenModel, image: Pca, video: Pca, num_spare: int = 
     return channels
 
 
-def _norms(tower: torch.nn.Module) -> list[torch.nn.Module]:
+def block_norms(tower: torch.nn.Module) -> list[torch.nn.Module]:
     """Lists the norms of all blocks."""
     return [norm for block in tower.blocks for norm in (block.norm1, block.norm2)]
 
@@ -123,7 +123,7 @@ def start_encoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_spa
     weight[detectors, frame:] = (image.components / image.deviations)[:, :4].T.repeat(1, 3) / 3
 
     scale = ((2 * CONSTANT**2 + 2 * width) / width) ** 0.5
-    for norm in (*_norms(encoder), encoder.post_layernorm):
+    for norm in (*block_norms(encoder), encoder.post_layernorm):
         norm.weight.fill_(scale)
         norm.weight[:2] = 0.0
         norm.bias.zero_()
@@ -218,7 +218,7 @@ def _start_decoder(model: AtokenModel, image: Pca, video: Pca, kept: int, num_sp
     weight[indicator, kept] = 1.0
 
     scale = ((CONSTANT**2 + 2 * kept) / width) ** 0.5
-    for norm in (*_norms(decoder), decoder.out_norm):
+    for norm in (*block_norms(decoder), decoder.out_norm):
         norm.weight.fill_(scale)
         norm.weight[0] = scale / CONSTANT
         norm.weight[SWITCHES:first] = 0.0

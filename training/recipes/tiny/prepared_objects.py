@@ -1,7 +1,7 @@
 """Prepared 3D objects: tokens beside pictures of the object, how well Gaussians render, and the baseline."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -31,13 +31,18 @@ class PreparedObject:
         cameras = Cameras(data["world_to_camera"].float(), data["intrinsics"].float())
         return cls(path.stem, data["coords"].long(), data["rgb"], data["images"], cameras)
 
+    def to(self, device: torch.device | str) -> "PreparedObject":
+        """Gives a copy on a device; cameras stay, the renderer moves them."""
+        moved = {name: getattr(self, name).to(device) for name in ("coords", "rgb", "images")}
+        return replace(self, **moved)
+
 
 @torch.no_grad()
 def decoded_voxels(model: AtokenModel, item: PreparedObject) -> torch.Tensor:
     """Runs an object through encoder and decoder: (N, 768) in [-1, 1], what a Gaussian decoder is given."""
     coords = pad(item.coords, (1, 0))  # (N, 4), all at t = 0
     tokens = pad(item.rgb.float() / 127.5 - 1, (0, 3 * item.rgb.shape[1]))  # (N, 3072)
-    cu_seqlens = torch.tensor([0, len(coords)], dtype=torch.int32)
+    cu_seqlens = torch.tensor([0, len(coords)], dtype=torch.int32, device=coords.device)
     latents = model.encode(tokens, coords, cu_seqlens, pool=False).latents
     return model.decode(latents, coords, cu_seqlens).pixel_values[:, : item.rgb.shape[1]]
 
@@ -53,7 +58,7 @@ def measure_views(draw: Callable[[PreparedObject], torch.Tensor], paths: list[Pa
     psnrs, ssims = [], []
     for path in paths:
         item = PreparedObject.load(path)
-        pictures = (draw(item).clamp(0, 1) * 255).round().to(torch.uint8)
+        pictures = (draw(item).clamp(0, 1) * 255).round().to(torch.uint8).cpu()
         for picture, original in zip(pictures.split(1), item.images.split(1), strict=True):
             psnrs.append(psnr(picture, original))
             ssims.append(ssim(picture, original))

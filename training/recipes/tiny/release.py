@@ -5,6 +5,7 @@ The harness measures the weights as they are released, in bf16, at every stage, 
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from atoken import AtokenModel
 from atoken.processing import AtokenProcessor
 
 from ...data.batches import TrainingBatch
+from ...frozen_rows import ProtectedRows
+from ...tokenizer.curriculum import Stage
 
 # The record keeps these of the harness's numbers, by the ends of their names, and its names for sets of reconstruction.
 MEASURES = ("psnr", "ssim", "top1", "chance", "_r1", "chance_at_1", "count", "usage", "perplexity", "bits_per_pixel")
@@ -66,9 +69,18 @@ def release(model_folder: Path, batches: list[TrainingBatch], out: Path) -> None
     model.config.latents_std = [round(value, 5) for value in (square - mean.square()).sqrt().tolist()]
     model.to(torch.bfloat16).save_pretrained(out)
     AtokenProcessor.from_pretrained(model_folder).save_pretrained(out)
+    # Who goes on from these weights has to know what was written by hand.
+    ProtectedRows.load(str(model_folder)).save(out)
 
 
-def record_of(numbers: dict[str, dict[str, float]], run: Path, stage: int, places: dict[str, str]) -> dict[str, Any]:
+def record_of(
+    numbers: dict[str, dict[str, float]],
+    run: Path,
+    stage: int,
+    places: dict[str, str],
+    stage_file_of: Callable[[int], Path],
+    before: Path | None = None,
+) -> dict[str, Any]:
     """
     Makes the record of a released stage.
 
@@ -77,6 +89,8 @@ def record_of(numbers: dict[str, dict[str, float]], run: Path, stage: int, place
         run: folder of the curriculum.
         stage: the one that is released.
         places: of the command's arguments, path -> what the record writes instead.
+        stage_file_of: number of a stage -> its file.
+        before: the checkpoint that the run went on from.
     """
     kept = {
         number: {name: round(value, 5) for name, value in found.items() if name.endswith(MEASURES)}
@@ -88,19 +102,34 @@ def record_of(numbers: dict[str, dict[str, float]], run: Path, stage: int, place
         for of, label in SETS.items()
         if f"{of}/psnr" in kept[str(stage)]
     }
-    stages = range(1, stage + 1)
+    stages = sorted(int(number) for number in kept)
+    logs = {number: _log(run, number) for number in stages}
     return {
         "command": " ".join(
             ["python -m atoken.training.recipes.tiny.curriculum", *(places.get(a, a) for a in sys.argv[1:])]
         ),
         "data": "training/recipes/tiny/sources/tiny.yaml; media.json and meshes.json list the files of split 'train'",
-        "steps": {str(number): _log(run, number)[-1]["step"] for number in stages},
+        "steps": {str(number): log[-1]["step"] for number, log in logs.items()},
+        "minutes": {str(number): round(log[-1]["minutes"], 1) for number, log in logs.items()},
+        "batches": {str(number): _batches(Stage.read(stage_file_of(number))) for number in stages},
         "torch": torch.__version__,
         "protocol": PROTOCOL,
         "held_out": held_out,
         "stages": kept,
-        "curve": {str(number): _curve(_log(run, number)) for number in stages},
+        "curve": {str(number): _curve(log) for number, log in logs.items()},
+        **({} if before is None else {"before": _summary(before)}),
     }
+
+
+def _batches(stage: Stage) -> dict[str, Any]:
+    return {"ratios": stage.ratios, "batch_sizes": stage.batch_sizes, "max_tokens": stage.max_tokens}
+
+
+def _summary(checkpoint: Path) -> dict[str, Any]:
+    """Takes from a checkpoint's record how it came to be, which is a part of how what goes on from it did."""
+    record = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))
+    named = ("command", "how_it_differed", "steps", "minutes", "batches", "torch", "held_out", "before")
+    return {name: record[name] for name in named if name in record}
 
 
 def tables_of(numbers: dict[str, dict[str, float]]) -> str:

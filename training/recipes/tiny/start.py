@@ -5,30 +5,39 @@
 OUT/wide has 48 latents, OUT/start the first 32 of them for stage 1, both with the text tower and its tokenizer.
 OUT/start also protects all that latents depend on, so that its vision tower can be trained to be the teacher (stage 0)
 and still reconstruct as PCA does. OUT/narrow are the rows to protect in stage 1, which leave room for the other 16
-latents, and OUT/protected_rows.safetensors those to protect after that.
+latents, and OUT/protected_rows.safetensors those to protect after that. A size without room for two bases starts from
+one (`joint_pca_start`) and protects nothing.
 """
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
+from torch.nn.functional import pad
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
+from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.tokens_atoken import patchify
 
 from ...frozen_rows import ProtectedRows
 from ...tokenizer.losses import SIGMOID_BIAS, SIGMOID_SCALE
 from .crops import clip_batch, load_clips, load_photos, pan_batch, photo_batch
+from .dead_rows import fill_dead_rows
+from .joint_pca_start import start_from_joint_pca
 from .pca_start import HAND_WRITTEN, NULL, SWITCHES, EncoderChannels, Pca, protected_rows, start_from_pca
+from .sizes import SIZES
 from .text_tower import build_tokenizer, train_text_model
 
 WIDE, NARROW = 48, 32
 SPARE = 24  # channels of both towers for the folded codes of stage 4
-CLIPS = ("box.mp4", "carphone_pristine.mp4", "tree.avi")
+PHOTOS = 300  # that patches are drawn from
+CLIP_FRAMES = 150  # that are read of each clip
+DONE = "text.json"  # the text tower's curve, written last
 
 
 def patches_of(video: torch.Tensor) -> torch.Tensor:
@@ -36,12 +45,19 @@ def patches_of(video: torch.Tensor) -> torch.Tensor:
     return patchify(video, (4, 16, 16)).flatten(0, 3)
 
 
-def fit_pcas(photos: list, clips: list, rng: random.Random) -> tuple[Pca, Pca]:
-    """Fits PCA to image patches, and to patches of clips and pans together."""
+def draw_patches(photos: list, clips: list, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draws patches of images (N, 768), and of clips and pans together (M, 3072)."""
     images = [patches_of(photo_batch(photos, side, 16, rng)[:, None])[:, :768] for side in (128, 256, 512) * 8]
     real = [patches_of(clip_batch(clips, side, 4, 8, rng)) for side in (128, 256) * 30]
     pans = [patches_of(pan_batch(photos, side, 4, 8, rng)) for side in (128, 256) * 15]
-    return Pca.fit(torch.cat(images), 128), Pca.fit(torch.cat(real + pans), 128)
+    return torch.cat(images), torch.cat(real + pans)
+
+
+def fit_joint(images: torch.Tensor, videos: torch.Tensor, num_components: int, rng: random.Random) -> Pca:
+    """Fits one PCA to as many patches of images, padded by three frames of zeros, as of videos."""
+    count = min(len(images), len(videos))
+    images, videos = (patches[torch.tensor(rng.sample(range(len(patches)), count))] for patches in (images, videos))
+    return Pca.fit(torch.cat([pad(images, (0, videos.shape[1] - images.shape[1])), videos]), num_components)
 
 
 @torch.no_grad()
@@ -122,53 +138,64 @@ def rows_behind_latents(model: AtokenModel, channels: EncoderChannels) -> list[t
     return rows
 
 
-def towers_with(layers: int | None) -> dict[str, dict]:
-    """Gives the tiny preset's encoder and decoder with another number of blocks, or as they are."""
-    preset = AtokenConfig.from_preset("tiny")
-    deeper = {} if layers is None else {"num_hidden_layers": layers}
-    return {name: {**getattr(preset, name).to_dict(), **deeper} for name in ("vision_config", "decoder_config")}
-
-
 def main(
     data: Annotated[Path, typer.Argument(help="Folder written by collect_media.")],
     out: Annotated[Path, typer.Argument(help="Folder for the start.")],
     text_steps: Annotated[int, typer.Option(help="Of the text tower's training.")] = 2500,
-    layers: Annotated[int | None, typer.Option(help="Blocks of encoder and decoder, instead of the preset's.")] = None,
+    size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "tiny",
+    layers: Annotated[int | None, typer.Option(help="Blocks of encoder and decoder, instead of the size's.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Writes the start."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    photos, clips = load_photos(data / "photos/train"), load_clips(data / "clips/train", list(CLIPS))
-    image_pca, video_pca = fit_pcas(photos, clips, rng)
+    chosen = SIZES[size] if layers is None else replace(SIZES[size], layers=layers)
+    photos, clips = load_photos(data / "photos/train", PHOTOS, rng), load_clips(data / "clips/train", CLIP_FRAMES)
+    images, videos = draw_patches(photos, clips, rng)
     tokenizer = build_tokenizer()
-    width = AtokenConfig.from_preset("tiny").vision_config.hidden_size
-    text_model, curve = train_text_model(tokenizer, width, text_steps, seed=seed)
-    config = AtokenConfig.from_preset(
-        "tiny",
-        **towers_with(layers),
-        text_config=text_model.config.to_dict(),
-        latent_channels=WIDE,
-        logit_scale_init_value=SIGMOID_SCALE,
-        logit_bias_init_value=SIGMOID_BIAS,
+    text_model, curve = train_text_model(tokenizer, chosen.width, text_steps, seed=seed)
+    wide = AtokenModel(
+        chosen.config(
+            text_config=text_model.config.to_dict(),
+            latent_channels=WIDE,
+            logit_scale_init_value=SIGMOID_SCALE,
+            logit_bias_init_value=SIGMOID_BIAS,
+        )
     )
-    wide = AtokenModel(config)
-    channels = start_from_pca(wide, image_pca, video_pca, SPARE)
-    indicator_first(wide)
     wide.text_model.load_state_dict(text_model.state_dict())
     wide.config.weights_license = "apache-2.0"
-    kept = protected_rows(wide, NULL + 1 + SPARE, SWITCHES + SPARE)
     processor = AtokenProcessor(voxel_processor=AtokenVoxelProcessor(check_visibility=True), tokenizer=tokenizer)
-    start = first_latents(wide, NARROW, decoder_channels(wide, slice(NARROW, WIDE)))
+    if chosen.has_two_bases:
+        start = _start_from_two(wide, images, videos, out)
+    else:
+        start_from_joint_pca(wide, fit_joint(images, videos, chosen.width, rng))
+        # The decoder's channels that latents fill later are not kept free: there is no room to.
+        start = first_latents(wide, NARROW, torch.arange(0))
     for name, model in (("wide", wide), ("start", start)):
+        fill_dead_rows(model, seed)
         model.save_pretrained(out / name)
         processor.save_pretrained(out / name)
-    ProtectedRows.of(wide, kept).save(out)
-    (out / "narrow").mkdir(exist_ok=True)
-    ProtectedRows.of(wide, kept + rows_to_grow_into(wide, channels, NARROW)).save(out / "narrow")
-    ProtectedRows.of(wide, kept + rows_behind_latents(wide, channels)).save(out / "start")
-    (out / "text.json").write_text(json.dumps({"steps": text_steps, "loss": curve}, indent=1) + "\n", encoding="utf-8")
+    with atomic_file(out / DONE) as temporary:
+        temporary.write_text(json.dumps({"steps": text_steps, "loss": curve}, indent=1) + "\n", encoding="utf-8")
     print(f"text loss {curve[0] if curve else float('nan'):.3f} to {curve[-1] if curve else float('nan'):.3f}")
+
+
+def _start_from_two(wide: AtokenModel, images: torch.Tensor, videos: torch.Tensor, out: Path) -> AtokenModel:
+    """Writes two bases into the wide start and gives the narrow one; OUT has the rows to protect in each stage."""
+    width = wide.config.vision_config.hidden_size
+    channels = start_from_pca(wide, Pca.fit(images, width), Pca.fit(videos, width), SPARE)
+    indicator_first(wide)
+    kept = protected_rows(wide, NULL + 1 + SPARE, SWITCHES + SPARE)
+    ProtectedRows.of(wide, kept).save(new_folder(out))
+    ProtectedRows.of(wide, kept + rows_to_grow_into(wide, channels, NARROW)).save(new_folder(out / "narrow"))
+    ProtectedRows.of(wide, kept + rows_behind_latents(wide, channels)).save(new_folder(out / "start"))
+    return first_latents(wide, NARROW, decoder_channels(wide, slice(NARROW, WIDE)))
+
+
+def new_folder(path: Path) -> Path:
+    """Makes a folder, and gives its path."""
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def build_optimizers(decoder: AtokenGaussianDecoder, rate: float) -> list[torch.
 
 def decode(decoder: AtokenGaussianDecoder, item: PreparedObject, features: torch.Tensor) -> Gaussians:
     """Decodes an object's features (N, 768), see `decoded_voxels`."""
-    cu_seqlens = torch.tensor([0, len(item.coords)], dtype=torch.int32)
+    cu_seqlens = torch.tensor([0, len(item.coords)], dtype=torch.int32, device=item.coords.device)
     return decoder(features, item.coords, cu_seqlens)[0]
 
 
@@ -83,6 +83,7 @@ def evaluate(decoder: AtokenGaussianDecoder, model: AtokenModel, paths: list[Pat
     """Measures the decoder, behind the model's own, on prepared objects."""
 
     def draw(item: PreparedObject) -> torch.Tensor:
+        item = item.to(model.device)
         return render(decode(decoder, item, decoded_voxels(model, item)), item.cameras, item.images.shape[-1])
 
     with torch.no_grad():
@@ -91,7 +92,7 @@ def evaluate(decoder: AtokenGaussianDecoder, model: AtokenModel, paths: list[Pat
 
 def save(decoder: AtokenGaussianDecoder, model: AtokenModel, out: Path) -> None:
     """Writes `model` with a copy of `decoder` in it, in the dtype of `model`."""
-    attach_gaussian_decoder(model, copy.deepcopy(decoder).to(model.dtype))
+    attach_gaussian_decoder(model, copy.deepcopy(decoder).to(model.device, model.dtype))
     model.save_pretrained(out)
 
 
@@ -105,6 +106,7 @@ def main(
     num_gaussians: Annotated[int, typer.Option(help="Gaussians per voxel.")] = 8,
     views: Annotated[int, typer.Option(help="Pictures of an object in a step.")] = 2,
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
     start: Annotated[Path | None, typer.Option(help="Checkpoint whose Gaussian decoder to go on from.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
@@ -121,17 +123,18 @@ def main(
     print(json.dumps({"flat_voxels": baseline, "train_objects": len(train)}), flush=True)
 
     model = AtokenModel.from_pretrained(checkpoint)
-    frozen = AtokenModel.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    frozen = AtokenModel.from_pretrained(checkpoint, dtype=torch.float32).eval().to(device)
 
     @cache
     def features_of(path: Path) -> torch.Tensor:
-        return decoded_voxels(frozen, PreparedObject.load(path)).half()
+        return decoded_voxels(frozen, PreparedObject.load(path).to(device)).half()
 
     shutil.copytree(checkpoint, out, dirs_exist_ok=True)
     if start is None:
         decoder = build_decoder(width, layers, num_gaussians)
     else:
         decoder = AtokenModel.from_pretrained(start, dtype=torch.float32).gaussian_decoder.train()
+    decoder.to(device)
     averaged = copy.deepcopy(decoder).eval()
     optimizers = build_optimizers(decoder, rate)
     curve = []
@@ -141,7 +144,7 @@ def main(
             began = time.monotonic()
             set_rates(optimizers, spent / minutes, warm_up=0.02, first=1e-3)
             path = rng.choice(train)
-            item = PreparedObject.load(path)
+            item = PreparedObject.load(path).to(device)
             chosen = rng.sample(range(len(item.images)), views)
             gaussians = decode(decoder, item, features_of(path).float())
             pictures = render(gaussians, item.cameras[chosen], item.images.shape[-1])
@@ -160,7 +163,12 @@ def main(
                 mean_loss = float(torch.stack(recent).mean())
                 recent.clear()
                 curve.append(
-                    {"step": step, "minutes": round(spent, 1), "loss": mean_loss, **evaluate(averaged, frozen, held_out)}
+                    {
+                        "step": step,
+                        "minutes": round(spent, 1),
+                        "loss": mean_loss,
+                        **evaluate(averaged, frozen, held_out),
+                    }
                 )
                 print(json.dumps(curve[-1]), flush=True)
                 save(averaged, model, out)
@@ -168,7 +176,7 @@ def main(
                 next_report += 20.0
 
     save(averaged, model, out)
-    stored = AtokenModel.from_pretrained(out, dtype=torch.float32).gaussian_decoder
+    stored = AtokenModel.from_pretrained(out, dtype=torch.float32).gaussian_decoder.to(device)
     places = {str(objects): "OBJECTS", str(checkpoint): "CHECKPOINT", str(out): "OUT", str(start): "START"}
     record = {
         "command": " ".join(

@@ -1,6 +1,7 @@
 """The tiny curriculum: what it does between its stages, its files, and what becomes of a stage."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -13,14 +14,14 @@ from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
 from atoken.training.data.batches import TrainingBatch
 from atoken.training.data.tasks import read_data
 from atoken.training.frozen_rows import FILE, ProtectedRows
+from atoken.training.recipes.tiny.between_stages import continued, widen, with_codes, with_gaussians
 from atoken.training.recipes.tiny.curriculum import (
     EVALUATION,
     HERE,
     evaluation_for,
     localized,
     run_stage,
-    widen,
-    with_gaussians,
+    stage_file_of,
 )
 from atoken.training.recipes.tiny.prepare_miniature import prepare
 from atoken.training.recipes.tiny.release import record_of, release, tables_of
@@ -54,12 +55,29 @@ def test_between_stages_models_grow_and_keep_what_is_protected(start, tmp_path):
     assert all((tmp_path / name / FILE).is_file() for name in ("stage-2", "stage-3"))
 
 
+def test_released_weights_go_on_where_it_is_known_what_was_written_by_hand(start, tmp_path):
+    with torch.no_grad():
+        model = AtokenModel.from_pretrained(start)
+        model.vision_model.blocks[0].mlp.fc2.weight[3] = 0
+        model.save_pretrained(start)
+    continued(start, tmp_path / "continued")
+    went_on = AtokenModel.from_pretrained(tmp_path / "continued")
+    assert went_on.vision_model.blocks[0].mlp.fc2.weight[3].abs().amin() > 0
+    assert ProtectedRows.load(str(tmp_path / "continued")).rows["decoder.input_layer.weight"].tolist() == [0, 1]
+    (start / FILE).unlink()
+    with pytest.raises(FileNotFoundError, match=r"must have its protected_rows.safetensors beside its weights"):
+        continued(start, tmp_path / "other")
+    with_codes(start, [], tmp_path / "codes", seed=0)
+    plain = AtokenModel.from_pretrained(tmp_path / "codes")
+    assert plain.quantizer is None and torch.equal(plain.latent_proj.weight, model.latent_proj.weight)
+
+
 def test_files_of_the_tiny_curriculum_fit_the_harness_and_the_stages(tmp_path):
     data = read_data(localized(HERE / "sources/tiny.yaml", Path("/somewhere"), tmp_path / "data.yaml"))
     for stage in range(5):
         tasks = {"image_understanding", *Stage.read(HERE / f"stages/tiny-{stage}.yaml").ratios}
         assert tasks <= set(data)
-    assert data["image_reconstruction"][0]["path"] == "/somewhere/photos/train"
+    assert data["image_reconstruction"][0]["path"].startswith("/somewhere/photos/train/")
     template = localized(EVALUATION, Path("/somewhere"), tmp_path / "template.yaml")
     for stage, has_objects in ((2, False), (3, True)):
         file = evaluation_for(stage, template, tmp_path / "stage.yaml")
@@ -113,7 +131,8 @@ def test_the_record_has_every_stage_up_to_its_own(tmp_path):
         folder = tmp_path / f"stage-{stage}"
         folder.mkdir()
         lines = [
-            {"step": 10 * i, "image_reconstruction/loss": 1 / i, "image_reconstruction/l1": 5.0} for i in range(1, 101)
+            {"step": 10 * i, "minutes": i / 2, "image_reconstruction/loss": 1 / i, "image_reconstruction/l1": 5.0}
+            for i in range(1, 101)
         ]
         (folder / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     numbers = {
@@ -127,8 +146,9 @@ def test_the_record_has_every_stage_up_to_its_own(tmp_path):
         }
         for stage in (1, 2, 3)
     }
-    record = record_of(numbers, tmp_path, 2, {})
+    record = record_of(numbers, tmp_path, 2, {}, stage_file_of)
     assert list(record["stages"]) == ["1", "2"] and record["steps"] == {"1": 1000, "2": 1000}
+    assert record["minutes"] == {"1": 50.0, "2": 50.0} and record["batches"]["2"]["max_tokens"] == 1600
     assert record["held_out"] == {"photos_256": {"psnr": 22.0, "ssim": 0.5, "count": 24.0}}
     assert record["stages"]["1"]["image shape/top1"] == 0.12346 and "photos 256/exact" not in record["stages"]["1"]
     tables = tables_of(numbers)
@@ -147,4 +167,6 @@ def test_a_stage_runs_in_processes_of_its_own(tmp_path, monkeypatch, processes):
     after = seen["command"][seen["command"].index("atoken.training.tokenizer.train") :]
     assert after[1:] == "stage.yaml --data data.yaml --init-from a --output out --teacher teacher --seed 3".split()
     assert ("--nproc_per_node" in seen["command"]) == (processes > 1) and seen["check"]
-    assert (seen["env"].get("ACCELERATE_USE_CPU") == "true") == (processes > 1)
+    assert seen["env"]["ACCELERATE_USE_CPU"] == "true"
+    run_stage(Path("stage.yaml"), Path("a"), Path("data.yaml"), Path("out"), None, [], processes, device="cuda")
+    assert seen["env"].get("ACCELERATE_USE_CPU") == os.environ.get("ACCELERATE_USE_CPU")

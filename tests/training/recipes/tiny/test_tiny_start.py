@@ -1,5 +1,7 @@
 """The start of the tiny curriculum: its words, latents in order, and rows that keep them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from atoken.miniature.scenes import Scene
 from atoken.processing.text_processing_atoken import tokenize_text
 from atoken.training.frozen_rows import ProtectedRows
 from atoken.training.recipes.tiny.pca_start import NULL, SWITCHES, Pca, protected_rows, start_from_pca
+from atoken.training.recipes.tiny.sizes import SIZES
 from atoken.training.recipes.tiny.start import (
     SPARE,
     decoder_channels,
@@ -16,7 +19,6 @@ from atoken.training.recipes.tiny.start import (
     indicator_first,
     rows_behind_latents,
     rows_to_grow_into,
-    towers_with,
 )
 from atoken.training.recipes.tiny.text_tower import LENGTH, SceneTower, build_text_model, build_tokenizer, is_true
 from atoken.training.tokenizer.curriculum import grow_latents
@@ -77,8 +79,8 @@ def test_latents_in_another_order_reconstruct_the_same(start):
 def test_more_blocks_start_as_pca_too(start):
     """Checks the ablation's bigger sibling: what the hand-written blocks reconstruct passes through the others."""
     shallow, _ = start
-    assert AtokenConfig.from_preset("tiny", **towers_with(None)).to_dict() == shallow.config.to_dict()
-    deep = AtokenModel(AtokenConfig.from_preset("tiny", **towers_with(8)))
+    assert SIZES["tiny"].config().to_dict() == shallow.config.to_dict()
+    deep = AtokenModel(replace(SIZES["tiny"], layers=8).config())
     image, video = (Pca.fit(torch.randn(400, size) * torch.linspace(2, 0.1, size), 128) for size in (768, 3072))
     start_from_pca(deep, image, video)
     start_from_pca(shallow, image, video)
