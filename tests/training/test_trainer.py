@@ -1,7 +1,9 @@
 """The trainer with a model that it has never seen: a linear layer, and batches of random numbers."""
 
 import json
+import math
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +132,8 @@ def make():
 
 def lines(output: Path) -> list[dict[str, float]]:
     logged = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "tokens per second"} for line in logged]
+    timed = ("tokens per second", "minutes")
+    return [{name: value for name, value in line.items() if name not in timed} for line in logged]
 
 
 def test_any_objective_is_trained_and_exported(make, tmp_path):
@@ -166,6 +169,26 @@ def test_a_run_is_resumed_where_it_was(make, tmp_path):
     assert lines(tmp_path / "part") == lines(tmp_path / "whole")
     expected, found = (load_file(tmp_path / name / "model/linear.safetensors") for name in ("whole", "part"))
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_run_ends_when_its_time_is_over_and_rates_fall_with_time(make, tmp_path, monkeypatch):
+    ticks = count()
+    monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))  # a second from one look to the next
+    trainer = make(tmp_path, steps=1000, minutes=0.1, log_every=1)
+    trainer.run()
+    assert trainer.progress.step == 6 and trainer.progress.seconds == 6
+    rates = [line["learning rate"] for line in lines(tmp_path)]
+    # Two steps of warm-up to 0.1; the cosine to 0.01 starts with the first second.
+    cosine = [0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * second / 6)) for second in range(6)]
+    assert rates == pytest.approx([0.1 * value * min(1, (i + 1) / 2) for i, value in enumerate(cosine)])
+    logged = [json.loads(line)["minutes"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert logged == pytest.approx([(i + 1) / 60 for i in range(6)])
+    again = make(tmp_path, steps=1000, minutes=0.2)
+    again.resume(checkpoints.newest(tmp_path))
+    again.run()
+    assert (again.progress.step, again.progress.seconds) == (12, 12)
+    with pytest.raises(ValueError, match="minutes must be above 0, got 0"):
+        make(tmp_path, minutes=0)
 
 
 def test_hooks_are_told_in_order(make, tmp_path):
