@@ -31,6 +31,10 @@ from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
 class TooManyVoxels(ValueError):
     """Says that an object is left out because full attention over its voxels would take too long."""
 
+    def __init__(self, voxels: int, most: int):
+        super().__init__(f"object must have at most {most} voxels, got {voxels}")
+        self.voxels = voxels
+
 
 def prepare(
     path: Path, processor: AtokenVoxelProcessor, views: int, size: int, max_voxels: int
@@ -45,7 +49,7 @@ def prepare(
     mesh = read_mesh(path)
     tokens = processor(**mesh_views(mesh).arguments())
     if len(tokens.coords) > max_voxels:
-        raise TooManyVoxels(f"object must have at most {max_voxels} voxels, got {len(tokens.coords)}")
+        raise TooManyVoxels(len(tokens.coords), max_voxels)
     seed = int.from_bytes(hashlib.sha256(path.parent.name.encode()).digest()[:4], "big")
     targets = hammersley_cameras(views, generator=torch.Generator().manual_seed(seed))
     pictures, _ = render_mesh(
@@ -63,16 +67,14 @@ def prepare(
 def in_order(meshes: Path, seed: int) -> list[dict[str, Any]]:
     """Lists the manifest's entries: held-out ones by name, then the others shuffled."""
     manifest = json.loads((meshes / "manifest.json").read_text(encoding="utf-8"))
-    held_out, train = (
-        sorted((entry for entry in manifest if entry["split"] == split), key=lambda entry: entry["name"])
-        for split in ("heldout", "train")
-    )
+    manifest.sort(key=lambda entry: entry["name"])
+    held_out, train = ([e for e in manifest if (e["split"] == "train") == is_train] for is_train in (False, True))
     random.Random(seed).shuffle(train)
     return held_out + train
 
 
-def write_skipped(skipped: dict[str, str], out: Path) -> None:
-    """Writes OUT/skipped.json: the objects that were passed over, and why."""
+def write_skipped(skipped: dict[str, dict[str, Any]], out: Path) -> None:
+    """Writes OUT/skipped.json: the objects that were passed over, why, and of too large ones how large they are."""
     with atomic_file(out / "skipped.json") as temporary:
         temporary.write_text(json.dumps(skipped, indent=1) + "\n", encoding="utf-8")
 
@@ -100,11 +102,14 @@ def main(
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         # Held-out objects are measured whatever their size.
-        most = processor.max_voxels if entry["split"] == "heldout" else max_voxels
+        most = max_voxels if entry["split"] == "train" else processor.max_voxels
+        if skipped.get(entry["name"], {}).get("voxels", 0) > most:
+            continue
         try:
             tensors = prepare(meshes / entry["file"], processor, views, size, most)
         except (OSError, ValueError) as error:
-            skipped[entry["name"]] = str(error)
+            counted = {"voxels": error.voxels} if isinstance(error, TooManyVoxels) else {}
+            skipped[entry["name"]] = {"reason": str(error), **counted}
             # At once: a run may be stopped as soon as there are enough objects.
             write_skipped(skipped, out)
             continue

@@ -99,7 +99,8 @@ def test_a_run_resumes_and_records_what_it_passes_over(meshes, tmp_path):
     assert [path.name for path in out.glob("*/*")] == ["other.safetensors"]
     skipped = json.loads((out / "skipped.json").read_text())
     assert skipped.keys() == {"plate", "broken"}
-    assert "at most 10 voxels" in skipped["plate"] and "broken.glb" in skipped["broken"]
+    assert "at most 10 voxels" in skipped["plate"]["reason"] and skipped["plate"]["voxels"] > 10
+    assert "broken.glb" in skipped["broken"]["reason"]
 
     (out / "heldout/other.safetensors").write_bytes(b"mine")
     run_main(meshes, out)
@@ -107,6 +108,22 @@ def test_a_run_resumes_and_records_what_it_passes_over(meshes, tmp_path):
     assert load_file(out / "train/plate.safetensors")["images"].shape == (1, 3, 16, 16)
     assert json.loads((out / "skipped.json").read_text()).keys() == {"broken"}
     assert sorted(path.name for path in out.rglob("*.*")) == ["other.safetensors", "plate.safetensors", "skipped.json"]
+
+
+def test_what_is_known_to_be_too_large_is_not_rendered_again(meshes, tmp_path, monkeypatch):
+    out = tmp_path / "objects"
+    run_main(meshes, out, max_voxels=10)
+    rendered = []
+
+    def note(path, *options):
+        rendered.append(path.stem)
+        raise ValueError("no faces")
+
+    monkeypatch.setattr("atoken.training.data.prepare_objects.prepare", note)
+    run_main(meshes, out, max_voxels=10)
+    assert rendered == ["broken"]
+    run_main(meshes, out)
+    assert sorted(rendered) == ["broken", "broken", "plate"]
 
 
 def test_a_run_that_is_stopped_has_its_record(meshes, tmp_path, monkeypatch):
@@ -121,4 +138,4 @@ def test_a_run_that_is_stopped_has_its_record(meshes, tmp_path, monkeypatch):
     monkeypatch.setattr("atoken.training.data.prepare_objects.prepare", stop)
     with pytest.raises(KeyboardInterrupt):
         run_main(meshes, out)
-    assert json.loads((out / "skipped.json").read_text()) == {"other": "no faces"}
+    assert json.loads((out / "skipped.json").read_text()) == {"other": {"reason": "no faces"}}

@@ -90,7 +90,7 @@ def record_of(
         stage: the one that is released.
         places: of the command's arguments, path -> what the record writes instead.
         stage_file_of: number of a stage -> its file.
-        before: the checkpoint that the run went on from.
+        before: the checkpoint that the run went on from, whose record becomes a part of this one.
     """
     kept = {
         number: {name: round(value, 5) for name, value in found.items() if name.endswith(MEASURES)}
@@ -117,19 +117,12 @@ def record_of(
         "held_out": held_out,
         "stages": kept,
         "curve": {str(number): _curve(log) for number, log in logs.items()},
-        **({} if before is None else {"before": _summary(before)}),
+        **({} if before is None else {"before": json.loads((before / "training.json").read_text(encoding="utf-8"))}),
     }
 
 
 def _batches(stage: Stage) -> dict[str, Any]:
     return {"ratios": stage.ratios, "batch_sizes": stage.batch_sizes, "max_tokens": stage.max_tokens}
-
-
-def _summary(checkpoint: Path) -> dict[str, Any]:
-    """Takes from a checkpoint's record how it came to be, which is a part of how what goes on from it did."""
-    record = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))
-    named = ("command", "how_it_differed", "steps", "minutes", "batches", "torch", "held_out", "before")
-    return {name: record[name] for name in named if name in record}
 
 
 def tables_of(numbers: dict[str, dict[str, float]]) -> str:
