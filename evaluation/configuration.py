@@ -10,7 +10,19 @@ from .interface import TASKS, EvaluationSet, Model
 from .registry import EMBEDDERS, SETS, TOKENIZERS, check_options, find
 
 ADAPTERS = {"tokenizers": TOKENIZERS, "embedders": EMBEDDERS}
-MEASURES = ("psnr", "ssim", "lpips", "random-gram", "rfid", "inception-score", "precision-recall", "rfvd")
+MEASURES = (
+    "psnr",
+    "ssim",
+    "lpips",
+    "st-lpips-vgg",
+    "st-lpips-alex",
+    "random-gram",
+    "rfid",
+    "fd-lite0",
+    "inception-score",
+    "precision-recall",
+    "rfvd",
+)
 
 
 @dataclass(frozen=True)
@@ -72,7 +84,8 @@ class EvaluationConfig:
         sets: what is measured on.
         tokenizers, embedders: what is measured.
         measures: how reconstructions are compared, some of `MEASURES`.
-        weights: local files of the networks that measures need: "lpips", "rfid", "rfvd".
+        weights: local files of the networks that measures need: "lpips", "st-lpips-vgg",
+            "st-lpips-alex", "rfid", "fd-lite0", "rfvd".
         chunk_size: samples that are written, and resumed, together.
         device: where the networks of measures run.
     """

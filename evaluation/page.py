@@ -18,8 +18,11 @@ COLUMNS = {
     "psnr": ("PSNR ↑", 2, 1),
     "ssim": ("SSIM ↑", 4, 1),
     "lpips": ("LPIPS ↓", 4, 1),
+    "st_lpips_vgg": ("ST-LPIPS (VGG) ↓", 4, 1),
+    "st_lpips_alex": ("ST-LPIPS (AlexNet) ↓", 4, 1),
     "random_gram": ("Gram distance, random VGG ↓", 4, 1),
     "frechet": ("Fréchet ↓ (mean + covariance)", 3, 1),
+    "fd_lite0": ("FD (EfficientNet-lite0) ↓ (mean + covariance)", 1, 1),
     "bits_per_pixel": ("bits/pixel", 3, 1),
     "bits": ("kbit", 1, 1e-3),
     "inception_score": ("inception score ↑", 2, 1),
@@ -43,15 +46,16 @@ PAPER = {
 
 
 def _text(name: str, value: Any) -> str:
-    if name == "frechet":
-        return f"{value['total']:.3f} ({value['mean']:.3f} + {value['covariance']:.3f})"
+    _, decimals, factor = COLUMNS.get(name, (name, 3, 1))
+    if name in ("frechet", "fd_lite0"):
+        total, *parts = (f"{value[part]:.{decimals}f}" for part in ("total", "mean", "covariance"))
+        return f"{total} ({' + '.join(parts)})"
     if name == "inception_score":
         return f"{value['mean']:.2f} ± {value['std']:.2f}"
     if name == "precision_recall":
         return f"{value['precision']:.3f}, {value['recall']:.3f}"
     if name == "codebook":
         return f"{value['usage']:.3f}, {value['perplexity']:.1f}"
-    _, decimals, factor = COLUMNS.get(name, (name, 3, 1))
     return f"{value * factor:,.{decimals}f}"
 
 

@@ -12,10 +12,13 @@ from atoken.tokenizing.quality import psnr, ssim
 from .chunks import Chunks
 from .interface import Encoded, EvaluationSet, MediaTokenizer, ObjectTokenizer
 from .metrics.distributions import FeatureStatistics, frechet_distance, inception_score, precision_recall
+from .metrics.efficientnet_lite import load_efficientnet_lite0
 from .metrics.feature_networks import I3dFeatures, InceptionFeatures, Lpips, RandomGram
 from .metrics.reconstruction import CodebookUse, bits_per_pixel, count_codes
+from .metrics.st_lpips import StLpips
 
 SPLITS, NEIGHBORS = 10, 3  # of inception score, and of precision and recall
+LITE0 = "lite0_"  # before the names of EfficientNet-lite0's features
 
 
 @dataclass
@@ -38,6 +41,14 @@ class Measures:
 
     def __post_init__(self):
         self.lpips = Lpips(self.weights.get("lpips")).to(self.device) if "lpips" in self.names else None
+        self.st_lpips = {
+            trunk: StLpips(trunk, self.weights.get(f"st-lpips-{trunk}")).to(self.device)
+            for trunk in ("vgg", "alex")
+            if f"st-lpips-{trunk}" in self.names
+        }
+        self.lite0 = None
+        if "fd-lite0" in self.names:
+            self.lite0 = load_efficientnet_lite0(self.weights.get("fd-lite0")).to(self.device)
         self.random_gram = RandomGram().to(self.device) if "random-gram" in self.names else None
         inception = {"rfid", "inception-score", "precision-recall"} & set(self.names)
         self.inception = InceptionFeatures(self.weights.get("rfid")).to(self.device) if inception else None
@@ -55,6 +66,9 @@ class Measures:
         if self.lpips is not None:
             # One frame at a time: memory is then that of one.
             numbers["lpips"] = _mean_over_views(self.lpips, result.to(self.device), original.to(self.device))
+        for trunk, network in self.st_lpips.items():
+            distance = _mean_over_views(network, result.to(self.device), original.to(self.device))
+            numbers[f"st_lpips_{trunk}"] = distance
         if self.random_gram is not None and kind == "image":
             numbers["random_gram"] = float(self.random_gram(result.to(self.device), original.to(self.device)))
         for name, media in (("original", original), ("reconstruction", result)):
@@ -64,6 +78,8 @@ class Measures:
                 features[name] = inception.cpu()
                 if "inception-score" in self.names and name == "reconstruction":
                     features["logits"] = logits.cpu()
+            if kind == "image" and self.lite0 is not None:
+                features[f"{LITE0}{name}"] = self.lite0.pooled(media).cpu()
             if kind == "video" and self.i3d is not None:
                 features[name] = self.i3d(media[None]).cpu()
         # JSON knows no infinity.
@@ -124,8 +140,8 @@ def summarize(chunks: Chunks, codebook_sizes: tuple[int, ...] = (), measures: tu
 
     Returns:
         "count"; the mean of each per-sample number; "exact", how many samples came back without any error and are left
-        out of the mean of PSNR; "frechet" with "total", "mean" and "covariance"; "inception_score";
-        "precision_recall"; "codebook".
+        out of the mean of PSNR; "frechet" (rFID or rFVD) and "fd_lite0" with "total", "mean" and "covariance";
+        "inception_score"; "precision_recall"; "codebook".
     """
     sums: dict[str, float] = {}
     counts: dict[str, int] = {}
@@ -145,13 +161,16 @@ def summarize(chunks: Chunks, codebook_sizes: tuple[int, ...] = (), measures: tu
         for name, value in tensors.items():
             if name != "logits":
                 statistics.setdefault(name, FeatureStatistics(value.shape[1])).update(value)
-            if "precision-recall" in measures or name == "logits":
+            if name == "logits" or ("precision-recall" in measures and not name.startswith(LITE0)):
                 kept.setdefault(name, []).append(value)
     summary: dict[str, Any] = {name: sums[name] / counts[name] for name in sums}
     summary |= {"count": total, "exact": exact}
-    if statistics and total > 1 and {"rfid", "rfvd"} & set(measures):
-        distance = frechet_distance(statistics["original"].compute(), statistics["reconstruction"].compute())
-        summary["frechet"] = {"total": distance.total, "mean": distance.mean, "covariance": distance.covariance}
+    asked = {"frechet": ("", {"rfid", "rfvd"}), "fd_lite0": (LITE0, {"fd-lite0"})}
+    for number, (prefix, names) in asked.items():
+        if names & set(measures) and f"{prefix}original" in statistics and total > 1:
+            pair = (statistics[f"{prefix}{one}"].compute() for one in ("original", "reconstruction"))
+            distance = frechet_distance(*pair)
+            summary[number] = {"total": distance.total, "mean": distance.mean, "covariance": distance.covariance}
     features = {name: torch.cat(values) for name, values in kept.items()}
     if "logits" in features and total >= SPLITS:
         summary["inception_score"] = inception_score(features["logits"], SPLITS)

@@ -49,6 +49,21 @@ def test_the_page_shows_what_the_record_says():
     assert len(rows) >= 8 and set(rows) <= shown
 
 
+def figures(record: dict) -> dict[str, str]:
+    """What pages say of held-out media: PSNR / SSIM by the record's names of sets."""
+    return {of: f"{found['psnr']:.2f} / {found['ssim']:.3f}" for of, found in record["held_out"].items()}
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md", "checkpoints/{name}/README.md"])
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_every_figure_on_a_page_is_of_the_record(name, page):
+    text = (ROOT / page.format(name=name)).read_text().replace(" dB / ", " / ")
+    wanted = figures(record_of(name))
+    if page == "README.md":
+        wanted.pop("photos_512")  # the README leaves them out
+    assert [of for of, figure in wanted.items() if figure not in text] == []
+
+
 @pytest.mark.parametrize("name", CHECKPOINTS)
 @pytest.mark.parametrize(("kind", "attribute", "least"), [("image", "colour shape", 0.8), ("video", "motion", 0.6)])
 def test_combinations_that_no_training_showed_are_named(name, kind, attribute, least):

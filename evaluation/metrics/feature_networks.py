@@ -6,40 +6,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from .weight_files import downloaded_file, read_weights
+
 VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 INCEPTION_URL = (
     "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 )
 I3D_NAME = "i3d_torchscript.pt"
 _NEEDED = 'need {}: pip install "atoken[evaluation]"'
-
-
-def weights_file(given: str | Path | None, url_or_name: str, measure: str) -> Path:
-    """
-    Finds the file of a network: the given one, or the one of that name in torch's download folder.
-
-    Raises:
-        FileNotFoundError: there is none; says how to get it.
-    """
-    name = url_or_name.rpartition("/")[2]
-    path = Path(given) if given else Path(torch.hub.get_dir()) / "checkpoints" / name
-    if path.is_file():
-        return path
-    if "/" in url_or_name:
-        how = f"curl -L --create-dirs -o {path} {url_or_name}"
-    else:
-        how = f"StyleGAN-V's repository (universome/stylegan-v) links {name}; save it as {path}"
-    raise FileNotFoundError(f"{measure}: there are no weights of its network at {path}. To get them: {how}")
-
-
-def _state_dict(path: Path, measure: str) -> dict[str, torch.Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"weights of {measure} must be readable by PyTorch, got {path}: {error}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError(f"weights of {measure} must be a state dict, got {path}, which holds something else")
-    return state
 
 
 def load_lpips(weights: str | Path | None = None) -> nn.Module:
@@ -54,9 +28,9 @@ def load_lpips(weights: str | Path | None = None) -> nn.Module:
         ImportError: no package.
         ValueError: the weights do not fit.
     """
-    path = weights_file(weights, VGG16_URL, "lpips")
+    path = downloaded_file(weights, VGG16_URL, "lpips")
     network = random_lpips()
-    state = _state_dict(path, "lpips")
+    state = read_weights(path, "lpips")
     for part in (getattr(network.net, f"slice{index}") for index in range(1, 6)):
         # lpips keeps torchvision's numbers of layers within its five slices.
         weights_of_part = {name: state.get(f"features.{name}") for name in part.state_dict()}
@@ -139,12 +113,12 @@ class InceptionFeatures(nn.Module):
 
     def __init__(self, weights: str | Path | None = None):
         super().__init__()
-        path = weights_file(weights, INCEPTION_URL, "rfid")
+        path = downloaded_file(weights, INCEPTION_URL, "rfid")
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
             raise ImportError("rFID " + _NEEDED.format("torch-fidelity")) from error
-        _state_dict(path, "rfid")  # torch-fidelity itself would also unpickle code
+        read_weights(path, "rfid")  # torch-fidelity itself would also unpickle code
         self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits_unbiased"], str(path))
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -165,7 +139,7 @@ class I3dFeatures(nn.Module):
 
     def __init__(self, weights: str | Path | None = None):
         super().__init__()
-        path = weights_file(weights, I3D_NAME, "rfvd")
+        path = downloaded_file(weights, I3D_NAME, "rfvd")
         try:
             self.network = torch.jit.load(path, map_location="cpu").eval()
         except RuntimeError as error:

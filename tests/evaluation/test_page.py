@@ -21,6 +21,18 @@ def test_columns_are_those_that_were_measured_in_a_fixed_order():
     assert table.to_markdown().splitlines()[1:3] == ["|---|---|---|---|---|---|", "| a | 27.13 | 3.000 | 6.1 |  | 2 |"]
 
 
+def test_perceptual_measures_are_shown_by_their_own_names():
+    distance = {"total": 54.321, "mean": 12.3, "covariance": 42.021}
+    table = set_table([_result("a", st_lpips_vgg=0.17342, st_lpips_alex=0.1, fd_lite0=distance, frechet=distance)])
+    assert table.heading[1:-1] == [
+        "ST-LPIPS (VGG) ↓",
+        "ST-LPIPS (AlexNet) ↓",
+        "Fréchet ↓ (mean + covariance)",
+        "FD (EfficientNet-lite0) ↓ (mean + covariance)",
+    ]
+    assert table.rows[0][1:-1] == ["0.1734", "0.1000", "54.321 (12.300 + 42.021)", "54.3 (12.3 + 42.0)"]
+
+
 @pytest.mark.parametrize(("kind", "reconstruction", "number"), [("image", True, 4), ("object", False, 3)])
 def test_the_papers_figures_are_a_table(kind, reconstruction, number):
     table = paper_table(kind, reconstruction)

@@ -2,7 +2,9 @@
 
 import math
 
+import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 from atoken.evaluation import reconstruction
@@ -22,6 +24,20 @@ class _Inception(torch.nn.Module):
     def forward(self, images):
         quarters = torch.nn.functional.adaptive_avg_pool2d(images.double(), 2)
         return quarters.flatten(1).float(), quarters.mean((2, 3)).float() / 100
+
+
+class _Network(torch.nn.Module):
+    """Stands for EfficientNet-lite0 and ST-LPIPS: means of halves as features, mean differences as distances."""
+
+    def __init__(self, trunk="", weights=None):
+        super().__init__()
+        self.factor = {"vgg": 1, "alex": 2}.get(trunk)
+
+    def pooled(self, images):
+        return images.float().reshape(len(images), 6, -1).mean(2)
+
+    def forward(self, reconstruction, original):
+        return self.factor * (reconstruction.float() - original.float()).abs().mean((1, 2, 3))
 
 
 class _Copy(MediaTokenizer):
@@ -71,6 +87,33 @@ def test_distributions_are_those_of_all_features(samples, tmp_path, monkeypatch)
     assert found["inception_score"]["mean"] >= 1 and shares.shape == (12, 3)
     again = _run(codec, samples, tmp_path / "12", 12, names)
     assert again["frechet"] == pytest.approx(found["frechet"], abs=1e-6)
+
+
+def test_perceptual_distances_are_means_and_lite0_has_a_distance_of_its_own(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(reconstruction, "InceptionFeatures", _Inception)
+    monkeypatch.setattr(reconstruction, "StLpips", _Network)
+    monkeypatch.setattr(reconstruction, "load_efficientnet_lite0", _Network)
+    codec = ImageCodec("jpeg", 2.0)
+    both = ("st-lpips-vgg", "st-lpips-alex", "fd-lite0", "rfid", "precision-recall")
+    found = _run(codec, samples, tmp_path / "5", 5, both)
+    originals = torch.cat([sample.load() for sample in samples.samples])
+    results = torch.cat([codec.decode(codec.encode(image[None])) for image in originals])
+    error = (results.double() - originals.double()).abs().mean()
+    assert found["st_lpips_vgg"] == pytest.approx(float(error), rel=1e-5)
+    assert found["st_lpips_alex"] == pytest.approx(2 * float(error), rel=1e-5)
+    features = [_Network().pooled(images).double().numpy() for images in (originals, results)]
+    means = [one.mean(0) for one in features]
+    covariances = [np.cov(one, rowvar=False) for one in features]
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1]).real
+    assert found["fd_lite0"]["mean"] == pytest.approx(((means[0] - means[1]) ** 2).sum(), rel=1e-6)
+    expected = np.trace(covariances[0] + covariances[1] - 2 * root)
+    assert found["fd_lite0"]["covariance"] == pytest.approx(expected, rel=1e-4)
+    # The others are what they are without it.
+    alone = _run(codec, samples, tmp_path / "alone", 5, ("rfid", "precision-recall"))
+    assert "fd_lite0" not in alone and found["frechet"] == alone["frechet"] != found["fd_lite0"]
+    assert found["precision_recall"] == alone["precision_recall"]
+    only = _run(codec, samples, tmp_path / "only", 5, ("fd-lite0",))
+    assert only["fd_lite0"] == found["fd_lite0"] and "frechet" not in only
 
 
 def test_exact_samples_and_codes(samples, tmp_path):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from atoken.evaluation.configuration import EvaluationConfig
 from atoken.evaluation.interface import Embedder
+from atoken.evaluation.metrics import weight_files
 from atoken.evaluation.models import atoken_features, atoken_tokenizers
 from atoken.evaluation.models.image_codecs import ImageCodec
 from atoken.evaluation.opened_models import OpenedModels
@@ -257,6 +258,8 @@ def test_weights_are_loaded_once_in_a_process(folder, whole, tmp_path, monkeypat
         ({"sets": {"none": {"set": "image-folder", "folder": "/nowhere"}}}, FileNotFoundError, "nowhere"),
         ({"measures": ["psnr", "lpips"]}, FileNotFoundError, "vgg16"),
         ({"measures": ["rfid"]}, FileNotFoundError, "inception"),
+        ({"measures": ["st-lpips-vgg"]}, FileNotFoundError, "stlpips-pytorch"),
+        ({"measures": ["fd-lite0"], "weights": {"fd-lite0": "/nowhere.pth"}}, FileNotFoundError, "nowhere"),
         ({"embedders": {"t": {"adapter": "atoken", "model": "FOLDER/discrete"}}}, ValueError, "text tower"),
         (
             {"tokenizers": {"v": {"adapter": "video-codec", "codec": "h264", "bits_per_pixel": 1}}},
@@ -277,6 +280,7 @@ def test_weights_are_loaded_once_in_a_process(folder, whole, tmp_path, monkeypat
 )
 def test_what_is_wrong_is_said_before_any_work(folder, tmp_path, monkeypatch, changes, error, name):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr(weight_files, "find_spec", lambda package: None)
     path = _config(folder, "wrong", **changes)
     path.write_text(path.read_text().replace("FOLDER", str(folder)))
     with pytest.raises(error, match=name):

@@ -1,22 +1,17 @@
-"""The paper's losses (section 3.3), each by itself: pixels, perception, texture, semantics, and the latents' prior.
+"""The paper's losses (section 3.3) without networks of their own: pixels, semantics, and the latents' prior.
 
 All of them compute in float32 whatever they are given, and return means over the samples of this process. Texts are
 gathered from all processes, so that the mean over processes, which data parallelism takes of gradients, is the loss of
-the global batch. There is no discriminator.
+the global batch. There is no discriminator. Losses by frozen networks are in `perceptual.py`.
 """
 
 import math
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
 from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
-from atoken.evaluation.metrics.feature_networks import gram_matrix, load_lpips, random_lpips
-
-PERCEPTUAL_SIDE = 224
 DISTILLATION_TEMPERATURE = 2.0
 # Where the sigmoid loss starts: exp(scale) = 10, and a bias that makes almost every pair a negative.
 SIGMOID_SCALE, SIGMOID_BIAS = math.log(10), -10.0
@@ -59,93 +54,6 @@ def kl_loss(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     """Computes KL(N(mean, exp(logvar)) || N(0, 1)) of (N, latent_channels): a sum over channels, a mean over tokens."""
     mean, logvar = mean.float(), logvar.float()
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(-1).mean()
-
-
-def perceptual_size(images: torch.Tensor) -> torch.Tensor:
-    """Resizes (B, 3, H, W) to (B, 3, 224, 224) float32, bilinear with antialias, for perceptual losses."""
-    size = (PERCEPTUAL_SIDE, PERCEPTUAL_SIDE)
-    return F.interpolate(images.float(), size, mode="bilinear", antialias=True, align_corners=False)
-
-
-class VggLosses(nn.Module):
-    """
-    Computes LPIPS and Gram loss (equation 5) from one pass through one frozen VGG-16.
-
-    LPIPS is version 0.1. Gram: G = F F^T / (C H W) of relu1_2, 2_2, 3_3, 4_3 and 5_3; squared differences are summed
-    over entries and layers and averaged over the batch.
-
-    Args:
-        weights: torchvision's VGG-16 state dict, or None for torch's download folder.
-        random: a trunk of random weights, which must be asked for.
-
-    Raises:
-        FileNotFoundError, ImportError, ValueError: see `load_lpips`.
-    """
-
-    def __init__(self, weights: str | Path | None = None, random: bool = False):
-        super().__init__()
-        self.lpips = random_lpips() if random else load_lpips(weights)
-
-    def train(self, mode: bool = True) -> "VggLosses":
-        """Stays in evaluation mode: the linear layers of LPIPS have dropout."""
-        return super().train(False)
-
-    def forward(self, reconstruction: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gives LPIPS and Gram loss, scalars, of (B, 3, H, W) in [-1, 1] each, at any size."""
-        with torch.autocast(reconstruction.device.type, enabled=False):
-            with torch.no_grad():
-                target_features = self._features(target)
-            features = self._features(reconstruction)
-            gram = sum(
-                (gram_matrix(one) - gram_matrix(other)).square().sum((1, 2)).mean()
-                for one, other in zip(features, target_features, strict=True)
-            )
-            layers = zip(features, target_features, self.lpips.lins, strict=True)
-            lpips = sum(layer((_unit(one) - _unit(other)).square()).mean() for one, other, layer in layers)
-        return lpips, gram
-
-    def _features(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.lpips.net(self.lpips.scaling_layer(perceptual_size(images))))
-
-
-def _unit(features: torch.Tensor, epsilon: float = 1e-10) -> torch.Tensor:
-    """Scales (B, C, H, W) to length 1 along channels; the constant is that of LPIPS."""
-    return features / (features.square().sum(1, keepdim=True) + epsilon).sqrt()
-
-
-class ClipLoss(nn.Module):
-    """
-    Computes 1 - cosine of a frozen CLIP image tower's embeddings of reconstruction and target.
-
-    Args:
-        tower: a `CLIPVisionModelWithProjection`.
-        mean, std: its processor's normalization of RGB in [0, 1].
-    """
-
-    def __init__(self, tower: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]):
-        super().__init__()
-        self.tower = tower.requires_grad_(False).eval()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-
-    def train(self, mode: bool = True) -> "ClipLoss":
-        """Stays in evaluation mode: the tower is frozen."""
-        return super().train(False)
-
-    def forward(self, reconstruction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Gives a scalar of (B, 3, H, W) in [-1, 1] each."""
-        with torch.autocast(reconstruction.device.type, enabled=False):
-            with torch.no_grad():
-                target_embeds = self._embed(target)
-            return 1 - F.cosine_similarity(self._embed(reconstruction), target_embeds, dim=-1).mean()
-
-    def _embed(self, images: torch.Tensor) -> torch.Tensor:
-        size = self.tower.config.image_size
-        images = perceptual_size(images)
-        if size != PERCEPTUAL_SIDE:
-            images = F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
-        images = ((images + 1) / 2 - self.mean) / self.std
-        return self.tower(images.to(self.tower.dtype)).image_embeds.float()
 
 
 def gather_texts(texts: torch.Tensor) -> tuple[torch.Tensor, int]:

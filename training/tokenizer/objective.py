@@ -19,17 +19,16 @@ from atoken.tokens_atoken import unpatchify
 from ..data.batches import TrainingBatch
 from .arithmetic import training_flops
 from .losses import distillation_loss, kl_loss, l1_loss, log_mse_loss, sigmoid_loss
-from .perceptual import ClipLoss, TrunkLosses, perceptual_size
+from .perceptual import DISTANCES, ClipLoss, TrunkLosses, perceptual_size
 
 RECONSTRUCTION_WEIGHT, SEMANTIC_WEIGHT, KL_WEIGHT = 0.2, 1.0, 1e-8
 # Parts of the reconstruction loss of each medium; video and 3D have no perceptual terms in the paper.
 LOSSES = {
-    "image": ("l1", "log_mse", "lpips", "st_lpips", "st_lpips_alex", "gram", "clip"),
+    "image": ("l1", "log_mse", *DISTANCES, "gram", "clip"),
     "video": ("l1", "log_mse"),
     "3d": ("l1", "ms_ssim"),
 }
-# Parts that come of one pass through a trunk: a distance, one of the first three, and Gram.
-TRUNK_PARTS = ("lpips", "st_lpips", "st_lpips_alex", "gram")
+TRUNK_PARTS = (*DISTANCES, "gram")  # of one pass through one trunk
 
 
 class Objective(nn.Module):
@@ -177,7 +176,8 @@ class Objective(nn.Module):
             found = zip((trunk.part, "gram"), trunk.of_pictures(*pictures, f"{self.seed} {batch.numbers}"), strict=True)
             parts |= {name: part for name, part in found if name in weighed}
         if "clip" in weighed:
-            parts["clip"] = self.frozen["clip"](*(torch.cat([perceptual_size(one) for one in side]) for side in pictures))
+            resized = (torch.cat([perceptual_size(one) for one in side]) for side in pictures)
+            parts["clip"] = self.frozen["clip"](*resized)
         return parts
 
     def _pictures(self, batch: TrainingBatch, patches: torch.Tensor) -> list[torch.Tensor]:

@@ -88,10 +88,10 @@ def main(
         str, typer.Option(help='"auto" (from the newest complete checkpoint, if any), "never", or a checkpoint folder.')
     ] = "auto",
     losses: Annotated[
-        str | None, typer.Option(help="Parts of the image loss, such as l1,gram-random. Default: those of the stage.")
+        str | None, typer.Option(help="Parts of the image loss, such as l1,st-lpips,gram. Default: those of the stage.")
     ] = None,
     vgg: Annotated[
-        str | None, typer.Option(help="File of torchvision's VGG-16 weights. Default: torch's download folder.")
+        str | None, typer.Option(help="File with the weights of LPIPS's or ST-LPIPS's network. Default: searched for.")
     ] = None,
     clip: Annotated[str, typer.Option(help="CLIP model for the CLIP loss: folder or Hub name.")] = CLIP,
     steps: Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")] = None,

@@ -1,26 +1,20 @@
-"""Every loss against its formula in float64 numpy or the package that defines it; where gradients go; two processes."""
+"""Losses without networks against their formulas in float64 numpy; where gradients go; two processes."""
 
 import math
 
-import lpips
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
-import transformers
 
 from atoken.training.tokenizer.losses import (
     SIGMOID_BIAS,
     SIGMOID_SCALE,
-    ClipLoss,
-    VggLosses,
     distillation_loss,
-    gram_matrix,
     kl_loss,
     l1_loss,
     log_mse_loss,
-    perceptual_size,
     sigmoid_loss,
 )
 
@@ -56,93 +50,6 @@ def test_kl_by_formula_and_by_torch():
     posterior = torch.distributions.Normal(mean, (logvar / 2).exp())
     other = torch.distributions.kl_divergence(posterior, prior).sum(-1).mean()
     assert float(kl_loss(mean, logvar)) == pytest.approx(float(other), rel=1e-5)
-
-
-@pytest.fixture(scope="module")
-def vgg() -> VggLosses:
-    torch.manual_seed(0)
-    return VggLosses(random=True)
-
-
-def _images(seed: int) -> torch.Tensor:
-    return torch.rand(2, 3, 48, 80, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-
-
-def test_lpips_is_that_of_the_package_with_the_same_weights(vgg):
-    reference = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False).eval()
-    reference.load_state_dict(vgg.lpips.state_dict())
-    with torch.no_grad():
-        found, _ = vgg(_images(0), _images(1))
-        expected = reference(perceptual_size(_images(0)), perceptual_size(_images(1))).mean()
-    assert float(found) == pytest.approx(float(expected), rel=1e-5) and float(found) > 0
-
-
-def test_gram_by_formula(vgg):
-    with torch.no_grad():
-        _, found = vgg(_images(0), _images(1))
-        sides = [vgg.lpips.net(vgg.lpips.scaling_layer(perceptual_size(_images(seed)))) for seed in (0, 1)]
-    expected = 0.0
-    for first, second in zip(*sides, strict=True):
-        for one, other in zip(first.double().numpy(), second.double().numpy(), strict=True):
-            channels, height, width = one.shape
-            grams = [
-                x.reshape(channels, -1) @ x.reshape(channels, -1).T / (channels * height * width) for x in (one, other)
-            ]
-            expected += ((grams[0] - grams[1]) ** 2).sum() / 2  # mean over two images
-    assert float(found) == pytest.approx(expected, rel=1e-4) and expected > 0
-
-
-def test_gram_matrix_by_hand():
-    features = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])  # two channels of 1x2
-    assert gram_matrix(features).tolist() == [[[5 / 4, 11 / 4], [11 / 4, 25 / 4]]]
-
-
-def test_equal_images_cost_nothing_and_gradients_go_to_the_reconstruction_alone(vgg):
-    images = _images(0).requires_grad_()
-    found = vgg(images, images.detach())
-    assert [float(one) for one in found] == [0.0, 0.0]
-    target = _images(1).requires_grad_()
-    sum(vgg.train()(images, target)).backward()
-    assert images.grad.abs().sum() > 0 and target.grad is None
-    assert all(parameter.grad is None for parameter in vgg.parameters()) and not vgg.lpips.training
-
-
-def test_losses_are_safe_in_bf16(vgg):
-    first, second = _images(0), _images(1)
-    with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-        low = [*vgg(first.bfloat16(), second.bfloat16()), l1_loss(first.bfloat16(), second.bfloat16())]
-    with torch.no_grad():
-        rounded = [image.bfloat16().float() for image in (first, second)]
-        high = [*vgg(*rounded), l1_loss(*rounded)]
-    for one, other in zip(low, high, strict=True):
-        assert one.dtype == torch.float32 and float(one) == pytest.approx(float(other), rel=1e-5)
-
-
-@pytest.fixture(scope="module")
-def tower():
-    torch.manual_seed(0)
-    config = transformers.CLIPVisionConfig(
-        hidden_size=32, intermediate_size=37, num_hidden_layers=1, num_attention_heads=4, image_size=32, patch_size=8
-    )
-    return transformers.CLIPVisionModelWithProjection(config)
-
-
-def test_clip_loss_is_one_minus_the_cosine(tower):
-    mean, std = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
-    loss = ClipLoss(tower, mean, std)
-    images, target = _images(0).requires_grad_(), _images(1)
-    found = loss(images, target)
-    embeddings = []
-    for picture in (images.detach(), target):
-        small = torch.nn.functional.interpolate(perceptual_size(picture), (32, 32), mode="bilinear", antialias=True)
-        pixels = np.stack([((small[:, c].numpy() + 1) / 2 - mean[c]) / std[c] for c in range(3)], 1)
-        with torch.no_grad():
-            embeddings.append(tower(torch.from_numpy(pixels).float()).image_embeds.double().numpy())
-    a, b = embeddings
-    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    assert float(found) == pytest.approx(1 - cosine.mean(), abs=1e-5)
-    found.backward()
-    assert images.grad.abs().sum() > 0 and all(parameter.grad is None for parameter in tower.parameters())
 
 
 def _cosines(a: torch.Tensor, b: torch.Tensor) -> np.ndarray:

@@ -13,7 +13,10 @@ from transformers import (
 )
 
 from atoken import AtokenModel
+from atoken.evaluation.metrics import weight_files
+from atoken.evaluation.metrics.st_lpips import StLpipsNetwork
 from atoken.training.recipes.tiny.text_tower import build_tokenizer
+from atoken.training.tokenizer import perceptual
 from atoken.training.tokenizer.curriculum import PAPER_LOSSES
 from atoken.training.tokenizer.networks import ImageLosses, load_start, load_teacher
 
@@ -32,8 +35,12 @@ def test_parts_are_all_of_the_stages_or_those_named():
     "text, weights, message",
     [
         ("l1,gan", PAPER, "losses must be among l1, lpips, .*got 'gan'"),
-        ("lpips,gram-random", PAPER, "share one VGG-16"),
+        ("lpips,gram-random", PAPER, "share one trunk"),
         ("l1,clip", {"l1": 1.0}, "losses must be among those that the stage weighs, l1, got clip"),
+        ("l1,st-lpips", {"l1": 1.0}, "losses must be among those that the stage weighs, l1, got st_lpips"),
+        ("st-lpips-alex,gram-random", PAPER, "share one trunk"),
+        ("lpips,st-lpips", PAPER, "losses must have one distance, .*got lpips, st_lpips"),
+        (None, {"st_lpips": 1.0, "st_lpips_alex": 1.0}, "losses must have one distance"),
     ],
 )
 def test_wrong_parts_are_named(text, weights, message):
@@ -41,10 +48,31 @@ def test_wrong_parts_are_named(text, weights, message):
         ImageLosses.choose(text, weights)
 
 
+def test_st_lpips_takes_the_place_of_lpips():
+    chosen = ImageLosses.choose("l1,st-lpips-alex,gram", PAPER).weights
+    assert chosen == pytest.approx({"l1": 1.0, "st_lpips_alex": 0.66, "gram": 0.12})
+    assert ImageLosses.choose("st-lpips", PAPER).weights == pytest.approx({"st_lpips": 0.43})
+    assert ImageLosses.choose("lpips,gram", PAPER).weights == {"lpips": 10.0, "gram": 1000.0}
+    own = {"lpips": 10.0, "st_lpips": 7.0, "gram": 5.0}
+    assert ImageLosses.choose("st-lpips,gram", own).weights == {"st_lpips": 7.0, "gram": 5.0}
+
+
+@pytest.mark.parametrize(("name", "trunk", "crops"), [("st-lpips", "vgg", None), ("st-lpips-alex", "alex", 128)])
+def test_the_trunk_is_that_of_the_distance(name, trunk, crops, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(perceptual, "load_st_lpips", lambda trunk, weights: StLpipsNetwork(trunk))
+    found, _ = ImageLosses.choose(f"{name},gram", PAPER).load(None, "nowhere")
+    assert found.network.trunk == trunk and not found.training
+    assert found.crops == (None if crops is None else perceptual.Crops(crops, 0.25))
+
+
 def test_missing_weights_are_named_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"vgg16-397923af.pth.*curl -L.*leave the part out of `losses`"):
         ImageLosses.choose("lpips", PAPER).load(None, "nowhere")
+    monkeypatch.setattr(weight_files, "find_spec", lambda package: None)
+    with pytest.raises(FileNotFoundError, match=r"st-lpips-alex: .*stlpips-pytorch.*leave the part out of `losses`"):
+        ImageLosses.choose("st-lpips-alex", PAPER).load(None, "nowhere")
     with pytest.raises(FileNotFoundError, match=r"clip: nowhere.*hf download nowhere.*leave the part out"):
         ImageLosses.choose("clip", PAPER).load(None, "nowhere")
     with pytest.raises(FileNotFoundError, match=r"start: nowhere.*hf download nowhere"):

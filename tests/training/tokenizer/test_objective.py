@@ -9,13 +9,15 @@ from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from atoken import AtokenModel, AtokenVisionModel, render
+from atoken.evaluation.metrics.st_lpips import StLpipsNetwork
 from atoken.processing import AtokenProcessor
 from atoken.processing.text_processing_atoken import tokenize_text
 from atoken.training.data.batches import collate
 from atoken.training.data.samples import Limits, make_sample
 from atoken.training.recipes.tiny.text_tower import LENGTH
-from atoken.training.tokenizer.losses import ClipLoss, VggLosses, distillation_loss, sigmoid_loss
+from atoken.training.tokenizer.losses import distillation_loss, sigmoid_loss
 from atoken.training.tokenizer.objective import Objective, model_state
+from atoken.training.tokenizer.perceptual import ClipLoss, Crops, StLpipsLosses, VggLosses
 
 from ..stage_samples import make_start, write_objects, write_photos
 
@@ -117,7 +119,7 @@ def test_perceptual_parts_are_added(model, batch_of):
         hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, image_size=224, patch_size=56
     )
     networks = {
-        "vgg": VggLosses(random=True),
+        "trunk": VggLosses(random=True),
         "clip": ClipLoss(CLIPVisionModelWithProjection(vision), (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)),
     }
     batch = batch_of("image_reconstruction")
@@ -126,28 +128,59 @@ def test_perceptual_parts_are_added(model, batch_of):
     encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens)
     decoded = model.decode(encoded.latents, batch.coords, batch.cu_seqlens).pixel_values
     found, target = (_pictures(patches, batch) for patches in (decoded, batch.pixel_values))
-    lpips, gram = networks["vgg"](found, target)
+    lpips, gram = networks["trunk"](found, target)
     clip = networks["clip"](found, target)
     for name, value in (("lpips", lpips), ("gram", gram), ("clip", clip)):
         torch.testing.assert_close(parts[name], value.detach(), rtol=1e-4, atol=1e-7)
     expected = 0.2 * 2 * (parts["l1"] + lpips + gram + clip) + 1e-8 * parts["kl"]
     torch.testing.assert_close(parts["loss"].detach(), expected.detach(), rtol=1e-4, atol=0)
-    assert networks["vgg"](target, target)[0] == 0
+    assert networks["trunk"](target, target)[0] == 0
     parts["loss"].backward()
     assert not any(parameter.grad is not None for network in networks.values() for parameter in network.parameters())
     assert model.decoder.out_layer.weight.grad.abs().sum() > 0
 
 
+def test_st_lpips_sees_crops_that_a_resumed_run_sees_too(model, batch_of):
+    torch.manual_seed(0)
+    trunk = StLpipsLosses(network=StLpipsNetwork("alex"), crops=Crops(side=32, share=0.5))
+    batch = batch_of("image_reconstruction")
+    objective = objective_of(still(model), ("l1", "st_lpips_alex", "gram"), trunk=trunk)
+    parts = objective(batch)
+    assert set(parts) == {"loss", "l1", "st_lpips_alex", "gram", "kl"}
+    sizes = [(16 * rows, 16 * columns) for _, rows, columns in batch.grids]
+    crops = trunk.crops.choose(sizes, "0 [7, 8, 9]")
+    assert len(crops) == 2
+    encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens)
+    decoded = model.decode(encoded.latents, batch.coords, batch.cu_seqlens).pixel_values
+    sides = [_native_pictures(patches, batch) for patches in (decoded, batch.pixel_values)]
+    found = [trunk(*(side[crop.index][..., crop.rows, crop.columns] for side in sides)) for crop in crops]
+    for name, index in (("st_lpips_alex", 0), ("gram", 1)):
+        expected = torch.stack([one[index] for one in found]).mean().detach()
+        torch.testing.assert_close(parts[name], expected, rtol=1e-4, atol=1e-9)
+    again = objective(batch)
+    assert {name: float(part) for name, part in again.items()} == {name: float(part) for name, part in parts.items()}
+    objective.seed = 1
+    assert float(objective(batch)["st_lpips_alex"]) != float(parts["st_lpips_alex"])
+    parts["loss"].backward()
+    assert model.decoder.out_layer.weight.grad.abs().sum() > 0
+
+
 def _pictures(patches: torch.Tensor, batch) -> torch.Tensor:
-    """Unpacks first frames by plain loops over patches, 224 x 224."""
+    """Unpacks first frames, 224 x 224."""
+    pictures = _native_pictures(patches, batch)
+    return torch.cat([F.interpolate(one, (224, 224), mode="bilinear", antialias=True) for one in pictures])
+
+
+def _native_pictures(patches: torch.Tensor, batch) -> list[torch.Tensor]:
+    """Unpacks first frames by plain loops over patches, (1, 3, H, W) each."""
     pictures = []
     for tokens, (_, rows, columns) in zip(patches.split(batch.cu_seqlens.diff().tolist()), batch.grids, strict=True):
         picture = torch.zeros(3, 16 * rows, 16 * columns)
         for index, token in enumerate(tokens.detach()):
             row, column = 16 * (index // columns), 16 * (index % columns)
             picture[:, row : row + 16, column : column + 16] = token[:768].reshape(16, 16, 3).permute(2, 0, 1)
-        pictures.append(F.interpolate(picture[None], (224, 224), mode="bilinear", antialias=True))
-    return torch.cat(pictures)
+        pictures.append(picture[None])
+    return pictures
 
 
 def test_objects_are_compared_by_their_views(model, batch_of):
@@ -205,7 +238,9 @@ def test_the_model_is_saved_with_its_own_shapes(model, start):
 
 
 def test_what_is_missing_is_named(model):
-    with pytest.raises(ValueError, match="vgg must be given for image losses l1, lpips, got None"):
+    with pytest.raises(ValueError, match="trunk must be given for image losses l1, lpips, got None"):
         objective_of(model, ("l1", "lpips"))
+    with pytest.raises(ValueError, match="trunk must be that of lpips, got that of st_lpips_alex"):
+        objective_of(model, ("l1", "lpips"), trunk=StLpipsLosses(network=StLpipsNetwork("alex")))
     with pytest.raises(ValueError, match="losses of 3d must be among l1, ms_ssim, got gram"):
         objective_of(model, three_d=("gram",))

@@ -62,7 +62,8 @@ def processes_of(output: Path) -> int:
 
 def losses(output: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "tokens per second"} for line in lines]
+    timed = ("tokens per second", "minutes")
+    return [{name: value for name, value in line.items() if name not in timed} for line in lines]
 
 
 def weights(output: Path) -> dict[str, torch.Tensor]:
