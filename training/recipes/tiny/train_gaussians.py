@@ -113,8 +113,8 @@ def main(
     """Trains and writes a checkpoint with its record."""
     torch.manual_seed(seed)
     rng = random.Random(seed)
-    held_out = sorted((objects / "heldout").glob("*.safetensors"))
-    train = sorted((objects / "train").glob("*.safetensors"))
+    held_out = sorted((objects / "heldout").rglob("*.safetensors"))
+    train = sorted((objects / "train").rglob("*.safetensors"))
     if not held_out or not train:
         raise typer.BadParameter(
             f"OBJECTS must have prepared objects in heldout/ and train/, got {objects}; `prepare_objects` writes them"
@@ -172,7 +172,7 @@ def main(
                 )
                 print(json.dumps(curve[-1]), flush=True)
                 save(averaged, model, out)
-                train = sorted((objects / "train").glob("*.safetensors"))  # more may have been prepared meanwhile
+                train = sorted((objects / "train").rglob("*.safetensors"))  # more may have been prepared meanwhile
                 next_report += 20.0
 
     save(averaged, model, out)
