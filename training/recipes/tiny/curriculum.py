@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 STAGES = (0, 1, 2, 3, 4)
 CONTINUED = 3  # the first stage where released weights go on
 RELEASED = "released"  # folder of a stage's checkpoint in bf16 with its record
-EVALUATION = HERE / "sources/tiny-evaluation.yaml"
+EVALUATION, PERCEPTION = HERE / "sources/tiny-evaluation.yaml", HERE / "sources/tiny-perception.yaml"
 SEEN = 4  # batches of each task that latents are measured by
 GAUSSIAN_MINUTES = 20.0  # of the Gaussian decoder, before stage 3
 # Where a run has a number of minutes: the share of each stage, and of the Gaussian decoder.
@@ -84,8 +84,8 @@ def evaluation_for(stage: int, template: Path, out: Path) -> Path:
     """Writes the harness's file for a stage: without objects, which take longest to embed, before they are trained."""
     values = yaml.safe_load(template.read_text(encoding="utf-8"))
     if stage < 3:
-        values["tokenizers"].pop("objects")
-        values["sets"] = {name: entry for name, entry in values["sets"].items() if not name.startswith("object")}
+        values["tokenizers"].pop("objects", None)
+        values["sets"] = {name: entry for name, entry in values["sets"].items() if "object" not in name}
     out.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     return out
 
@@ -137,13 +137,15 @@ def reconstruction_batches(stage: Stage, data_file: Path, seed: int) -> list[Tra
     return batches
 
 
-def measure_stage(stage: int, run: Path, data_file: Path, template: Path, seed: int) -> dict[str, float]:
-    """Writes RUN/stage-N/released and what the harness finds of it."""
+def measure_stage(stage: int, run: Path, data_file: Path, templates: list[Path], seed: int) -> dict[str, float]:
+    """Writes RUN/stage-N/released and what the harness finds of it, by several of its files."""
     folder = run / f"stage-{stage}"
     batches = reconstruction_batches(Stage.read(stage_file_of(stage)), data_file, seed)
     release(folder / "model", batches, folder / RELEASED)
-    file = evaluation_for(stage, template, folder / "evaluation.yaml")
-    numbers, _ = validate(file, folder / RELEASED, folder / "evaluation")
+    numbers: dict[str, float] = {}
+    for template in templates:
+        file = evaluation_for(stage, template, folder / template.name)
+        numbers |= validate(file, folder / RELEASED, folder / template.stem)[0]
     return numbers
 
 
@@ -167,7 +169,7 @@ def main(
     if size not in SIZES:
         raise typer.BadParameter(f"--size must be one of {', '.join(SIZES)}, got {size!r}")
     sources = localized(HERE / "sources/tiny.yaml", data, out / "sources.yaml")
-    template = localized(EVALUATION, data, out / "evaluation.yaml")
+    templates = [localized(path, data, out / path.name) for path in (EVALUATION, PERCEPTION)]
     shares = SHARES if continue_from is None else CONTINUED_SHARES
     if continue_from is None and not (out / "start" / DONE).is_file():
         start = [sys.executable, "-m", "atoken.training.recipes.tiny.start", str(data), str(out / "start")]
@@ -192,7 +194,7 @@ def main(
             (folder / "finished").touch()
         record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
         if evaluate and stage > 0 and str(stage) not in record:
-            record[str(stage)] = measure_stage(stage, out, sources, template, seed)
+            record[str(stage)] = measure_stage(stage, out, sources, templates, seed)
             _write_text(record_file, json.dumps(record, indent=1) + "\n")
             _write_text(out / "record.md", tables_of(record))
             places = {str(data): "DATA", str(out): "OUT"}

@@ -19,8 +19,30 @@ from ...frozen_rows import ProtectedRows
 from ...tokenizer.curriculum import Stage
 
 # The record keeps these of the harness's numbers, by the ends of their names, and its names for sets of reconstruction.
-MEASURES = ("psnr", "ssim", "top1", "chance", "_r1", "chance_at_1", "count", "usage", "perplexity", "bits_per_pixel")
-SETS = {"photos 256": "photos_256", "photos 512": "photos_512", "clips": "clips_16x256", "objects": "objects"}
+MEASURES = (
+    "psnr",
+    "ssim",
+    "st_lpips_vgg",
+    "st_lpips_alex",
+    "fd_lite0 total",
+    "top1",
+    "chance",
+    "_r1",
+    "chance_at_1",
+    "count",
+    "usage",
+    "perplexity",
+    "bits_per_pixel",
+)
+SETS = {
+    "photos 256": "photos_256",
+    "photos 512": "photos_512",
+    "clips": "clips_16x256",
+    "objects": "objects",
+    "test photos 256": "test_photos_256",
+    "test clips": "test_clips_16x256",
+    "test objects": "test_objects",
+}
 CURVE_POINTS = 40  # of each stage
 # Tables of the record, as the paper has them: heading -> column -> set, and measures that a slash joins.
 TABLES = {
@@ -29,6 +51,13 @@ TABLES = {
         "photos, 512 px": ("photos 512", ("psnr", "ssim")),
         "clips": ("clips", ("psnr", "ssim")),
         "objects": ("objects", ("psnr", "ssim")),
+        "test photos, 256 px": ("test photos 256", ("psnr", "ssim")),
+        "test clips": ("test clips", ("psnr", "ssim")),
+        "test objects": ("test objects", ("psnr", "ssim")),
+    },
+    "Photos at 256 px to a network: ST-LPIPS (VGG) / ST-LPIPS (AlexNet) / FD (EfficientNet-lite0)": {
+        "photos": ("photos 256", ("st_lpips_vgg", "st_lpips_alex", "fd_lite0 total")),
+        "test photos": ("test photos 256", ("st_lpips_vgg", "st_lpips_alex", "fd_lite0 total")),
     },
     "Zero-shot accuracy, %": {
         **{f"image {what}": (f"image {what}", ("top1",)) for what in ("shape", "colour", "pair")},
@@ -143,7 +172,8 @@ def tables_of(numbers: dict[str, dict[str, float]]) -> str:
 
 def _cell(found: dict[str, float], of: str, measures: tuple[str, ...]) -> str:
     values = [(name, found[f"{of}/{name}"]) for name in measures if f"{of}/{name}" in found]
-    shown = {"psnr": "{:.2f}", "ssim": "{:.3f}"}
+    shown = {"psnr": "{:.2f}", "ssim": "{:.3f}", "st_lpips_vgg": "{:.3f}", "st_lpips_alex": "{:.3f}"}
+    shown["fd_lite0 total"] = "{:.1f}"
     return " / ".join(shown[name].format(value) if name in shown else f"{100 * value:.1f}" for name, value in values)
 
 

@@ -18,6 +18,7 @@ from atoken.training.recipes.tiny.between_stages import continued, widen, with_c
 from atoken.training.recipes.tiny.curriculum import (
     EVALUATION,
     HERE,
+    PERCEPTION,
     evaluation_for,
     localized,
     run_stage,
@@ -84,9 +85,11 @@ def test_files_of_the_tiny_curriculum_fit_the_harness_and_the_stages(tmp_path):
         config = write_configuration(file, Path("/a/model"), tmp_path / "filled.yaml")
         assert isinstance(config, EvaluationConfig)
         assert all(entry.options["model"] == "/a/model" for entry in (*config.tokenizers, *config.embedders))
-        assert any(entry.name.startswith("object") for entry in config.sets) == has_objects
+        assert any("object" in entry.name for entry in config.sets) == has_objects
         assert {"photos 256", "clips", "image shape", "video motion"} <= {entry.name for entry in config.sets}
         assert config.embedders[0].options["video"] == "whole"
+    seen = evaluation_for(2, localized(PERCEPTION, Path("/somewhere"), tmp_path / "seen.yaml"), tmp_path / "stage.yaml")
+    assert len(write_configuration(seen, Path("/a/model"), tmp_path / "filled.yaml").sets) == 2
     plain = tmp_path / "plain.yaml"
     plain.write_text("title: x\n")
     with pytest.raises(ValueError, match="template must have a model whose folder is written MODEL"):
