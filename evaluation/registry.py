@@ -24,6 +24,7 @@ from .models.video_codecs import VideoCodec
 from .sets.image_sets import coco, flickr30k, hub_images, image_folder, imagenet_v2, imagenet_val, labeled_folder
 from .sets.miniature_sets import miniature_classification, miniature_retrieval
 from .sets.object_sets import object_folder, toys4k
+from .sets.photo_words import photo_words
 from .sets.video_sets import davis, msrvtt_1ka, msvd, tokenbench, video_folder
 
 TOKENIZERS: dict[str, Callable[..., Any]] = {
@@ -66,6 +67,7 @@ SETS: dict[str, Callable[..., Any]] = {
     "object-folder": object_folder,
     "miniature-classification": miniature_classification,
     "miniature-retrieval": miniature_retrieval,
+    "photo-words": photo_words,
 }
 
 

@@ -20,13 +20,13 @@ from atoken.processing.text_processing_atoken import add_canonical_form, canonic
 from ...tokenizer.losses import SIGMOID_BIAS, SIGMOID_SCALE
 
 LENGTH = 16  # of a sentence in tokens
-_SPECIAL = ("<pad>", "<eos>", "<unk>")
+SPECIAL = ("<pad>", "<eos>", "<unk>")
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Makes a tokenizer with one token for each word of the miniature world, and an end."""
-    words = sorted({word for scene in _every_word() for text in captions(scene) for word in _words(text)})
-    vocabulary = {word: index for index, word in enumerate([*_SPECIAL, *words])}
+    words = sorted({word for scene in every_word() for text in captions(scene) for word in _words(text)})
+    vocabulary = {word: index for index, word in enumerate([*SPECIAL, *words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 1)])
@@ -44,7 +44,7 @@ def _words(text: str) -> list[str]:
     return canonicalize_text(text).split()
 
 
-def _every_word() -> list[Scene]:
+def every_word() -> list[Scene]:
     """Lists scenes in which every word occurs; combinations do not matter for a vocabulary."""
     scenes = []
     for kind in KINDS:
@@ -61,7 +61,7 @@ class SceneTower(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        facts = sorted({(name, word) for scene in _every_word() for name, word in scene.facts().items()})
+        facts = sorted({(name, word) for scene in every_word() for name, word in scene.facts().items()})
         self.index = {fact: place for place, fact in enumerate(facts)}
         self.table = nn.EmbeddingBag(len(facts), width, mode="sum")
         nn.init.normal_(self.table.weight)
