@@ -155,9 +155,12 @@ def _batches(stage: Stage) -> dict[str, Any]:
 
 
 def tables_of(numbers: dict[str, dict[str, float]]) -> str:
-    """Writes all stages' numbers as Markdown, with chance where there is such a thing; what is missing is empty."""
+    """Writes all stages' numbers as Markdown, with chance where there is such a thing; what a stage lacks is empty."""
     blocks = []
-    for heading, columns in TABLES.items():
+    for heading, every in TABLES.items():
+        columns = {name: cell for name, cell in every.items() if any(_cell(found, *cell) for found in numbers.values())}
+        if not columns:
+            continue
         lines = [f"**{heading}**", "", "| stage | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
         for stage in sorted(numbers, key=int):
             cells = [_cell(numbers[stage], of, measures) for of, measures in columns.values()]

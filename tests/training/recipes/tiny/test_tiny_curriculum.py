@@ -155,7 +155,7 @@ def test_the_record_has_every_stage_up_to_its_own(tmp_path):
     assert record["held_out"] == {"photos_256": {"psnr": 22.0, "ssim": 0.5, "count": 24.0}}
     assert record["stages"]["1"]["image shape/top1"] == 0.12346 and "photos 256/exact" not in record["stages"]["1"]
     tables = tables_of(numbers)
-    assert "| 2 | 22.00 / 0.500 |  |  |  |" in tables and "| 3 | 12.3 |" in tables and "| chance | 12.5 |" in tables
+    assert "| 2 | 22.00 / 0.500 |\n" in tables and "| 3 | 12.3 |" in tables and "| chance | 12.5 |" in tables
     curve = record["curve"]["2"]
     assert curve[0] == {"step": 10, "image_reconstruction": 1.0} and curve[-1]["step"] == 1000 and len(curve) == 40
 
