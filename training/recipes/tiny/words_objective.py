@@ -13,12 +13,15 @@ from transformers import PreTrainedTokenizerBase, Siglip2TextModel
 from ...data.batches import TrainingBatch
 from ...tokenizer.losses import distillation_loss
 from ...tokenizer.objective import Objective
+from ...tokenizer.turns import DISTILLED
 from .words_targets import MAP_CHANNELS, SPACES
 from .words_task import WordsBatch
 from .words_text import embed_texts
 
 # These make the gradient in the encoder about as large as that of reconstruction with the weights of the tiny stages.
 WEIGHT, MAP_WEIGHT = 2.0, 4.0
+# Of the miniature world's images: enough to hold what the encoder knows of them while it learns words.
+DISTILLATION_WEIGHT = 5.0
 LOGIT_SCALE = 3.7  # logarithm of what cosines with class names are multiplied by: about 40
 # Penalties of regressions, beside mean squares of 1: pooled tokens say little of words, and there are few of them.
 _PENALTY, _POOLED_PENALTY = 1e-2, 1.0
@@ -79,7 +82,9 @@ class WordsObjective(Objective):
     def forward(self, batch: TrainingBatch | WordsBatch) -> dict[str, torch.Tensor]:
         """Gives "loss", to be minimized, and its parts, detached."""
         if not isinstance(batch, WordsBatch):
-            return super().forward(batch)
+            parts = super().forward(batch)
+            factor = DISTILLATION_WEIGHT if batch.task == DISTILLED else 1.0
+            return {**parts, "loss": factor * parts["loss"]}
         encoded = self.model.vision_model(batch.pixel_values, batch.coords, batch.cu_seqlens)
         target = self._target(batch)
         words = 1 - F.cosine_similarity(encoded.pooler_output, target, dim=-1).mean()

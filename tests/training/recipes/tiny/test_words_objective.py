@@ -7,10 +7,18 @@ from torch.nn import functional as F
 
 from atoken.training.data.batches import TrainingBatch
 from atoken.training.recipes.tiny import words_objective
-from atoken.training.recipes.tiny.words_objective import LOGIT_SCALE, MAP_WEIGHT, WEIGHT, WordsObjective, fit_space
+from atoken.training.recipes.tiny.words_objective import (
+    DISTILLATION_WEIGHT,
+    LOGIT_SCALE,
+    MAP_WEIGHT,
+    WEIGHT,
+    WordsObjective,
+    fit_space,
+)
 from atoken.training.recipes.tiny.words_targets import MAP_CHANNELS
 from atoken.training.recipes.tiny.words_task import WordBatches
 from atoken.training.tokenizer.networks import load_start
+from atoken.training.tokenizer.objective import Objective
 
 from ...stage_samples import WIDTH, make_start
 from .word_samples import DIMENSIONS, NAMES, word_vectors, write_targets
@@ -76,15 +84,30 @@ def test_places_of_tokens_are_those_of_the_map(folder, objective):
     assert float(objective(batch)["maps"]) < 1e-9
 
 
-def test_heads_begin_where_regressions_end(folder, objective):
-    """Pooled tokens turn towards words, and those of other pictures stay where they are."""
+def _drawn(task: str) -> TrainingBatch:
+    """Makes ten images of 1 x 4 patches, with texts."""
     generator = torch.Generator().manual_seed(0)
     patches = torch.rand(40, 3072, generator=generator) * 2 - 1
     coords = torch.tensor([[0, 0, place % 4, 0] for place in range(40)])
     cu_seqlens = torch.arange(0, 41, 4, dtype=torch.int32)
-    other = TrainingBatch(
-        "image_understanding", patches, coords, cu_seqlens, [(1, 1, 4)] * 10, [4] * 10, list(range(10))
+    numbers = list(range(10))
+    return TrainingBatch(
+        task, patches, coords, cu_seqlens, [(1, 1, 4)] * 10, [4] * 10, numbers, torch.ones(10, 16).long()
     )
+
+
+def test_other_tasks_stay_as_they_are_but_for_the_weight_of_what_is_known(objective):
+    plain = Objective(objective.model, {"image": {"l1": 1.0}})
+    objective.weights = plain.weights
+    for task, factor in (("image_understanding", DISTILLATION_WEIGHT), ("image_reconstruction", 1.0)):
+        found, expected = objective(_drawn(task)), plain(_drawn(task))
+        torch.testing.assert_close(found.pop("loss"), factor * expected.pop("loss"))
+        assert found == expected
+
+
+def test_heads_begin_where_regressions_end(folder, objective):
+    """Pooled tokens turn towards words, and those of other pictures stay where they are."""
+    other = _drawn("image_understanding")
     packed = other.pixel_values, other.coords, other.cu_seqlens
     batches = WordBatches(folder, 8, seed=0)
     words = [next(batches) for _ in range(6)]
