@@ -73,14 +73,14 @@ class SceneTower(nn.Module):
         return self.table(torch.tensor([place for row in indices for place in row]), offsets)
 
 
-def build_text_model(vocabulary: int, width: int) -> Siglip2TextModel:
-    """Makes a small tower of SigLIP 2's kind; `width` is that of the vision tower's embeddings."""
+def build_text_model(vocabulary: int, width: int, hidden_size: int = 96) -> Siglip2TextModel:
+    """Makes a small tower of SigLIP 2's kind; `width` is that of the vision tower's embeddings, heads have 32 channels."""
     config = Siglip2TextConfig(
         vocab_size=vocabulary,
-        hidden_size=96,
-        intermediate_size=384,
+        hidden_size=hidden_size,
+        intermediate_size=4 * hidden_size,
         num_hidden_layers=2,
-        num_attention_heads=3,
+        num_attention_heads=hidden_size // 32,
         max_position_embeddings=LENGTH,
         projection_size=width,
         pad_token_id=0,

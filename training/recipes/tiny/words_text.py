@@ -15,14 +15,14 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from torch import nn
 from torch.nn import functional as F
-from transformers import PreTrainedTokenizerFast, Siglip2TextConfig, Siglip2TextModel
+from transformers import PreTrainedTokenizerFast, Siglip2TextModel
 
 from atoken.evaluation.metrics.understanding import CLIP_TEMPLATES
 from atoken.miniature.captions import captions, random_caption
 from atoken.miniature.scenes import KINDS, random_scene
 from atoken.processing.text_processing_atoken import add_canonical_form, canonicalize_text, tokenize_text
 
-from .text_tower import LENGTH, SPECIAL, every_word
+from .text_tower import LENGTH, SPECIAL, build_text_model, every_word
 from .words_vectors import WordVectors
 
 VOCABULARY = 6000
@@ -142,20 +142,8 @@ class RealTexts:
 
 
 def build_word_model(vocabulary: int, width: int) -> Siglip2TextModel:
-    """Makes a tower of SigLIP 2's kind, wider than the miniature world's; `width` is that of the embeddings."""
-    config = Siglip2TextConfig(
-        vocab_size=vocabulary,
-        hidden_size=WIDTH,
-        intermediate_size=4 * WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=LENGTH,
-        projection_size=width,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=1,
-    )
-    return Siglip2TextModel._from_config(config)
+    """Makes a text tower wider than the miniature world's; `width` is that of the embeddings."""
+    return build_text_model(vocabulary, width, WIDTH)
 
 
 @torch.no_grad()
