@@ -74,7 +74,7 @@ class SceneTower(nn.Module):
 
 
 def build_text_model(vocabulary: int, width: int, hidden_size: int = 96) -> Siglip2TextModel:
-    """Makes a small tower of SigLIP 2's kind; `width` is that of the vision tower's embeddings, heads have 32 channels."""
+    """Makes a small tower of SigLIP 2's kind; `width` is that of the vision tower's embeddings; heads have 32."""
     config = Siglip2TextConfig(
         vocab_size=vocabulary,
         hidden_size=hidden_size,
