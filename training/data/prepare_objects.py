@@ -99,7 +99,8 @@ def main(
     skipped = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     for entry in tqdm(in_order(meshes, seed)[:limit], desc="preparing", disable=not sys.stderr.isatty()):
         # A mesh has a folder of its own; those beside it are of the same source.
-        target = out / Path(entry["file"]).parent.parent / f"{entry['name']}.safetensors"
+        mesh_folder = Path(entry["file"]).parent
+        target = out / mesh_folder.parent / f"{mesh_folder.name}.safetensors"
         if target.is_file():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)

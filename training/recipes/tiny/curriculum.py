@@ -7,8 +7,8 @@ trained on the way. Every stage is a run of `atoken.training.tokenizer.train`, w
 this can be stopped and started again at any time. OUT/record.json and record.md have the evaluation harness's numbers
 stage by stage, and OUT/stage-N/released what becomes a checkpoint: of stage 3 atoken-tiny, of stage 4 atoken-tiny-d.
 
-With --continue-from CHECKPOINT, stage 3 begins with released weights, which are also its teacher, and the stages before
-are left out.
+With --continue-from CHECKPOINT, stage 3 begins with released weights and the stages before are left out. The teacher is
+CHECKPOINT itself, or another model of this recipe that --teacher names.
 """
 
 import json
@@ -41,7 +41,7 @@ SEEN = 4  # batches of each task that latents are measured by
 GAUSSIAN_MINUTES = 20.0  # of the Gaussian decoder, before stage 3
 # Where a run has a number of minutes: the share of each stage, and of the Gaussian decoder.
 SHARES = {0: 0.06, 1: 0.14, 2: 0.30, "gaussians": 0.12, 3: 0.23, 4: 0.15}
-CONTINUED_SHARES = {3: 0.7, 4: 0.3}
+CONTINUED_SHARES = {3: 0.45, 4: 0.55}
 
 
 def run_stage(
@@ -156,6 +156,9 @@ def main(
     continue_from: Annotated[
         Path | None, typer.Option(help="Released weights of this recipe, continuous, that stage 3 goes on with.")
     ] = None,
+    teacher_from: Annotated[
+        Path | None, typer.Option("--teacher", help="Of understanding, beside --continue-from; else those weights.")
+    ] = None,
     last: Annotated[int, typer.Option(help="The last stage to run.")] = STAGES[-1],
     minutes: Annotated[
         float | None, typer.Option(help="Time for the steps of all stages together, instead of their numbers of steps.")
@@ -168,6 +171,8 @@ def main(
     """Runs what is not done yet."""
     if size not in SIZES:
         raise typer.BadParameter(f"--size must be one of {', '.join(SIZES)}, got {size!r}")
+    if teacher_from is not None and continue_from is None:
+        raise typer.BadParameter("--teacher goes with --continue-from; without it a teacher is trained as stage 0")
     sources = localized(HERE / "sources/tiny.yaml", data, out / "sources.yaml")
     templates = [localized(path, data, out / path.name) for path in (EVALUATION, PERCEPTION)]
     shares = SHARES if continue_from is None else CONTINUED_SHARES
@@ -178,7 +183,7 @@ def main(
     for stage in STAGES[CONTINUED if continue_from else 0 : last + 1]:
         folder, gaussians = out / f"stage-{stage}", None
         if not (folder / "finished").is_file():
-            teacher = None if stage == 0 else continue_from or out / "stage-0/model"
+            teacher = None if stage == 0 else teacher_from or continue_from or out / "stage-0/model"
             if stage == CONTINUED and continue_from is None:
                 time = GAUSSIAN_MINUTES if minutes is None else minutes * SHARES["gaussians"]
                 gaussians = train_gaussian_decoder(data, out, size, time, device, seed)
