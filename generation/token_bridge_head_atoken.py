@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -111,6 +112,7 @@ class TokenBridgeHead(nn.Module):
         return torch.stack(losses).mean()
 
     @torch.no_grad()
+    @apply_forward_hook
     def draw(
         self, features: torch.Tensor, draw: Draw, *, first_element: str = "training", use_cache: bool = True
     ) -> torch.Tensor:

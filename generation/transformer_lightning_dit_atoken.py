@@ -81,6 +81,8 @@ class LightningDiTTransformer2DModel(ModelMixin, ConfigMixin):
         latents_mean, latents_std (`list[float]`, *optional*): Of the latents that it was trained on, by channel; what
             it sees is (latent - mean) / std * latents_multiplier. Sampling refuses a model without them.
         latents_multiplier (`float`): See above.
+        vae_latents_mean, vae_latents_std (`list[float]`, *optional*): Of the configuration of the autoencoder that it
+            was trained on, so that another is noticed.
         id2label (`dict[int, str]`, *optional*): Names of classes; a comma separates several names of one.
 
     Raises:
@@ -107,6 +109,8 @@ class LightningDiTTransformer2DModel(ModelMixin, ConfigMixin):
         latents_mean: list[float] | None = None,
         latents_std: list[float] | None = None,
         latents_multiplier: float = 1.0,
+        vae_latents_mean: list[float] | None = None,
+        vae_latents_std: list[float] | None = None,
         id2label: dict[int, str] | None = None,
     ):
         super().__init__()

@@ -13,6 +13,7 @@ import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils import BaseOutput
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
 from .attention_atoken import MLP, GeneratorAttention
@@ -79,8 +80,8 @@ class TokenBridgeModel(ModelMixin, ConfigMixin):
         buffer_size (`int`): How often the class stands in front of the positions.
         num_classes (`int`): K; label K means "no class".
         dropout (`float`): In training.
-        latents_mean, latents_std (`list[float]`, *optional*): Of the autoencoder whose codes it was trained on, so that
-            another is noticed. Codes are not normalized by them.
+        vae_latents_mean, vae_latents_std (`list[float]`, *optional*): Of the configuration of the autoencoder whose
+            codes it was trained on, so that another is noticed. Codes are not normalized by them.
         id2label (`dict[int, str]`, *optional*): Names of classes; a comma separates several names of one.
 
     Raises:
@@ -113,8 +114,8 @@ class TokenBridgeModel(ModelMixin, ConfigMixin):
         buffer_size: int = 64,
         num_classes: int = 1000,
         dropout: float = 0.1,
-        latents_mean: list[float] | None = None,
-        latents_std: list[float] | None = None,
+        vae_latents_mean: list[float] | None = None,
+        vae_latents_std: list[float] | None = None,
         id2label: dict[int, str] | None = None,
     ):
         super().__init__()
@@ -297,6 +298,7 @@ class TokenBridgeModel(ModelMixin, ConfigMixin):
         return hidden
 
     @torch.no_grad()
+    @apply_forward_hook
     def generate(
         self,
         class_labels: torch.Tensor,
