@@ -65,17 +65,20 @@ class GeneratorAttention(nn.Module, AttentionModuleMixin):
 
         Args:
             hidden: (B, L, d).
-            rotation: (L, 1, e / 2) complex64, by which adjacent pairs of channels of queries and keys are turned.
+            rotation: (L, 1, 1, e / 2) complex64, by which adjacent pairs of channels of queries and keys are turned.
             cache: what earlier tokens of the sequence left, to which these are added; only for inference.
 
         Returns:
             (B, L, d).
         """
-        query, key, value = self.to_qkv(hidden).unflatten(-1, (3, self.heads, -1)).unbind(2)  # (B, L, heads, e) each
+        query_key, value = self.to_qkv(hidden).unflatten(-1, (3, self.heads, -1)).split((2, 1), dim=2)
+        value = value.squeeze(2)  # (B, L, heads, e)
         if self.norm_q is not None:
-            query, key = self.norm_q(query), self.norm_k(key)
+            query, key = query_key.unbind(2)
+            query_key = torch.stack([self.norm_q(query), self.norm_k(key)], dim=2)
         if rotation is not None:
-            query, key = rotate_pairs(query, rotation), rotate_pairs(key, rotation)
+            query_key = rotate_pairs(query_key, rotation)
+        query, key = query_key.unbind(2)
         is_causal = self.is_causal
         if cache is not None:
             key, value = cache.add(key, value)

@@ -34,5 +34,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., d) -> (..., d)."""
+        if hidden.dtype == self.weight.dtype == torch.float32:
+            return nn.functional.rms_norm(hidden, self.weight.shape, self.weight, self.eps)
         normed = nn.functional.rms_norm(hidden.float(), self.weight.shape, eps=self.eps)
         return normed.to(hidden.dtype) * self.weight

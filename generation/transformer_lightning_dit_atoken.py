@@ -55,7 +55,7 @@ class LightningDiTBlock(nn.Module):
         self.modulation = Modulation(width, 6)
 
     def forward(self, hidden: torch.Tensor, condition: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-        """(B, N, d), condition (B, 1, d), rotation (N, 1, e / 2) complex -> (B, N, d)."""
+        """(B, N, d), condition (B, 1, d), rotation (N, 1, 1, e / 2) complex -> (B, N, d)."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(condition)
         found = self.attn(modulate(self.norm1(hidden), shift_1, scale_1), rotation)
         hidden = torch.addcmul(hidden, gate_1, found)
@@ -268,12 +268,12 @@ def position_table(grid: int, width: int) -> torch.Tensor:
 
 def rotations(grid: int, channels: int, device: torch.device) -> torch.Tensor:
     """
-    Computes what pairs of channels of queries and keys are turned by on a square grid: (N, 1, e / 2) complex64.
+    Computes what pairs of channels of queries and keys are turned by on a square grid: (N, 1, 1, e / 2) complex64.
 
     The first half of the pairs turns with the row, the second with the column, pair i by 10000^(-4 i / e) a position.
     """
     frequencies = 10000.0 ** -(torch.arange(0, channels // 2, 2, device=device) / (channels / 2))
     angles = torch.arange(grid, device=device)[:, None] * frequencies  # (grid, e / 4)
     rows, columns = angles[:, None].expand(-1, grid, -1), angles[None].expand(grid, -1, -1)
-    both = torch.cat([rows, columns], dim=-1).flatten(0, 1)[:, None]  # (N, 1, e / 2)
+    both = torch.cat([rows, columns], dim=-1).flatten(0, 1)[:, None, None]  # (N, 1, 1, e / 2)
     return torch.polar(torch.ones_like(both), both)
