@@ -4,22 +4,16 @@ import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from .caught_warnings import caught_warnings
-from .console import print_json, progress_bar, say, standard_output
-from .errors import UsageError, one_line
+from .console import say
+from .errors import UsageError
 from .jobs import check_output_folder
 from .loading import chosen_device, load
 from .options import AsJson, Device, DeviceName, Dtype, DtypeName, ModelName
-from .tables import fact_groups, readable
-
-if TYPE_CHECKING:
-    from atoken.tokenizing.corpus.plan import Plan
-
-_SHOWN_FAILURES = 10
 
 
 class Kind(StrEnum):
@@ -143,8 +137,8 @@ def tokenize(
         typer.Option(
             "--decoders",
             min=0,
-            help="Processes that decode media for each worker; 0 decodes in its threads. Default: the cores of each GPU, "
-            "or 0 on a CPU.",
+            help="Processes that decode media for each worker; 0 decodes in its own threads. Default: the cores of "
+            "each GPU, or 0 on a CPU.",
             show_default=False,
         ),
     ] = None,
@@ -173,7 +167,9 @@ def tokenize(
     if decode and not verify:
         raise UsageError("--decode needs --verify")
     if verify:
-        _verify(Path(source) if out is None else out, device, decode, as_json)
+        from .corpus_jobs import verify_corpus
+
+        verify_corpus(Path(source) if out is None else out, chosen_device(device), decode, as_json)
         return
     if out is None:
         raise UsageError("OUT must be given: the folder of the corpus")
@@ -188,8 +184,11 @@ def tokenize(
     from atoken.tokenizing.corpus.options import TokenizeOptions
     from atoken.tokenizing.corpus.plan import make_plan
 
+    from .corpus_jobs import Workers, report_corpus, run_workers
+
     workers = _workers(devices, processes, target)
-    loaded = load(model, device, dtype)
+    # Several workers load it themselves, each on its GPU.
+    loaded = load(model, Device.cpu if ray or workers > 1 else device, dtype)
     if codes and not loaded.discrete:
         raise UsageError(f"--codes needs a discrete model, but {loaded.name} has no quantizer; use --latents")
     options = TokenizeOptions(
@@ -216,108 +215,8 @@ def tokenize(
     for text in texts:
         say(text)
     decoding = decoders if decoders is not None else _cores_of_each(workers, target)
-    damaged = _run(plan, loaded, opened, place, workers, processes, decoding, target, ray)
-    _report(plan, damaged, into_config, as_json)
-
-
-def _run(
-    plan: "Plan",
-    loaded: Any,
-    opened: Any,
-    place: tuple[int, int],
-    workers: int,
-    processes: int,
-    decoding: int,
-    device: str,
-    ray: bool,
-) -> list[str]:
-    """Does what is missing, and gives what is wrong with whole units."""
-    from atoken.tokenizing.corpus.processes import run_processes
-    from atoken.tokenizing.corpus.ray_tasks import run_ray
-    from atoken.tokenizing.corpus.work import DamagedUnit, work
-
-    total = len(plan.units)
-    with progress_bar() as bar:
-        task = bar.add_task("tokenizing", total=total, completed=total - len(plan.missing()))
-
-        def show(done: int) -> None:
-            bar.update(task, completed=done)
-
-        if ray:
-            return run_ray(plan, device, processes if processes > 1 else None, show)
-        if workers > 1:
-            return run_processes(plan, workers, device, *place, decoding, show)
-        damaged = []
-        for record in work(plan, loaded, opened, *place, decoding):
-            if isinstance(record, DamagedUnit):
-                damaged.append(str(record))
-            show(total - len(plan.missing()))
-        return damaged
-
-
-def _report(plan: "Plan", damaged: list[str], into_config: Path | None, as_json: bool) -> None:
-    """Prints what there is now, and ends with exit code 1 if anything could not be used."""
-    from atoken.tokenizing.corpus.finishing import finish, write_into_config
-
-    missing = plan.missing()
-    facts = {} if missing else finish(plan)
-    if into_config is not None and not missing:
-        write_into_config(plan, into_config)
-    shown = {"out": str(plan.folder), "units": len(plan.units), "missing": len(missing), **facts}
-    if as_json:
-        print_json({**shown, "damaged": damaged})
-    else:
-        _print({name: value for name, value in shown.items() if name not in ("mean", "std", "reasons")})
-    for text in damaged:
-        say(one_line(ValueError(text)))
-    if facts.get("failures"):
-        say(f"{facts['failures']} of the source's rows could not be used; the .json beside each part names them:")
-        for reason, count in list(facts["reasons"].items())[:_SHOWN_FAILURES]:
-            say(f"  {count} x {reason}")
-    if missing and not damaged:
-        say(f"{len(missing)} of {len(plan.units)} units are not done yet: others work on them, or have been stopped")
-    if into_config is not None and missing:
-        say(f"{into_config} is unchanged: the corpus is not complete")
-    if damaged or facts.get("failures") or (into_config is not None and missing):
-        raise typer.Exit(1)
-
-
-def _verify(out: Path, device: Device, decode: int, as_json: bool) -> None:
-    from atoken.tokenizing.corpus.plan import load_planned_model, read_plan
-    from atoken.tokenizing.corpus.verification import compare_with_originals, verify
-
-    plan = read_plan(out)
-    with progress_bar() as bar:
-        task = bar.add_task("verifying", total=len(plan.units))
-        found = verify(plan, lambda done, total: bar.update(task, completed=done))
-    if decode and not found.problems:
-        loaded = load_planned_model(plan, chosen_device(device))
-        compare_with_originals(plan, loaded, plan.open_source(), decode, found)
-    if as_json:
-        print_json(found.as_json())
-    else:
-        facts = {"out": str(out), "units": found.units, "rows": found.rows, "failures": found.failures}
-        decibels = [check.psnr for check in found.decoded if check.psnr is not None]
-        if found.decoded:
-            facts["compared"] = len(found.decoded)
-            facts["largest difference"] = f"{max(check.difference for check in found.decoded):.2%}"
-        if decibels:
-            facts["PSNR, lowest and mean"] = f"{min(decibels):.2f} and {sum(decibels) / len(decibels):.2f} dB"
-        _print({**facts, "problems": len(found.problems)})
-    for problem in found.problems:
-        say(problem)
-    if found.problems:
-        raise typer.Exit(1)
-
-
-def _print(facts: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    for title, group in fact_groups(facts).items():
-        table = Table(title=title, show_header=False, title_justify="left")
-        for name, value in group.items():
-            table.add_row(name, readable(value))
-        standard_output().print(table)
+    damaged = run_workers(plan, loaded, opened, Workers(target, workers, place, decoding, ray))
+    report_corpus(plan, damaged, into_config, as_json)
 
 
 def _shard(given: str | None) -> tuple[int, int]:
@@ -370,4 +269,5 @@ def _workers(devices: str | None, processes: int, device: str) -> int:
 
 def _cores_of_each(workers: int, device: str) -> int:
     """Decoding processes of each worker: on a CPU the model takes the cores."""
-    return max(1, (os.cpu_count() or 1) // workers - 1) if device == "cuda" else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // workers - 1) if device == "cuda" else 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import save, save_file
 
+from .arrow import import_arrow
 from .encoding import EncodedRow
 from .options import TokenizeOptions
 
@@ -72,8 +73,7 @@ def row_facts(row: EncodedRow) -> dict[str, Any]:
 
 def parquet_schema(options: TokenizeOptions, header: dict[str, Any], types: "dict[str, pa.DataType]") -> "pa.Schema":
     """Gives the columns of a part."""
-    import pyarrow as pa
-
+    pa, _ = import_arrow()
     whole = {name: pa.int32() for name in "row tokens t h w frames height width".split()}
     columns = {"key": pa.string(), "flipped": pa.bool_(), **whole, "fps": pa.float64()}
     order = "key row flipped tokens t h w frames height width fps".split()
@@ -92,8 +92,7 @@ class ParquetPart(PartWriter):
     """One row a row; latents are bytes of bfloat16 (t, h, w, channels), which Arrow does not know as numbers."""
 
     def __init__(self, path: Path, options: TokenizeOptions, header: dict[str, Any], types: "dict[str, pa.DataType]"):
-        import pyarrow.parquet as pq
-
+        self.arrow, pq = import_arrow()
         self.options = options
         self.schema = parquet_schema(options, header, types)
         # Latents do not compress; what is read at random should not have to be unpacked.
@@ -119,10 +118,8 @@ class ParquetPart(PartWriter):
             self._flush()
 
     def _flush(self) -> None:
-        import pyarrow as pa
-
         if self.rows:
-            self.writer.write_table(pa.Table.from_pylist(self.rows, schema=self.schema))
+            self.writer.write_table(self.arrow.Table.from_pylist(self.rows, schema=self.schema))
         self.rows, self.bytes = [], 0
 
     def close(self) -> None:

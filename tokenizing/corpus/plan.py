@@ -92,7 +92,7 @@ def make_plan(
         "source": {"name": source, **about},
         "options": options.as_json(),
         "model": _model_facts(loaded, options),
-        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in _PACKAGES},
         "units": opened.units(options.rows_of_unit),
     }
     if not facts["units"]:
@@ -144,6 +144,13 @@ def load_planned_model(plan: Plan, device: str = "auto") -> LoadedModel:
     if changes:
         raise ValueError(f"model must be that of the plan of {plan.folder}, got another: {'; '.join(changes[:_NAMED])}")
     return loaded
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _model_facts(loaded: LoadedModel, options: TokenizeOptions) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from .arrow import import_arrow
 from .finishing import STATISTICS, read_records
 from .parts import grid_of
 from .plan import Plan, read_plan
@@ -164,9 +165,7 @@ class _Part:
     """
 
     def __init__(self, path: Path, header: dict[str, Any]):
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        pa, pq = import_arrow()
         try:
             self.file = pq.ParquetFile(path, memory_map=True)
         except (pa.ArrowInvalid, OSError) as error:

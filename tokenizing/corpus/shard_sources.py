@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .arrow import import_arrow
 from .sources import SUFFIXES_OF, CorpusSource, SourceRow, Unit, checked_columns, ranges
 
 if TYPE_CHECKING:
@@ -181,9 +182,7 @@ def check_unchanged(unit: Unit) -> None:
 
 
 def _open_parquet(path: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    pa, pq = import_arrow()
     try:
         return pq.ParquetFile(path)
     except pa.ArrowInvalid as error:

@@ -10,6 +10,7 @@ from queue import Queue
 from typing import TYPE_CHECKING
 
 from ..loading import LoadedModel
+from .arrow import import_arrow
 from .commits import UnitRecord, sha256_of
 from .decoders import Decoders
 from .encoding import EncodedRow, RowEncoder
@@ -96,8 +97,7 @@ def column_types(plan: Plan, source: CorpusSource) -> "dict[str, pa.DataType]":
     """Gives the types of kept columns: those of the source, integers for "label", and text where it states none."""
     if plan.options.format != "parquet":
         return {}
-    import pyarrow as pa
-
+    pa, _ = import_arrow()
     fixed = {"label": pa.int64(), "caption": pa.string()}
     return {
         name: fixed.get(name) or source.column_type(column) or pa.string() for name, column in plan.options.keep.items()

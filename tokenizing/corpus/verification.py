@@ -1,5 +1,6 @@
 """Whether a corpus is what its plan says: every unit whole, every row there, and its tokens those of the media."""
 
+import tarfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 
 from ..loading import LoadedModel
 from ..quality import psnr
 from ..streams import to_pixels
+from .arrow import import_arrow
 from .commits import TornSidecar, UnitRecord, sha256_of
 from .decoding import DecodedRow, decode_row
 from .encoding import RowEncoder
@@ -112,16 +115,10 @@ def _problems(plan: Plan, record: UnitRecord, planned: int | None) -> list[str]:
 def _rows_of(plan: Plan, path: Path) -> int:
     """Counts the rows of a part by the part itself."""
     if plan.options.format == "parquet":
-        import pyarrow.parquet as pq
-
-        return pq.read_metadata(path).num_rows
+        return import_arrow()[1].read_metadata(path).num_rows
     if plan.options.format == "webdataset":
-        import tarfile
-
         with tarfile.open(path) as tar:
             return sum(member.name.endswith(".safetensors") for member in tar)
-    from safetensors import safe_open
-
     with safe_open(path, framework="pt") as file:
         return sum(file.get_slice(name).get_shape()[0] for name in ("latents", "latents_flip"))
 
