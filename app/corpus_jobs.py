@@ -21,6 +21,8 @@ from .errors import one_line
 from .tables import fact_groups, readable
 
 _SHOWN_FAILURES = 10
+# In statistics.json, and too long for a table.
+_LONG_FACTS = ("mean", "std", "reasons", "used", "entries", "perplexity")
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def run_workers(plan: Plan, loaded: LoadedModel, source: CorpusSource, workers: 
     """Does what is missing, and gives what is wrong with whole units."""
     total = len(plan.units)
     with progress_bar() as bar:
-        task = bar.add_task("tokenizing", total=total, completed=total - len(plan.missing()))
+        task = bar.add_task("tokenizing", total=total, completed=plan.files.count())
 
         def show(done: int) -> None:
             bar.update(task, completed=done)
@@ -61,7 +63,7 @@ def run_workers(plan: Plan, loaded: LoadedModel, source: CorpusSource, workers: 
         for record in work(plan, loaded, source, *workers.shard, workers.decoding_processes):
             if isinstance(record, DamagedUnit):
                 damaged.append(str(record))
-            show(total - len(plan.missing()))
+            show(plan.files.count())
         return damaged
 
 
@@ -75,7 +77,10 @@ def report_corpus(plan: Plan, damaged: list[str], into_config: Path | None, as_j
     if as_json:
         print_json({**shown, "damaged": damaged})
     else:
-        _print({name: value for name, value in shown.items() if name not in ("mean", "std", "reasons")})
+        if "used" in facts:
+            used = facts["used"]
+            shown["codes used"] = f"{min(used):,} to {max(used):,} of {facts['entries']:,} in each codebook"
+        _print({name: value for name, value in shown.items() if name not in _LONG_FACTS})
     for text in damaged:
         say(one_line(ValueError(text)))
     if facts.get("failures"):
@@ -106,7 +111,7 @@ def verify_corpus(out: Path, device: str, decode: int, as_json: bool) -> None:
         decibels = [check.psnr for check in found.decoded if check.psnr is not None]
         if found.decoded:
             facts["compared"] = len(found.decoded)
-            facts["largest difference"] = f"{max(check.difference for check in found.decoded):.2%}"
+            facts["largest difference"] = f"{max(check.difference or 0 for check in found.decoded):.2%}"
         if decibels:
             facts["PSNR, lowest and mean"] = f"{min(decibels):.2f} and {sum(decibels) / len(decibels):.2f} dB"
         _print({**facts, "problems": len(found.problems)})

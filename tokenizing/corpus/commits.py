@@ -31,7 +31,7 @@ class UnitRecord:
         tokens: of all rows.
         bytes, sha256: of the part.
         failures: "key" and "error" of each row that could not be used.
-        warnings: how many rows were read with warnings, and the first texts.
+        warnings: "count" of what readers warned about, and the "first" texts.
         statistics: as `TokenStatistics.as_json`.
     """
 
@@ -101,6 +101,10 @@ class UnitFiles:
         except TornSidecar:
             return False
 
+    def count(self) -> int:
+        """Counts the sidecars, without reading them: how far the work is."""
+        return sum(1 for _ in self.folder.glob("part-*.json"))
+
     @contextmanager
     def new_part(self, unit: int) -> Iterator[Path]:
         """Gives a hidden name to write the part to, and removes what is left of it."""
@@ -112,14 +116,19 @@ class UnitFiles:
 
     def commit(self, temporary: Path, record: UnitRecord) -> None:
         """Gives the written part its name, then writes the sidecar. Both may replace equal ones of another worker."""
-        sync_file(temporary)
-        os.replace(temporary, self.part(record.unit))
+        try:
+            sync_file(temporary)
+            os.replace(temporary, self.part(record.unit))
+        except FileNotFoundError:
+            if self.is_committed(record.unit):
+                return  # another has done it meanwhile, and swept
+            raise
         document = asdict(record)
         document["digest"] = _digest(document)
         write_synced(self.sidecar(record.unit), json.dumps(document, indent=1))
 
     def sweep(self, unit: int) -> None:
-        """Removes what processes that were killed have left of a unit."""
+        """Removes what processes that were killed have left of a unit: nobody else may be at it, or it is done."""
         for path in self.folder.glob(f".part-{unit:05d}.*"):
             path.unlink(missing_ok=True)
 

@@ -6,9 +6,13 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import ExitStack
+from typing import Any
 
+import numpy as np
 import torch
+
+from atoken.processing import AtokenVoxelProcessor
 
 from .decoding import DecodedRow, decode_row, listening
 from .options import TokenizeOptions
@@ -17,6 +21,7 @@ from .sources import SourceRow
 _THREADS = 2
 _AHEAD = 8  # rows that wait for the model, of each thread or process
 _AHEAD_OF_VIDEO = 2
+_TENSORS = ("pixels", "rgb", "coords")
 
 
 class Decoders:
@@ -31,36 +36,59 @@ class Decoders:
     def __init__(self, processes: int = 0):
         self.processes, self.workers = processes, processes or _THREADS
         self._executor: Executor | None = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> "Decoders":
         if self.processes:
             context = multiprocessing.get_context("spawn")
             self._executor = ProcessPoolExecutor(self.processes, context, initializer=_begin)
         else:
+            # Processes listen by themselves.
+            self._stack.enter_context(listening())
             self._executor = ThreadPoolExecutor(self.workers)
         return self
 
     def __exit__(self, kind, error, traceback) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
+        self._stack.close()
 
     def decode(
-        self, rows: Iterable[SourceRow], options: TokenizeOptions, patch: tuple[int, int, int]
+        self,
+        rows: Iterable[SourceRow],
+        options: TokenizeOptions,
+        patch: tuple[int, int, int],
+        voxelizer: AtokenVoxelProcessor | None = None,
     ) -> Iterator[DecodedRow]:
-        """Yields rows decoded, in their order."""
+        """Yields rows decoded, in their order; the arguments are those of `decode_row`."""
         ahead = self.workers * (_AHEAD if options.kind == "image" else _AHEAD_OF_VIDEO)
+        decode = _decode_to_arrays if self.processes else decode_row
         waiting: deque[Future[DecodedRow]] = deque()
-        # Processes listen by themselves.
-        with nullcontext() if self.processes else listening():
-            try:
-                for row in rows:
-                    waiting.append(self._executor.submit(decode_row, row, options, patch))
-                    if len(waiting) > ahead:
-                        yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
-            finally:
-                for future in waiting:
-                    future.cancel()
+        try:
+            for row in rows:
+                waiting.append(self._executor.submit(decode, row, options, patch, voxelizer))
+                if len(waiting) > ahead:
+                    yield _with_tensors(waiting.popleft().result())
+            while waiting:
+                yield _with_tensors(waiting.popleft().result())
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _decode_to_arrays(*arguments: Any) -> DecodedRow:
+    """Decodes in another process; tensors would come back as file descriptors, one by one, arrays come as bytes."""
+    decoded = decode_row(*arguments)
+    for name in _TENSORS:
+        if getattr(decoded, name) is not None:
+            setattr(decoded, name, getattr(decoded, name).numpy())
+    return decoded
+
+
+def _with_tensors(decoded: DecodedRow) -> DecodedRow:
+    for name in _TENSORS:
+        if isinstance(getattr(decoded, name), np.ndarray):
+            setattr(decoded, name, torch.from_numpy(getattr(decoded, name)))
+    return decoded
 
 
 def _begin() -> None:

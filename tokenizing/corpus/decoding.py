@@ -67,7 +67,12 @@ class DecodedRow:
         return -(-frames // patch[0]) * (height // patch[1]) * (width // patch[2])
 
 
-def decode_row(row: SourceRow, options: TokenizeOptions, patch: tuple[int, int, int]) -> DecodedRow:
+def decode_row(
+    row: SourceRow,
+    options: TokenizeOptions,
+    patch: tuple[int, int, int],
+    voxelizer: AtokenVoxelProcessor | None = None,
+) -> DecodedRow:
     """
     Decodes a row; what is wrong with it is said in the result.
 
@@ -75,6 +80,7 @@ def decode_row(row: SourceRow, options: TokenizeOptions, patch: tuple[int, int, 
         row: of a source.
         options: say its kind and size.
         patch: (frames, rows, columns).
+        voxelizer: makes the voxels of objects; by default one with the defaults.
 
     Raises:
         OSError: the machine is out of memory, of open files or of a disk.
@@ -85,7 +91,7 @@ def decode_row(row: SourceRow, options: TokenizeOptions, patch: tuple[int, int, 
     with _caught_warnings() as decoded.warnings:
         try:
             if options.kind == "object":
-                decoded.rgb, decoded.coords = _voxels(row)
+                decoded.rgb, decoded.coords = _voxels(row, voxelizer or AtokenVoxelProcessor())
             else:
                 frames, decoded.fps = _image(row.media) if options.kind == "image" else _clip(row.media, options)
                 frames = resized(frames, options, patch)
@@ -130,7 +136,7 @@ def _clip(media: Path | bytes, options: TokenizeOptions) -> tuple[torch.Tensor, 
     return read_frames(media if isinstance(media, bytes) else check_file(media, "media"), select), told[0]
 
 
-def _voxels(row: SourceRow) -> tuple[torch.Tensor, torch.Tensor]:
+def _voxels(row: SourceRow, voxelizer: AtokenVoxelProcessor) -> tuple[torch.Tensor, torch.Tensor]:
     """The colors (N, 768) uint8 and places (N, 3) uint8 of a mesh's voxels."""
     if isinstance(row.media, bytes):
         suffix = Path(row.name).suffix.lower()
@@ -142,15 +148,10 @@ def _voxels(row: SourceRow) -> tuple[torch.Tensor, torch.Tensor]:
             views = mesh_views(file.name)
     else:
         views = mesh_views(row.media)
-    packed = _voxelizer()(**views.arguments())
+    packed = voxelizer(**views.arguments())
     values = packed["pixel_values"][:, : 16 * 16 * 3]
     rgb = ((values + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return rgb, packed["coords"][:, 1:].to(torch.uint8)
-
-
-@cache
-def _voxelizer() -> AtokenVoxelProcessor:
-    return AtokenVoxelProcessor()
 
 
 def resized(frames: torch.Tensor, options: TokenizeOptions, patch: tuple[int, int, int]) -> torch.Tensor:

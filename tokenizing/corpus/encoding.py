@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -73,6 +74,7 @@ class RowEncoder:
         self.patch = tuple(loaded.model.config.vision_config.patch_size)
         self.device, self.dtype = loaded.model.execution_device, loaded.model.dtype
         self.stored_as = stored_dtype(loaded.model.config, options.content)
+        self.voxelizer = loaded.processor.voxel_processor
         processor = loaded.processor
         processor = processor.image_processor if options.kind == "image" else processor.video_processor
         mean, std = (torch.as_tensor(each, dtype=torch.float32) for each in output_statistics(processor))
@@ -199,9 +201,11 @@ class RowEncoder:
             for flip, copied, start, end in each.results:
                 # Copies, as a view would keep the whole batch in memory as long as one of its rows.
                 tensors = {name: values[start:end].clone() for name, values in copied.tensors().items()}
-                if any(value.is_floating_point() and not value.isfinite().all() for value in tensors.values()):
+                if not copied.finite and not all(value.isfinite().all() for value in tensors.values()):
                     about.error = NOT_FINITE
-                done.append(replace(about, flipped=flip, **tensors))
+                # What readers have said of a file is said once.
+                said = () if flip else about.warnings
+                done.append(replace(about, flipped=flip, warnings=said, **tensors))
             yield from [about] if about.error is not None else done
 
 
@@ -233,3 +237,8 @@ class _Copy:
             self._event.synchronize()
             self._event = None
         return self._tensors
+
+    @cached_property
+    def finite(self) -> bool:
+        """Tells whether all values are."""
+        return all(bool(each.isfinite().all()) for each in self.tensors().values())

@@ -10,6 +10,7 @@ import torch
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken_headers.model_folders import is_model_folder
 
+from ..loading import load_model
 from .commits import TornSidecar, UnitRecord, write_synced
 from .plan import Plan
 from .statistics import TokenStatistics
@@ -60,7 +61,7 @@ def finish(plan: Plan) -> dict[str, Any]:
         **{name: sum(getattr(record, name) for record in records) for name in ("rows", "tokens", "bytes")},
         "failures": sum(len(record.failures) for record in records),
         "reasons": dict(reasons.most_common(_REASONS)),
-        "warnings": sum(record.warnings.get("rows", 0) for record in records),
+        "warnings": sum(record.warnings.get("count", 0) for record in records),
         **merged.summary(),
     }
     write_synced(plan.folder / STATISTICS, json.dumps(facts, indent=1, ensure_ascii=False))
@@ -103,8 +104,6 @@ def write_into_config(plan: Plan, model: Path) -> None:
     path = model / "config.json"
     if not is_model_folder(model):
         raise ValueError(f"model must be the folder of an AtokenModel, got {model}")
-    from ..loading import load_model
-
     loaded, planned = load_model(str(model), "cpu"), plan.facts["model"]
     if loaded.fingerprint != planned["fingerprint"]:
         raise ValueError(

@@ -63,6 +63,15 @@ def take_lease(folder: Path, unit: int) -> Lease | None:
     return None
 
 
+def sweep_leases(folder: Path) -> None:
+    """Removes the leases of processes that are gone, and what they have left while they looked at leases."""
+    for path in folder.glob(".lease-*"):
+        if path.suffix or _is_abandoned(path):
+            path.unlink(missing_ok=True)
+    for path in folder.glob(".clock.*"):
+        path.unlink(missing_ok=True)
+
+
 def _is_abandoned(path: Path) -> bool:
     """Whether the owner is known to be gone, or has not been heard of for long."""
     try:

@@ -1,5 +1,6 @@
 """The files of rows: parquet, WebDataset tars, and safetensors for Lightning-DiT; equal rows make equal bytes."""
 
+import errno
 import io
 import json
 import tarfile
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save, save_file
 
 from .arrow import import_arrow
@@ -193,7 +195,11 @@ class DensePart(PartWriter):
         about = {"keys": json.dumps(self.keys), "rows": json.dumps(self.rows)}
         # One entry: the order of several is not the same every time.
         metadata = {"atoken": json.dumps({**self.header, **about}, sort_keys=True)}
-        save_file(tensors, self.path, metadata=metadata)
+        try:
+            save_file(tensors, self.path, metadata=metadata)
+        except SafetensorError as error:
+            number = errno.ENOSPC if f"os error {errno.ENOSPC}" in str(error) else errno.EIO
+            raise OSError(number, str(error)) from error
 
 
 def grid_of(facts: dict[str, Any]) -> tuple[int, ...]:

@@ -167,6 +167,7 @@ def _model_facts(loaded: LoadedModel, options: TokenizeOptions) -> dict[str, Any
         "patch_size": list(config.vision_config.patch_size),
         "dtype": str(stored_dtype(config, options.content)).removeprefix("torch."),
         "processor": [[list(each.image_mean), list(each.image_std)] for each in processors],
+        "voxels": loaded.processor.voxel_processor.to_dict() if options.kind == "object" else None,
         "tile_frames": config.vision_config.tile_frames,
         "cache_frames": config.vision_config.cache_frames,
     }

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from .decoders import end_with_parent
+from .leases import sweep_leases
 from .plan import Plan, load_planned_model, read_plan
 from .work import DamagedUnit, work
 
@@ -40,8 +41,10 @@ def run_processes(
         What is wrong with units as a whole.
 
     Raises:
-        OSError: the disk is full, or the machine has run out of something else.
-        RuntimeError: a process was killed, or failed in an unexpected way.
+        OSError: the disk is full, the machine has run out of something else, or a process was killed; what is done
+            stays done.
+        ValueError: the model or the source are no longer those of the plan.
+        RuntimeError: a process failed in an unexpected way.
     """
     context = multiprocessing.get_context("spawn")
     running, receivers = [], []
@@ -67,7 +70,8 @@ def run_processes(
     while any(process.is_alive() for process in running):
         next(process for process in running if process.is_alive()).join(_POLL)
         if progress is not None:
-            progress(len(plan.units) - len(plan.missing()))
+            progress(plan.files.count())
+    sweep_leases(plan.folder)
     damaged = []
     for process, receiver in zip(running, receivers, strict=True):
         damaged += _outcome(process, receiver)
@@ -93,20 +97,20 @@ def _run(folder: str, device: str, shard: int, shards: int, decoding_processes: 
         workers = work(plan, load_planned_model(plan, device), plan.open_source(), shard, shards, decoding_processes)
         sender.send(([str(each) for each in workers if isinstance(each, DamagedUnit)], None))
     except OSError as error:
-        sender.send(([], (error.errno, error.strerror or str(error), error.filename)))
+        sender.send(([], OSError(error.errno, error.strerror, error.filename) if error.errno else OSError(str(error))))
+    except ValueError as error:
+        sender.send(([], ValueError(str(error))))
     except BaseException:
-        sender.send(([], traceback.format_exc()))
-        raise
+        sender.send(([], RuntimeError(traceback.format_exc())))
 
 
 def _outcome(process: multiprocessing.Process, receiver: Connection) -> list[str]:
     """What a process has said about damaged units."""
+    killed = f"{process.name} ended with exit code {process.exitcode}; tokenize again to go on"
     try:
-        damaged, error = receiver.recv() if receiver.poll() else ([], f"it ended with exit code {process.exitcode}")
+        damaged, error = receiver.recv() if receiver.poll() else ([], ChildProcessError(killed))
     except EOFError:
-        damaged, error = [], f"it ended with exit code {process.exitcode}"
-    if isinstance(error, tuple):
-        raise OSError(*error)
+        damaged, error = [], ChildProcessError(killed)
     if error is not None:
-        raise RuntimeError(f"{process.name} did not finish: {error}")
+        raise error
     return damaged

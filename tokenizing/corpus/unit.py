@@ -59,7 +59,7 @@ def encode_unit(
     with ExitStack() as stack:
         decoders = decoders or stack.enter_context(Decoders())
         read = _Counted(_with_labels(source.rows(plan.units[unit]), plan))
-        encoded = encoder.encode(decoders.decode(read, plan.options, encoder.patch))
+        encoded = encoder.encode(decoders.decode(read, plan.options, encoder.patch, encoder.voxelizer))
         return write_unit(plan, unit, encoded, read, column_types(plan, source))
 
 
@@ -139,14 +139,14 @@ def write_unit(
                         record.rows += 1
                         record.tokens += len(row.values)
                         writing.put(row)
+            record.source_rows, record.statistics = read.count, statistics.as_json()
+            record.warnings = {"count": len(warned), "first": warned[:_NAMED]} if warned else {}
+            record.bytes, record.sha256 = temporary.stat().st_size, sha256_of(temporary)
+            files.commit(temporary, record)
         except OSError as error:
             if error.filename is None and error.errno is not None:
                 raise OSError(error.errno, f"{error.strerror}, at unit {unit}", str(files.part(unit))) from error
             raise
-        record.source_rows, record.statistics = read.count, statistics.as_json()
-        record.warnings = {"rows": len(warned), "texts": warned[:_NAMED]} if warned else {}
-        record.bytes, record.sha256 = temporary.stat().st_size, sha256_of(temporary)
-        files.commit(temporary, record)
     return record
 
 

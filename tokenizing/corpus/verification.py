@@ -34,12 +34,13 @@ class DecodedCheck:
         key: of the row.
         flipped: whether it is the mirror image.
         difference: from tokens that are encoded now: root mean square of latents, by that of all; or share of codes.
+            None if the original cannot be encoded.
         psnr: of what the stored tokens decode to and the original, in decibels; None of objects and of equal pixels.
     """
 
     key: str
     flipped: bool
-    difference: float
+    difference: float | None
     psnr: float | None
 
 
@@ -154,10 +155,11 @@ def compare_with_originals(
                 check = _compare(plan, loaded, encoder, row, original)
                 found.decoded.append(check)
                 limit = _CODES_TOLERANCE if plan.options.content == "codes" else _LATENTS_TOLERANCE
-                if not check.difference <= limit:
+                if check.difference is None or not check.difference <= limit:
+                    by = "much" if check.difference is None else f"{check.difference:.1%}"
                     found.problems.append(
-                        f"the tokens of {check.key!r} differ from those of its original by {check.difference:.1%}; the "
-                        "original has changed since, or the corpus is damaged"
+                        f"the tokens of {check.key!r} differ from those of its original by {by}; the original has "
+                        "changed or is gone, or the corpus is damaged"
                     )
             if not places:
                 break
@@ -167,10 +169,10 @@ def _compare(
     plan: Plan, loaded: LoadedModel, encoder: RowEncoder, facts: dict[str, Any], original: SourceRow
 ) -> DecodedCheck:
     stored = stored_tensors(facts, plan.facts["model"]["dtype"])
-    decoded = decode_row(original, plan.options, encoder.patch)
+    decoded = decode_row(original, plan.options, encoder.patch, encoder.voxelizer)
     fresh = next((row for row in encoder.encode([decoded]) if row.flipped == facts["flipped"]), None)
     if fresh is None or fresh.error is not None or len(fresh.values) != facts["tokens"]:
-        return DecodedCheck(facts["key"], facts["flipped"], float("inf"), None)
+        return DecodedCheck(facts["key"], facts["flipped"], None, None)
     values = stored[plan.options.content].flatten(0, -2)
     if plan.options.content == "codes":
         difference = float((values != fresh.values).float().mean())

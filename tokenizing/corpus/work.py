@@ -1,12 +1,11 @@
 """A worker: it takes the units that nobody has done and nobody else is at, and does them one after another."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from ..loading import LoadedModel
 from .commits import UnitRecord
 from .decoders import Decoders
-from .leases import take_lease
+from .leases import sweep_leases, take_lease
 from .plan import Plan
 from .sources import CorpusSource
 from .unit import encode_unit
@@ -43,7 +42,7 @@ def work(
     if not 0 <= shard < shards:
         raise ValueError(f"shard must be in [0, {shards}), got {shard}")
     files = plan.files
-    sweep_leases(plan.folder)
+    _sweep(plan)
     with Decoders(decoding_processes) as decoders:
         for unit in sorted(range(len(plan.units)), key=lambda unit: ((unit - shard) % shards, unit)):
             if files.is_committed(unit):
@@ -63,8 +62,10 @@ def work(
             yield record
 
 
-def sweep_leases(folder: Path) -> None:
-    """Removes what killed processes have left while they looked at leases."""
-    for pattern in (".lease-*.*", ".clock.*"):
-        for path in folder.glob(pattern):
-            path.unlink(missing_ok=True)
+def _sweep(plan: Plan) -> None:
+    """Removes what killed workers have left, but of units that are not done: whoever takes one looks after it."""
+    sweep_leases(plan.folder)
+    left = {path.name.split(".")[1].removeprefix("part-") for path in plan.folder.glob(".part-*")}
+    for unit in map(int, filter(str.isdecimal, left)):
+        if plan.files.is_committed(unit):
+            plan.files.sweep(unit)

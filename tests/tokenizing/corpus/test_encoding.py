@@ -15,9 +15,10 @@ from ...cli_samples import save_clip
 from .samples import COUNT, name_of, pixels_of
 
 PATCH = (4, 16, 16)
-CUBE = [f"v {x} {y} {z}" for x in (0, 1) for y in (0, 1) for z in (0, 1)]
-CUBE += ["f 1 3 2", "f 2 3 4", "f 5 6 7", "f 6 8 7", "f 1 5 3", "f 3 5 7", "f 2 4 6", "f 4 8 6"]
-CUBE += ["f 1 2 5", "f 2 6 5", "f 3 7 4", "f 4 7 8", ""]
+# A bar, as the voxels of a cube would be many.
+BAR = [f"v {x} {y} {z}" for x in (0, 1) for y in (0, 0.04) for z in (0, 0.04)]
+BAR += ["f 1 3 2", "f 2 3 4", "f 5 6 7", "f 6 8 7", "f 1 5 3", "f 3 5 7", "f 2 4 6", "f 4 8 6"]
+BAR += ["f 1 2 5", "f 2 6 5", "f 3 7 4", "f 4 7 8", ""]
 
 
 def alone(loaded, flip=False, **media):
@@ -28,7 +29,7 @@ def alone(loaded, flip=False, **media):
 
 
 def encode(loaded, options, rows):
-    decoded = [decode_row(row, options, PATCH) for row in rows]
+    decoded = [decode_row(row, options, PATCH, loaded.processor.voxel_processor) for row in rows]
     return list(RowEncoder(loaded, options).encode(decoded))
 
 
@@ -94,11 +95,11 @@ def test_short_videos_are_failures(tmp_path, loaded):
 
 
 def test_objects(loaded, tmp_path):
-    path = tmp_path / "cube.obj"
-    path.write_text("\n".join(CUBE))
+    path = tmp_path / "bar.obj"
+    path.write_text("\n".join(BAR))
     expected = alone(loaded["continuous"], voxels=[mesh_views(path)])
-    rows = [SourceRow(0, "a", path), SourceRow(1, "b", path.read_bytes(), "cube.obj")]
-    rows.append(SourceRow(2, "c", path.read_bytes(), "cube.txt"))
+    rows = [SourceRow(0, "a", path), SourceRow(1, "b", path.read_bytes(), "bar.obj")]
+    rows.append(SourceRow(2, "c", path.read_bytes(), "bar.txt"))
     encoded = encode(loaded["continuous"], TokenizeOptions(kind="object"), rows)
     for row in encoded[:2]:
         assert row.grid is None and row.coords.shape == (len(row.values), 3)

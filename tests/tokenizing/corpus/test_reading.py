@@ -1,6 +1,5 @@
 """Reading a corpus back: by this package, by datasets, webdataset and torch, and by what is the wrong reader for it."""
 
-import io
 import json
 import math
 
@@ -84,7 +83,7 @@ def test_datasets_reads_it(corpus, tmp_path):
         "parquet", data_files=str(corpus.folder / "*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
     )
     tokens = AtokenTokens(corpus.folder, normalize=False)
-    assert rows["caption"] == [f"picture {index}" for index in order()]
+    assert list(rows["caption"]) == [f"picture {index}" for index in order()]
     row = rows[3]
     latents = torch.frombuffer(bytearray(row["latents"]), dtype=torch.bfloat16).view(row["t"], row["h"], row["w"], -1)
     torch.testing.assert_close(latents[0].permute(2, 0, 1).float(), tokens[3]["latents"], atol=0, rtol=0)
@@ -141,23 +140,18 @@ def test_the_layout_of_lightning_dit(loaded, pictures, tmp_path):
         AtokenTokens(plan.folder)
 
 
-def test_corpora_that_cannot_be_read_say_why(corpus, loaded, pictures, tmp_path):
+def test_corpora_that_cannot_be_read_say_why(loaded, pictures, tmp_path):
     with pytest.raises(FileNotFoundError, match="has no plan.json"):
         AtokenTokens(tmp_path)
     plan = make_plan(str(pictures), tmp_path / "begun", TokenizeOptions(unit_rows=4), loaded["continuous"])
     with pytest.raises(ValueError, match="must hold all 3 units, got .* without 3 of them, the first is 0"):
         AtokenTokens(plan.folder)
     plan = complete(pictures, tmp_path / "out", loaded["continuous"])
-    part, sidecar = plan.files.part(1), json.loads(plan.files.sidecar(1).read_text())
-    size = part.stat().st_size
-    part.write_bytes(b"x" * size)
+    part = plan.files.part(1)
+    part.write_bytes(b"x" * part.stat().st_size)
     with pytest.raises(ValueError, match="part-00001.parquet is truncated or damaged.*verify"):
         AtokenTokens(plan.folder)[4]
-    # The part of another corpus of equal size.
-    buffer = io.BytesIO(corpus.files.part(1).read_bytes())
-    assert sidecar["bytes"] == size and buffer.getvalue()
-    statistics = plan.folder / "statistics.json"
-    statistics.unlink()
+    (plan.folder / "statistics.json").unlink()
     with pytest.raises(FileNotFoundError, match="must hold statistics.json"):
         AtokenTokens(plan.folder)
     assert len(AtokenTokens(plan.folder, normalize=False)) == COUNT
