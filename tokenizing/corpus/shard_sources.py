@@ -59,10 +59,11 @@ class TarSource(CorpusSource):
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Key, and ending -> bytes, of each sample of a tar."""
+    _check_end(path)
     key, files = None, {}
     try:
         # As a stream: a tar may be larger than memory, and lie where seeking is slow.
-        with tarfile.open(path, "r|*") as tar:
+        with tarfile.open(path, "r|") as tar:
             for member in tar:
                 folder, _, name = member.name.rpartition("/")
                 if not member.isfile() or name.startswith("."):
@@ -78,6 +79,15 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
         raise ValueError(f"source: {path} is truncated or no tar: {error}") from error
     if files:
         yield key, files
+
+
+def _check_end(path: Path) -> None:
+    """Refuses a tar that does not end in zeros: one that was cut off between two files reads like a shorter one."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - tarfile.BLOCKSIZE))
+        end = file.read()
+    if len(end) < tarfile.BLOCKSIZE or any(end):
+        raise ValueError(f"source: {path} is truncated or no tar: it does not end in a block of zeros, as tars do")
 
 
 def _media_ending(endings: Iterable[str], kind: str) -> str | None:

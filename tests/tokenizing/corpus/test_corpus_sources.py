@@ -189,6 +189,17 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("cut", [512, 1024, 5000, 9000, 9728, 20_000])
+def test_tars_that_were_cut_off_anywhere_are_refused(cut, tmp_path):
+    """Also between two files, where such a tar reads like a shorter one."""
+    source = write_tars(tmp_path)
+    path = source / "1.tar"
+    path.write_bytes(path.read_bytes()[:cut])
+    opened = open_source(str(source), TokenizeOptions())
+    with pytest.raises(ValueError, match="1.tar is truncated or no tar"):
+        list(opened.rows(opened.units(1)[1]))
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_wrong_sources_are_named(case, tmp_path):
     write, source, options, kind, message = BAD[case]
