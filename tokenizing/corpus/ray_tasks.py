@@ -27,7 +27,7 @@ def run_ray(
 
     Raises:
         ImportError: Ray is not installed.
-        OSError: the disk is full, or a machine has run out of something else.
+        OSError: the disk is full, a machine has run out of something else, or a task was killed again and again.
     """
     try:
         import ray
@@ -53,6 +53,10 @@ def run_ray(
                 problem = ray.get(done)
             except ray.exceptions.RayTaskError as error:
                 raise error.cause if isinstance(error.cause, OSError) else error from None
+            except ray.exceptions.WorkerCrashedError as error:
+                raise ChildProcessError(
+                    f"a task of Ray was killed {1 + _RETRIES} times; tokenize again to go on"
+                ) from error
             if problem is not None:
                 damaged.append(problem)
             if progress is not None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 import tarfile
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 from PIL import Image
 
 from atoken.processing.media_warnings_atoken import MediaWarning
+from atoken.tokenizing.corpus.arrow import import_arrow
 from atoken.tokenizing.corpus.hub_source import HubSource
 from atoken.tokenizing.corpus.opening import open_source
 from atoken.tokenizing.corpus.options import TokenizeOptions
+from atoken.tokenizing.corpus.ray_tasks import run_ray
 
 from .samples import add, name_of, order, pixels_of, png_of, write_folder, write_list, write_parquet, write_tars
 
@@ -206,6 +209,18 @@ def test_wrong_sources_are_named(case, tmp_path):
     write(tmp_path)
     with pytest.raises(kind, match=message):
         open_source(source.format(tmp_path), TokenizeOptions(**options))
+
+
+@pytest.mark.parametrize("package, extra", [("pyarrow", "corpus"), ("datasets", "corpus"), ("ray", "ray")])
+def test_packages_that_are_missing_are_named(package, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    needed = {
+        "pyarrow": import_arrow,
+        "datasets": lambda: open_source("somebody/pictures", TokenizeOptions()),
+        "ray": lambda: run_ray(None, "cpu"),
+    }
+    with pytest.raises(ImportError, match=rf'pip install "atoken\[{extra}\]"'):
+        needed[package]()
 
 
 @pytest.mark.parametrize(

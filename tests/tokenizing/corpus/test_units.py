@@ -4,13 +4,15 @@ import errno
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors import SafetensorError
 
-from atoken.tokenizing.corpus import leases
+from atoken.tokenizing.corpus import leases, parts
 from atoken.tokenizing.corpus.commits import TornSidecar, UnitFiles
 from atoken.tokenizing.corpus.finishing import finish, is_complete
 from atoken.tokenizing.corpus.leases import take_lease
@@ -137,6 +139,26 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(where, planned, loa
     assert set(contents(planned.folder)) == left
     finished(planned, loaded)
     assert is_complete(planned)
+
+
+def test_a_full_disk_under_safetensors_is_said_too(loaded, pictures, tmp_path, monkeypatch):
+    def full(*args, **options):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    options = TokenizeOptions(format="safetensors", **FORMATS["safetensors"])
+    plan = make_plan(str(pictures), tmp_path / "out", options, loaded["continuous"])
+    monkeypatch.setattr(parts, "save_file", full)
+    with pytest.raises(OSError, match="No space left on device .*at unit 0") as caught:
+        finished(plan, loaded)
+    assert caught.value.errno == errno.ENOSPC and set(contents(plan.folder)) == {"plan.json"}
+
+
+def test_leases_are_renewed(planned, monkeypatch):
+    monkeypatch.setattr(leases, "BEAT", 0.001)
+    renewed = threading.Event()
+    monkeypatch.setattr(os, "utime", lambda path: renewed.set())
+    with take_lease(planned.folder, 0):
+        assert renewed.wait(60)
 
 
 def test_units_that_are_damaged_as_a_whole_do_not_stop_others(loaded, tmp_path):
