@@ -19,6 +19,10 @@ class TornSidecar(ValueError):
     """Says that a sidecar is not what was written."""
 
 
+class LostUnit(Exception):
+    """Says that another worker has taken a unit over, as this one was not heard of for long, and removed its work."""
+
+
 @dataclass
 class UnitRecord:
     """
@@ -115,14 +119,20 @@ class UnitFiles:
             temporary.unlink(missing_ok=True)
 
     def commit(self, temporary: Path, record: UnitRecord) -> None:
-        """Gives the written part its name, then writes the sidecar. Both may replace equal ones of another worker."""
+        """
+        Gives the written part its name, then writes the sidecar with its size and checksum. Both files may replace equal
+        ones of another worker.
+
+        Raises:
+            LostUnit: another worker does the unit, or has done it.
+            OSError: the disk is full.
+        """
         try:
             sync_file(temporary)
+            record.bytes, record.sha256 = temporary.stat().st_size, sha256_of(temporary)
             os.replace(temporary, self.part(record.unit))
-        except FileNotFoundError:
-            if self.is_committed(record.unit):
-                return  # another has done it meanwhile, and swept
-            raise
+        except FileNotFoundError as error:
+            raise LostUnit(f"unit {record.unit} was taken over by another worker") from error
         document = asdict(record)
         document["digest"] = _digest(document)
         write_synced(self.sidecar(record.unit), json.dumps(document, indent=1))

@@ -44,7 +44,7 @@ class Lease:
 
 def take_lease(folder: Path, unit: int) -> Lease | None:
     """Takes the lease of a unit; None if another process has it and is alive."""
-    path = folder / f".lease-{unit:05d}"
+    path = _path(folder, unit)
     for _ in range(2):
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
@@ -61,6 +61,15 @@ def take_lease(folder: Path, unit: int) -> Lease | None:
             file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid(), "started": _started(os.getpid())}))
         return Lease(path)
     return None
+
+
+def is_leased(folder: Path, unit: int) -> bool:
+    """Tells whether a unit has a lease, of a living process or of one that is gone."""
+    return _path(folder, unit).exists()
+
+
+def _path(folder: Path, unit: int) -> Path:
+    return folder / f".lease-{unit:05d}"
 
 
 def sweep_leases(folder: Path) -> None:

@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from .commits import LostUnit
+from .leases import is_leased, sweep_leases
 from .plan import Plan, read_plan
 from .unit import encode_unit
 
@@ -35,8 +37,10 @@ def run_ray(
         raise ImportError('units as Ray tasks need ray: pip install "atoken[ray]"') from error
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     missing, damaged = plan.missing(), []
+    sweep_leases(plan.folder)
     for unit in missing:
-        plan.files.sweep(unit)
+        if not is_leased(plan.folder, unit):
+            plan.files.sweep(unit)
     local = (
         None if "RAY_ADDRESS" in os.environ else {"num_cpus": processes or os.cpu_count(), "include_dashboard": False}
     )
@@ -73,6 +77,8 @@ def _encode(folder: str, unit: int, device: str) -> str | None:
         return None
     try:
         encode_unit(Path(folder), unit, device)
+    except LostUnit:
+        return None
     except ValueError as error:
         return f"unit {unit}: {error}"
     return None

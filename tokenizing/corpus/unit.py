@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..loading import LoadedModel
 from .arrow import import_arrow
-from .commits import UnitRecord, sha256_of
+from .commits import UnitRecord
 from .decoders import Decoders
 from .encoding import EncodedRow, RowEncoder
 from .parts import PartWriter, new_writer
@@ -48,6 +48,7 @@ def encode_unit(
     Raises:
         ValueError: the unit as a whole is damaged, or model or source are not those of the plan. (A row that cannot be
             used is recorded with its reason in place of being raised.)
+        LostUnit: another worker has taken the unit over.
         OSError: the disk is full, or the machine has run out of something else. Nothing half-written stays behind.
     """
     plan = plan if isinstance(plan, Plan) else read_plan(plan)
@@ -118,6 +119,7 @@ def write_unit(
         types: of the kept columns.
 
     Raises:
+        LostUnit: another worker has taken the unit over.
         OSError: the disk is full.
     """
     files, model = plan.files, plan.facts["model"]
@@ -141,7 +143,6 @@ def write_unit(
                         writing.put(row)
             record.source_rows, record.statistics = read.count, statistics.as_json()
             record.warnings = {"count": len(warned), "first": warned[:_NAMED]} if warned else {}
-            record.bytes, record.sha256 = temporary.stat().st_size, sha256_of(temporary)
             files.commit(temporary, record)
         except OSError as error:
             if error.filename is None and error.errno is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ..loading import LoadedModel
-from .commits import UnitRecord
+from .commits import LostUnit, UnitRecord
 from .decoders import Decoders
 from .leases import sweep_leases, take_lease
 from .plan import Plan
@@ -57,6 +57,8 @@ def work(
                 files.sweep(unit)
                 try:
                     record = encode_unit(plan, unit, loaded=loaded, source=source, decoders=decoders)
+                except LostUnit:
+                    continue
                 except ValueError as error:
                     record = DamagedUnit(f"unit {unit}: {error}")
             yield record

@@ -219,6 +219,19 @@ def test_units_and_shards_that_do_not_exist(planned, loaded):
         finished(planned, loaded, shard=2, shards=2)
 
 
+def test_a_worker_that_was_taken_for_dead_leaves_its_unit_to_the_other(planned, loaded, monkeypatch):
+    close = ParquetPart.close
+
+    def overtaken(part):
+        close(part)
+        monkeypatch.setattr(ParquetPart, "close", close)
+        planned.files.sweep(0)
+
+    monkeypatch.setattr(ParquetPart, "close", overtaken)
+    assert [record.unit for record in finished(planned, loaded)] == [1, 2]
+    assert [record.unit for record in finished(planned, loaded)] == [0]
+
+
 def test_what_the_killed_have_left_is_swept(planned, loaded):
     for name in (".part-00001.abcd.parquet", ".clock.abcd", ".lease-00001.abcd"):
         (planned.folder / name).write_text("x")
