@@ -120,8 +120,8 @@ class UnitFiles:
 
     def commit(self, temporary: Path, record: UnitRecord) -> None:
         """
-        Gives the written part its name, then writes the sidecar with its size and checksum. Both files may replace equal
-        ones of another worker.
+        Gives the written part its name, then writes the sidecar, with size and checksum of the part. Both files may
+        replace equal ones of another worker.
 
         Raises:
             LostUnit: another worker does the unit, or has done it.

@@ -14,7 +14,7 @@ from atoken.processing.image_processing_atoken import output_statistics
 from atoken.tokens_atoken import grid_coords, patchify
 
 from ..loading import LoadedModel
-from .decoding import DecodedRow
+from .decoding import DecodedRow, padded
 from .options import TokenizeOptions
 
 # Rows are looked at this many budgets of tokens at a time to find equal sizes among them.
@@ -150,13 +150,17 @@ class RowEncoder:
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
+    def _pixels(self, row: DecodedRow, flip: bool) -> torch.Tensor:
+        """(T, 3, H, W) uint8 of a row or of its mirror image, whose padding is at the right, too."""
+        return padded(row.pixels[..., : row.size[1]].flip(-1), self.patch) if flip else row.pixels
+
     def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
         return (pixels.float() * self._scale + self._shift).to(self.dtype)
 
     @torch.inference_mode()
     def _dense(self, batch: "list[_Running]", flip: bool) -> AtokenEncoderOutput:
-        pixels = self._to_device(torch.stack([each.row.pixels for each in batch]))
-        pixels = self._normalized(pixels.flip(-1) if flip else pixels)
+        pixels = self._to_device(torch.stack([self._pixels(each.row, flip) for each in batch]))
+        pixels = self._normalized(pixels)
         if self.options.kind == "image":
             pixels = pixels[:, 0]
         return self.model.encode(pixels, batch_tokens=self.options.batch_tokens, pool=False)
@@ -171,8 +175,8 @@ class RowEncoder:
                 features.append(torch.nn.functional.pad(rgb, (0, rest)).to(self.dtype))
                 coords.append(torch.nn.functional.pad(self._to_device(each.row.coords).long(), (1, 0)))
             else:
-                pixels = self._to_device(each.row.pixels)
-                patches = patchify(self._normalized(pixels.flip(-1) if flip else pixels)[None], self.patch)
+                pixels = self._to_device(self._pixels(each.row, flip))
+                patches = patchify(self._normalized(pixels)[None], self.patch)
                 features.append(patches.flatten(0, 3))
                 coords.append(grid_coords(tuple(patches.shape[1:4]), self.device))
             lengths.append(lengths[-1] + len(features[-1]))

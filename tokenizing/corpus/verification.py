@@ -191,10 +191,8 @@ def _psnr(plan: Plan, loaded: LoadedModel, values: torch.Tensor, decoded: Decode
     latents = model.quantizer.from_codes(values) if plan.options.content == "codes" else values
     decoding = model.decode_stream([latents.to(model.dtype)], as_patches=True)
     patches = torch.cat([piece.float().cpu() for piece in decoding])
-    pixels = torch.from_numpy(to_pixels(loaded, plan.options.kind, patches, tuple(decoded.pixels.shape[2:])))
-    pixels = pixels[: len(decoded.pixels)].permute(0, 3, 1, 2)
-    # Mirrored back, the padding is at the right again.
-    pixels = pixels.flip(-1) if flipped else pixels
     height, width = decoded.size
-    result = psnr(pixels[:, :, :height, :width].contiguous(), decoded.pixels[:, :, :height, :width])
+    original = decoded.pixels[:, :, :height, :width]
+    pixels = torch.from_numpy(to_pixels(loaded, plan.options.kind, patches, decoded.size)).permute(0, 3, 1, 2)
+    result = psnr(pixels[: len(original)], original.flip(-1) if flipped else original)
     return None if result == float("inf") else result

@@ -74,6 +74,16 @@ def test_mirror_images_follow(loaded, pictures):
         torch.testing.assert_close(row.values.float(), expected.latents, atol=2e-2, rtol=1e-2)
 
 
+@pytest.mark.parametrize("batch_tokens", [1, 10_000])
+def test_mirror_images_of_sizes_that_are_no_whole_patches(batch_tokens, loaded, pictures):
+    """Are padded at the right, as any picture."""
+    options = TokenizeOptions(flip=True, batch_tokens=batch_tokens)
+    for row in encode(loaded["continuous"], options, rows_of(pictures)[:4]):
+        image = pixels_of(row.index)
+        expected = alone(loaded["continuous"], images=[image[:, ::-1].copy() if row.flipped else image])
+        torch.testing.assert_close(row.values.float(), expected.latents, atol=2e-2, rtol=1e-2)
+
+
 @pytest.mark.parametrize("frames, grid", [(None, 5), (6, 2)])
 def test_videos(frames, grid, loaded, tmp_path):
     pixels = save_clip(tmp_path / "a.mp4")
