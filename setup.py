@@ -16,6 +16,8 @@ TRAIN = [
     "torch-fidelity>=0.4",
     "torchmetrics>=1.6",
 ]
+CORPUS = ["datasets>=3", "pyarrow>=17"]
+RAY = ["ray>=2.49"]
 DEEPSPEED = ["deepspeed>=0.16"]
 EVALUATION = [
     "datasets>=3",
@@ -42,6 +44,7 @@ DEV = [
     "ruff>=0.17",
     "scikit-image>=0.25",
     "tensorboard>=2.18",
+    "webdataset>=1.0",
 ]
 
 # The Hub copies a model's folder file by file, so the folders that it may copy are flat and lie side by side here;
@@ -91,12 +94,24 @@ setup(
         "heif": HEIF,
         "3d": THREE_D,
         "train": TRAIN,
+        "corpus": CORPUS,
+        "ray": CORPUS + RAY,
         "deepspeed": TRAIN + DEEPSPEED,
         "evaluation": EVALUATION,
         "perceptual": PERCEPTUAL,
         "export": EXPORT,
         "quantization": QUANTIZATION,
-        "dev": DEV + DIFFUSERS + VIDEO + HEIF + THREE_D + EVALUATION + PERCEPTUAL + EXPORT + QUANTIZATION,
+        "dev": DEV
+        + DIFFUSERS
+        + VIDEO
+        + HEIF
+        + THREE_D
+        + CORPUS
+        + RAY
+        + EVALUATION
+        + PERCEPTUAL
+        + EXPORT
+        + QUANTIZATION,
     },
     entry_points={"console_scripts": ["atoken = atoken_app.main:main"]},
 )
