@@ -92,8 +92,8 @@ def run_part(part: Part, setup: Setup, seconds: float, keep: Callable[[Row], Non
     Returns:
         "state" ("done", "out of time" or "failed"), "seconds" and, if it failed, "error".
     """
-    # Forked, so that what was imported is there at once. This process never touches the GPU, which forks cannot share.
-    context = multiprocessing.get_context("fork")
+    # A fork has at once what was imported, but no GPU if any import has as much as counted them.
+    context = multiprocessing.get_context("spawn" if setup.device.type == "cuda" else "fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(part, setup, theirs), daemon=False)
     start = time.monotonic()

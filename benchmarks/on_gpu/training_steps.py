@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import numpy as np
 import torch
 
 from atoken import AtokenModel
-from atoken.tokens_atoken import grid_coords
 
+from .arithmetic import share_of_peak
 from .models import make_config
 from .parts import Row, Setup, attempt, timed
 
 STAGES = Path(__file__).parents[2] / "training" / "tokenizer" / "stages"
 RANKS = 256
 TEXT_LENGTH = 64
+SECONDS, CLIP_FRAMES = 15, 400  # of a captioned clip at one frame a second, and of one at the usual rate
 WITH_VGG = "l1,lpips-random,gram-random"
 
 
@@ -42,9 +44,9 @@ def _steps(stage, losses: str, checkpointing: bool, setup: Setup) -> Row:
     from atoken.training.tokenizer.networks import ImageLosses
     from atoken.training.tokenizer.objective import Objective
 
-    config = make_config(setup, stage.latent_channels, with_text=True)
     with torch.device(setup.device):
-        model, teacher = AtokenModel(config), AtokenModel(config).vision_model
+        model = AtokenModel(make_config(setup, stage.latent_channels, with_text=True))
+        teacher = AtokenModel(make_config(setup)).vision_model
     chosen = ImageLosses.choose(losses, stage.losses["image"])
     trunk, _ = chosen.load(None, "")
     weights = {**stage.losses, "image": chosen.weights}
@@ -57,38 +59,44 @@ def _steps(stage, losses: str, checkpointing: bool, setup: Setup) -> Row:
     optimizer = torch.optim.AdamW(trained, lr=1e-5, fused=setup.device.type == "cuda")
     distilled = _batch("image_understanding", stage, setup)
     total = sum(stage.ratios.values())
-    found: Row = {"parameters": sum(parameter.numel() for parameter in trained), "tasks": {}}
+    tasks: dict[str, Row] = {}
     for task, share in stage.ratios.items():
         batches = (distilled, _batch(task, stage, setup))
-        tokens, flops = (sum(values) for values in zip(*(_size(objective, one) for one in batches), strict=True))
-        if setup.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(setup.device)
-        seconds = timed(lambda batches=batches: _step(objective, optimizer, batches, setup), setup)
-        found["tasks"][task] = {
-            "share": share / total,
-            "seconds": seconds,
-            "tokens_per_second": tokens / seconds,
-            "mfu": None if setup.peak is None else flops / seconds / setup.peak,
-            "tokens": tokens,
-            "flops": flops,
-            "peak_memory_bytes": _most_memory(setup),
+        tasks[task] = attempt({"share": share / total}, partial(_measure_steps, objective, optimizer, batches, setup))
+    found: Row = {"parameters": sum(parameter.numel() for parameter in trained), "tasks": tasks}
+    if all("seconds" in one for one in tasks.values()):
+        means = {
+            name: sum(one["share"] * one[name] for one in tasks.values()) for name in ("seconds", "tokens", "flops")
         }
-    of_step = found["tasks"].values()
-    seconds = sum(one["share"] * one["seconds"] for one in of_step)
-    found |= {"seconds": seconds, "tokens_per_second": sum(one["share"] * one["tokens"] for one in of_step) / seconds}
-    if setup.peak is not None:
-        found["mfu"] = sum(one["share"] * one["flops"] for one in of_step) / seconds / setup.peak
+        found |= {"seconds": means["seconds"], "tokens_per_second": means["tokens"] / means["seconds"]}
+        found["mfu"] = share_of_peak(means["flops"], means["seconds"], setup)
     return found
 
 
+def _measure_steps(objective: torch.nn.Module, optimizer: torch.optim.Optimizer, batches: tuple, setup: Setup) -> Row:
+    tokens, flops = (sum(values) for values in zip(*(_size(objective, one) for one in batches), strict=True))
+    if setup.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(setup.device)
+    seconds = timed(lambda: _step(objective, optimizer, batches, setup), setup)
+    return {
+        "seconds": seconds,
+        "tokens_per_second": tokens / seconds,
+        "mfu": share_of_peak(flops, seconds, setup),
+        "tokens": tokens,
+        "flops": flops,
+        "peak_memory_bytes": _most_memory(setup),
+    }
+
+
 def _step(objective: torch.nn.Module, optimizer: torch.optim.Optimizer, batches: tuple, setup: Setup) -> None:
+    # Before the step: one that ran out of memory has left its gradients.
+    optimizer.zero_grad(set_to_none=True)
     for batch in batches:
         with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.device.type == "cuda"):
             loss = objective(batch)["loss"]
         loss.backward()
     torch.nn.utils.clip_grad_norm_([one for group in optimizer.param_groups for one in group["params"]], 1.0)
     optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
 
 
 def _size(objective: torch.nn.Module, batch) -> tuple[int, float]:
@@ -100,23 +108,26 @@ def _most_memory(setup: Setup) -> int | None:
 
 
 def _batch(task: str, stage, setup: Setup):
-    """Draws one rank's batch of a task: sides and frames as the stage file spreads them, random pixels and texts."""
+    """Makes one rank's batch of a task, of noise in the sizes that the stage draws."""
     from atoken.training.data.batches import collate
-    from atoken.training.data.samples import TrainingSample
+    from atoken.training.data.samples import make_sample
 
-    rng = np.random.default_rng(0)
-    wanted = 2 if setup.tiny else max(1, stage.batch_sizes[task] // RANKS)
-    most = 32 if setup.tiny else stage.max_tokens
+    rng, limits = np.random.default_rng(0), stage.limits
+    wanted, most = max(1, stage.batch_sizes[task] // RANKS), stage.max_tokens
+    if setup.tiny:
+        wanted, most = 2, 64
+        limits = replace(limits, image_resolution=(32, 32), video_resolution=(32, 32), frames=(8,))
+        limits = replace(limits, understanding_tokens=4, max_tokens=most)
+    if task.endswith("understanding"):
+        most = wanted * limits.max_tokens
     samples, tokens = [], 0
     while len(samples) < wanted:
-        grid = _grid(task, stage, rng, setup)
-        count = grid[0] * grid[1] * grid[2]
-        if samples and tokens + count > most:
+        example = {"media": _noise(task, setup), "caption": "words"}
+        sample = make_sample(task, example, limits, rng)
+        if samples and tokens + len(sample) > most:
             break
-        tokens += count
-        pixels = torch.rand(count, 3072) * 2 - 1
-        caption = "words" if task.endswith("understanding") else None
-        samples.append(TrainingSample(pixels, grid_coords(grid, torch.device("cpu")), grid, caption))
+        tokens += len(sample)
+        samples.append(sample)
     words = 100 if setup.tiny else 256000
 
     def tokenize(captions) -> torch.Tensor:
@@ -125,16 +136,11 @@ def _batch(task: str, stage, setup: Setup):
     return collate(task, samples, list(range(len(samples))), tokenize).to(setup.device)
 
 
-def _grid(task: str, stage, rng: np.random.Generator, setup: Setup) -> tuple[int, int, int]:
-    """Draws latent frames, rows and columns of a square sample."""
-    from atoken.training.data.samples import patches_that_fit
-
-    limits = stage.limits
-    if setup.tiny:
-        return (2 if task.startswith("video") else 1), 2, 2
-    if task.endswith("understanding"):
-        frames = 4 if task.startswith("video") else 1  # of videos 15 seconds, one frame each
-        return frames, *patches_that_fit(512, 512, 512.0, limits.understanding_tokens)
-    resolution = limits.image_resolution if task.startswith("image") else limits.video_resolution
-    frames = int(rng.choice(limits.frames)) // 4 if task.startswith("video") else 1
-    return frames, *patches_that_fit(512, 512, float(rng.uniform(*resolution)), limits.max_tokens // frames)
+def _noise(task: str, setup: Setup) -> torch.Tensor:
+    """Draws what a source gives: a picture (3, H, W), the seconds of a captioned clip, or a long clip of one frame."""
+    side = 64 if setup.tiny else 1024
+    picture = torch.randint(0, 256, (3, side, side), dtype=torch.uint8)
+    if task.startswith("image"):
+        return picture
+    picture = picture[:, : side // 2, : side // 2]
+    return picture.expand(SECONDS if task.endswith("understanding") else CLIP_FRAMES, *picture.shape)
