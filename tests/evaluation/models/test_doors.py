@@ -13,10 +13,14 @@ from PIL import Image
 from atoken.evaluation.configuration import EvaluationConfig
 from atoken.evaluation.models.named_classes import named_embedder, named_tokenizer
 from atoken.evaluation.models.stored_reconstructions import CommandReconstructions, FolderReconstructions
+from atoken.evaluation.reconstruction import round_trips
 from atoken.evaluation.runner import evaluate, use_gpu
 from atoken.evaluation.sets.image_sets import image_folder
 from atoken.evaluation.sets.object_sets import object_folder, toys4k
 from atoken.evaluation.write_samples import main as write_samples
+from atoken.evaluation.write_samples import write_one
+from atoken.processing.cameras_atoken import read_transforms
+from atoken.tokenizing.objects import compared_cameras
 
 from ...processing.samples import photo
 
@@ -215,3 +219,18 @@ def test_objects_are_compared_at_the_size_of_their_set(tmp_path):
     assert object_folder(str(tmp_path), 128).view_size == 128 and object_folder(str(tmp_path)).view_size == 256
     with pytest.raises(ValueError, match="size must be positive, got 0"):
         object_folder(str(tmp_path), 0)
+
+
+def test_views_of_objects_go_through_a_folder(tmp_path):
+    trimesh = pytest.importorskip("trimesh")
+    pytest.importorskip("embreex")
+    (tmp_path / "meshes").mkdir()
+    trimesh.creation.box((1.0, 0.5, 0.3)).export(tmp_path / "meshes/box.glb")
+    samples = object_folder(str(tmp_path / "meshes"), 16)
+    write_one(samples, 0, "box", tmp_path / "views")
+    stored = FolderReconstructions(str(tmp_path / "views"), kinds=["object"])
+    stored.check(samples)
+    (trip,) = round_trips(stored, samples, [0])
+    assert trip.original.shape == (8, 3, 16, 16) and torch.equal(trip.original, trip.result) and trip.bits is None
+    found, _, _ = read_transforms(tmp_path / "views/box/transforms.json")
+    torch.testing.assert_close(found.world_to_camera, compared_cameras().world_to_camera, atol=1e-5, rtol=0)
