@@ -98,8 +98,7 @@ class TokenBridgePipeline(DiffusionPipeline):
         if output_type == "latent":
             images = codes
         else:
-            latents = self.vae.latents_from_codes(codes).to(self.vae.dtype)
-            decoded = self.vae.decode(latents, return_dict=False)[0]
+            decoded = self.vae.decode(self.vae.latents_from_codes(codes), return_dict=False)[0]
             images = self.image_processor.postprocess(decoded.float(), output_type=output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
