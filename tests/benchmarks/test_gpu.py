@@ -27,7 +27,7 @@ PARTS = ("peaks", "goldens", "coding", "training", "tokenizing", "compiled", "at
 @pytest.fixture(scope="module")
 def record(tmp_path_factory) -> dict:
     path = tmp_path_factory.mktemp("gpu") / "gpu.json"
-    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--device", "cpu", "--tiny", "--minutes", "8"]
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--device", "cpu", "--tiny", "--minutes", "40"]
     subprocess.run([*command, "--json", str(path)], check=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     return json.loads(path.read_text(encoding="utf-8"))
 
