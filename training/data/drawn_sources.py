@@ -11,6 +11,7 @@ from atoken.tokenizing import sources
 from atoken.tokenizing.sources import IndexedSource, existing_folder, open_folder
 
 from .pans import glide
+from .shards import open_hub, open_parquet, open_webdataset
 
 PANS_OF_A_PHOTO = 20  # different ones, before they repeat
 
@@ -73,4 +74,7 @@ OPENERS: dict[str, sources.Opener] = {
     "pans": open_pans,
     "objects": open_objects,
     "miniature": open_miniature,
+    "webdataset": open_webdataset,
+    "parquet": open_parquet,
+    "hub": open_hub,
 }
