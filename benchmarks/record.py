@@ -24,6 +24,7 @@ COMMANDS = {
         "voxels": "voxels.py --repeats 3",
         "rendering": "rendering.py --repeats 3",
         "metrics": "metrics.py",
+        "loading": "loading.py",
     },
     "cuda": {
         "speed-so400m": "speed.py --size so400m --repeats 10",
