@@ -43,14 +43,14 @@ class Loading:
         token: to resize and pack a token of a picture.
         clip: to decode and pack a clip that is reconstructed.
         captioned: the same of one that is understood.
-        thing: to read and pack an object.
+        voxels: to read and pack an object.
     """
 
     picture: float = 8e-3
     token: float = 5e-6
     clip: float = 0.65
     captioned: float = 0.74
-    thing: float = 5e-3
+    voxels: float = 5e-3
 
 
 @dataclass
@@ -157,7 +157,7 @@ def _networks(stage: Stage, task: str, model: AtokenModel) -> float:
 def _loading_seconds(task: str, tokens: float, loading: Loading) -> float:
     if task.startswith("image"):
         return loading.picture + loading.token * tokens
-    return {"video_understanding": loading.captioned, "video_reconstruction": loading.clip}.get(task, loading.thing)
+    return {"video_understanding": loading.captioned, "video_reconstruction": loading.clip}.get(task, loading.voxels)
 
 
 def at_upper_ends(stage: Stage, largest: bool) -> Stage:
