@@ -37,9 +37,10 @@ class Stage:
         steps: optimizer steps.
         ratios: share of each of `TASKS` that takes turns beside the distillation; they need not add up to 1. Without
             any, only the understanding of images is trained.
-        batch_sizes: samples of a global batch, of each task with a ratio and of "image_understanding". Batches of
-            reconstruction may be smaller, as they are filled by tokens.
-        max_tokens: of one process's batch of reconstruction.
+        batch_sizes: samples of a step of all processes together, of each task with a ratio and of
+            "image_understanding": a number, or the smallest and the largest, between which `step_tokens` decides.
+        max_tokens: of a micro-batch of one process, and of a sample: what memory holds.
+        step_tokens: tokens that a step of reconstruction is filled to, of all processes together.
         image_resolution, video_resolution: smallest and largest geometric mean of the sides in pixels, or None without
             that medium.
         frames, understanding_tokens, understanding_frames, max_voxels, object_voxels, views: see `Limits`.
@@ -52,10 +53,11 @@ class Stage:
     latent_channels: int
     steps: int
     ratios: dict[str, float]
-    batch_sizes: dict[str, int]
+    batch_sizes: dict[str, int | tuple[int, int]]
     image_resolution: tuple[int, int]
     video_resolution: tuple[int, int] | None = None
     max_tokens: int = 32768
+    step_tokens: int | None = None
     frames: tuple[int, ...] = Limits.frames
     understanding_tokens: int = Limits.understanding_tokens
     understanding_frames: int = Limits.understanding_frames

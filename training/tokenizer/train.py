@@ -21,7 +21,7 @@ from tqdm import tqdm
 from atoken import AtokenModel
 
 from .. import checkpoints
-from ..data.batches import Batches
+from ..data.task_batches import Batches
 from ..data.tasks import open_tasks, read_data
 from ..frozen_rows import ProtectedRows
 from ..parallelism import build_accelerator
@@ -109,7 +109,7 @@ def main(
     max_skipped: Annotated[
         int, typer.Option(help="Steps in a row whose gradients may be infinite or NaN before the run stops.")
     ] = 10,
-    threads: Annotated[int, typer.Option(help="Threads that read samples, for each task.")] = 4,
+    workers: Annotated[int, typer.Option(help="Processes that read samples, for each GPU.")] = 6,
     gradient_checkpointing: Annotated[bool, typer.Option(help="Use less memory, but a third more time.")] = False,
     compile_blocks: Annotated[bool, typer.Option("--compile", help="Compile every block with torch.compile.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the data order, the samples and new weights.")] = 0,
@@ -141,7 +141,8 @@ def main(
         seed,
         accelerator.process_index,
         accelerator.num_processes,
-        threads,
+        workers,
+        stage.step_tokens,
     )
     found = _checkpoint(resume, output)
     if stage.quantize and model.quantizer is None and found is None:

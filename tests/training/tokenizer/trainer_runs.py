@@ -41,7 +41,7 @@ def command(files: dict[str, Path], output: Path, *options: str, processes: int 
     torchrun += ["--rdzv_endpoint", "localhost:0"]
     launcher = [sys.executable, *(torchrun if processes > 1 else []), *program]
     arguments = ["--data", str(files["data"]), "--init-from", str(files["start"]), "--output", str(output)]
-    arguments += ["--log-every", "1", "--threads", "1"]
+    arguments += ["--log-every", "1", "--workers", "1"]
     return [*launcher, str(files["stage"]), *arguments, *options]
 
 
