@@ -10,7 +10,7 @@ from transformers.activations import ACT2FN, GELUTanh
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .tokens_atoken import PackedSequences, TokenLayout, grid_positions
+from .token_layouts_atoken import PackedSequences, TokenLayout, grid_positions
 
 try:
     from torch.nn.attention.varlen import varlen_attn
