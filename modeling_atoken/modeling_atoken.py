@@ -485,6 +485,7 @@ class AtokenModel(AtokenPreTrainedModel):
         codes: torch.Tensor | None = None,
         layout: PackedLayout | None = None,
         batch_tokens: int = TILE_BATCH_TOKENS,
+        tile_frames: int | None = None,
     ) -> list[Gaussians]:
         """
         Decodes latents or codes of voxels to 3D Gaussians.
@@ -493,7 +494,8 @@ class AtokenModel(AtokenPreTrainedModel):
             latents, codes: packed, one of them, as in `decode`.
             coords: (N, 4) integers [t, x, y, z] as the processor gives them; t has no effect.
             cu_seqlens: (B + 1,) integers, where each packed sample starts.
-            layout, batch_tokens: as in [`AtokenVisionModel.forward`]; the layout has the Gaussian decoder's windows.
+            layout, batch_tokens, tile_frames: as in [`AtokenVisionModel.forward`]; the layout has the Gaussian
+                decoder's windows.
 
         Returns:
             One [`Gaussians`] per sample; see [`AtokenGaussianDecoder.forward`].
@@ -509,7 +511,13 @@ class AtokenModel(AtokenPreTrainedModel):
         if coords is None or cu_seqlens is None:
             raise ValueError("coords and cu_seqlens must be given: Gaussians are decoded from packed voxels")
         features = self.decode(
-            latents, coords, cu_seqlens, codes=codes, batch_tokens=batch_tokens, layout=layout
+            latents,
+            coords,
+            cu_seqlens,
+            codes=codes,
+            tile_frames=tile_frames,
+            batch_tokens=batch_tokens,
+            layout=layout,
         ).pixel_values
         features = features[:, : self.config.gaussian_config.in_channels]
         return self.gaussian_decoder(features, coords[:, 1:], cu_seqlens, layout=layout)

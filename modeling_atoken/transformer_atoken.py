@@ -15,6 +15,7 @@ from .layers_atoken import (
     AtokenPositionTable,
     AtokenRMSNorm,
     CacheWindow,
+    RotaryTable,
     TemporalCache,
     rotary_table,
 )
@@ -183,9 +184,9 @@ class AtokenTransformer(AtokenPreTrainedModel):
         q_rotary = k_rotary = None
         if self.config.use_rope:
             head_dim, theta = self.config.hidden_size // self.config.num_attention_heads, self.config.rope_theta
-            q_rotary = k_rotary = rotary_table(layout.coords, head_dim, theta)
+            q_rotary = k_rotary = RotaryTable(rotary_table(layout.coords, head_dim, theta))
             if window is not None:
-                k_rotary = rotary_table(window.key_coords, head_dim, theta)
+                k_rotary = RotaryTable(rotary_table(window.key_coords, head_dim, theta))
         states = [hidden_states]
         for block in self.blocks:
             hidden_states = block(hidden_states, q_rotary, k_rotary, layout.sequences, window)
