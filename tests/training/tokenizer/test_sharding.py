@@ -68,7 +68,7 @@ def in_bf16(files, tmp_path_factory):
     of_bf16 = {**files, "stage": write_stage(folder / "stage.yaml", **options)}
     patch = pytest.MonkeyPatch()
     patch.setitem(trainer_runs.ENVIRONMENT, "ACCELERATE_MIXED_PRECISION", "bf16")
-    arguments = ["--steps", "4", "--teacher", str(files["start"])]
+    arguments = ["--steps", "4", "--teacher", str(make_start(folder / "teacher", seed=1))]
     runs = {"one": (1, ""), "copies": (2, ""), "fsdp2": (2, "fsdp2"), "hsdp": (4, "hsdp")}
     for name, (processes, sharded) in runs.items():
         train(of_bf16, folder / name, *arguments, processes=processes, sharded=sharded)
