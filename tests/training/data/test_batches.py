@@ -168,3 +168,16 @@ def test_wrong_data_files_are_named(tmp_path):
         open_tasks(["image_understanding"], data, {"image_understanding": 3}, *options)
     with pytest.raises(ValueError, match="batch_sizes must be numbers, or pairs of the smallest and the largest"):
         open_tasks(["image_understanding"], data, {"image_understanding": [1, 2, 3]}, *options)
+
+
+def test_all_that_goes_to_the_device_is_pinned(tmp_path, monkeypatch):
+    media = next(write_objects(tmp_path).iterdir())
+    sample = make_sample("3d_reconstruction", {"media": media}, LIMITS, np.random.default_rng(0), Draw(0.5))
+    batch = pack("3d_reconstruction", [sample], [0], None)
+    batch.true_values, batch.layout = torch.full((len(sample),), 700, dtype=torch.int32), torch.arange(3)
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: (pinned.append(tensor), tensor.clone())[1])
+    copy = batch.pin_memory()
+    moved = (batch.pixel_values, batch.coords, batch.cu_seqlens, batch.true_values, batch.layout, *batch.views)
+    assert {id(tensor) for tensor in pinned} == {id(tensor) for tensor in moved}
+    assert torch.equal(copy.to("cpu").pixel_values, batch.to("cpu").pixel_values)
