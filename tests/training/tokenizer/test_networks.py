@@ -8,19 +8,18 @@ from transformers import (
     CLIPTextConfig,
     CLIPVisionConfig,
     CLIPVisionModelWithProjection,
-    Siglip2Config,
     Siglip2Model,
 )
 
 from atoken import AtokenModel
 from atoken.evaluation.metrics import weight_files
 from atoken.evaluation.metrics.st_lpips import StLpipsNetwork
-from atoken.training.recipes.tiny.text_tower import build_tokenizer
 from atoken.training.tokenizer import perceptual
 from atoken.training.tokenizer.curriculum import PAPER_LOSSES
 from atoken.training.tokenizer.networks import ImageLosses, load_start, load_teacher
 
 from ..stage_samples import WIDTH, make_start
+from .siglip2_samples import write_siglip2
 
 PAPER = PAPER_LOSSES["image"]
 
@@ -94,16 +93,7 @@ def test_random_weights_only_where_asked_for(tmp_path):
 
 @pytest.fixture(scope="module")
 def siglip2(tmp_path_factory):
-    """Writes a small SigLIP 2 with its tokenizer."""
-    folder = tmp_path_factory.mktemp("siglip2")
-    tokenizer = build_tokenizer()
-    tower = {"hidden_size": WIDTH, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {**tower, "vocab_size": len(tokenizer), "max_position_embeddings": 16, "projection_size": WIDTH}
-    text |= {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": 1}
-    torch.manual_seed(0)
-    Siglip2Model(Siglip2Config(text_config=text, vision_config={**tower, "num_patches": 16})).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    return write_siglip2(tmp_path_factory.mktemp("siglip2"), WIDTH)
 
 
 def test_stage_1_starts_from_siglip2_and_is_taught_by_it(siglip2):
