@@ -9,7 +9,7 @@ import yaml
 
 from ..stage_samples import make_start, write_data, write_stage
 from . import trainer_runs
-from .trainer_runs import SHARDED, losses, train, weights
+from .trainer_runs import losses, train, weights
 
 LAUNCH = Path(__file__).parents[3] / "training/launch"
 
