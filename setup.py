@@ -12,6 +12,7 @@ TRAIN = [
     "lpips>=0.1.4",
     "peft>=0.20",
     "tensorboard>=2.18",
+    "torchcodec>=0.10",
     "pyyaml>=6",
     "torch-fidelity>=0.4",
     "torchmetrics>=1.6",
@@ -45,6 +46,7 @@ DEV = [
     "ruff>=0.17",
     "scikit-image>=0.25",
     "tensorboard>=2.18",
+    "torchcodec>=0.10",
     "webdataset>=1.0",
 ]
 

@@ -12,7 +12,7 @@ from atoken.training.data import clip_files
 from atoken.training.data.clip_files import read_clip
 from atoken.training.data.clips import each_second
 
-pytest.importorskip("torchcodec")
+pytestmark = pytest.mark.skipif(clip_files.VideoDecoder is None, reason="no torchcodec, or no FFmpeg for it")
 CUP = Path(__file__).parents[3] / "examples/media/cup.mp4"
 
 
