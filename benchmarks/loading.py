@@ -27,13 +27,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from atoken.processing.media_reading_atoken import write_video
 from atoken.processing.pil_decoding_atoken import pil_to_rgb
-from atoken.tokenizing.sources import open_source
 from atoken.training.data.clip_files import read_clip
 from atoken.training.data.clips import each_second, strided
 from atoken.training.data.counter_random import CONTENTS, generator
 from atoken.training.data.drawn_sources import OPENERS
 from atoken.training.data.limits import Limits
 from atoken.training.data.mixing import Mixture
+from atoken.training.data.sources import open_source
 from atoken.training.data.step_plan import BatchSize, TaskPlan
 from atoken.training.data.task_batches import Batches, Made, Order
 

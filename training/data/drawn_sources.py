@@ -7,21 +7,20 @@ from safetensors import safe_open
 
 from atoken.miniature.captions import full_caption
 from atoken.miniature.world import MiniatureWorld
-from atoken.tokenizing import sources
-from atoken.tokenizing.sources import IndexedSource, existing_folder, open_folder
 
 from .object_shards import open_object_shards
 from .pans import glide
 from .shards import open_hub, open_parquet, open_webdataset
+from .sources import IndexedSource, Opener, existing_folder, open_folder
 
 PANS_OF_A_PHOTO = 20  # different ones, before they repeat
 
 
-def open_pans(kind: str, seed: int, rank: int, processes: int, path: str, size: float | None = None) -> IndexedSource:
+def open_pans(kind: str, seed: int, path: str, size: float | None = None) -> IndexedSource:
     """Opens clips drawn from the photos below a folder, which stay in memory: a camera glides over them."""
     if kind != "video":
         raise ValueError(f'kind must be "video" for pans, got {kind!r}')
-    photos = open_folder("image", seed, rank, processes, path, size, keep_decoded=True)
+    photos = open_folder("image", seed, path, size, keep_decoded=True)
 
     def read(index: int) -> dict[str, Any]:
         rng = np.random.default_rng((seed, index))
@@ -30,9 +29,7 @@ def open_pans(kind: str, seed: int, rank: int, processes: int, path: str, size: 
     return IndexedSource(f"pans over {path}", read, photos.length * PANS_OF_A_PHOTO, seed, size)
 
 
-def open_objects(
-    kind: str, seed: int, rank: int, processes: int, path: str, size: float | None = None
-) -> IndexedSource:
+def open_objects(kind: str, seed: int, path: str, size: float | None = None) -> IndexedSource:
     """Opens files of `prepare_objects` or of `prepare_miniature`; the caption is in their metadata."""
     if kind != "object":
         raise ValueError(f'kind must be "object" for prepared objects, got {kind!r}')
@@ -49,8 +46,6 @@ def open_objects(
 def open_miniature(
     kind: str,
     seed: int,
-    rank: int,
-    processes: int,
     length: int = 10000,
     pixels: int = 64,
     frames: int = 8,
@@ -70,8 +65,8 @@ def open_miniature(
     return IndexedSource(f"miniature {kind}s", read, length, seed, size)
 
 
-OPENERS: dict[str, sources.Opener] = {
-    **sources.OPENERS,
+OPENERS: dict[str, Opener] = {
+    "folder": open_folder,
     "pans": open_pans,
     "objects": open_objects,
     "object-shards": open_object_shards,

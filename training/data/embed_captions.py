@@ -19,9 +19,9 @@ from atoken import AtokenModel
 from atoken.processing import AtokenProcessor
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.processing.text_processing_atoken import tokenize_text
-from atoken.tokenizing.sources import open_source
 
 from .drawn_sources import OPENERS
+from .sources import open_source
 from .tasks import KINDS, read_data
 from .text_cache import TOWER, caption_key, check_tower, fingerprint
 

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from atoken.tokenizing.sources import Source
-
 from .counter_random import REPLACEMENTS, generator
+from .sources import Source
 
 # Shares are whole multiples of 2**-23, so that shares times numbers below 2**40 are exact integers.
 _SHARE_BITS = 23

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load, load_file
 
-from atoken.tokenizing.sources import IndexedSource, existing_folder
+from .sources import IndexedSource, existing_folder
 
 SHARD = "objects-*.json"
 TOKENS, VIEWS = ("coords", "rgb"), ("images", "world_to_camera", "intrinsics")
@@ -113,9 +113,7 @@ def open_object(media: Any) -> Mapping[str, Any]:
     return load(media) if isinstance(media, bytes) else load_file(media)
 
 
-def open_object_shards(
-    kind: str, seed: int, rank: int, processes: int, path: str, size: float | None = None
-) -> IndexedSource:
+def open_object_shards(kind: str, seed: int, path: str, size: float | None = None) -> IndexedSource:
     """
     Opens what `prepare_object_shards` has written so far below a folder, with captions.
 

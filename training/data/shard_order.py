@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from atoken.tokenizing.sources import Load, Source
+from .sources import Load, Source
 
 _EPOCHS = 2  # whose orders are kept: workers are in two where one ends
 

@@ -23,8 +23,6 @@ _OPEN_TARS, _ROW_GROUPS = 64, 2  # that a process keeps
 def open_webdataset(
     kind: str,
     seed: int,
-    rank: int,
-    processes: int,
     files: str | list[str],
     media: str,
     size: float | None = None,
@@ -98,8 +96,6 @@ class _OpenFile:
 def open_parquet(
     kind: str,
     seed: int,
-    rank: int,
-    processes: int,
     files: str | list[str],
     media: str,
     size: float | None = None,
@@ -112,8 +108,6 @@ def open_parquet(
 def open_hub(
     kind: str,
     seed: int,
-    rank: int,
-    processes: int,
     repo: str,
     media: str,
     size: float | None = None,

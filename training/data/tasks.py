@@ -8,12 +8,12 @@ import torch
 import yaml
 
 from atoken.processing.text_processing_atoken import tokenize_text
-from atoken.tokenizing.sources import open_source
 
 from .batches import MakeLayout
 from .drawn_sources import OPENERS
 from .limits import Limits
 from .mixing import Mixture
+from .sources import open_source
 from .step_plan import BatchSize
 from .task_batches import Batches
 from .text_cache import TextCache

@@ -5,17 +5,18 @@ import pytest
 import torch
 
 from atoken.processing.patching_atoken import pad_and_patchify
-from atoken.tokenizing.sources import open_source
 from atoken.training.data.batches import pack
+from atoken.training.data.drawn_sources import OPENERS
 from atoken.training.data.limits import Draw, Limits
 from atoken.training.data.mixing import Mixture
 from atoken.training.data.samples import make_sample
+from atoken.training.data.sources import open_source
 from atoken.training.data.step_plan import BatchSize
 from atoken.training.data.task_batches import Batches, TooManyUnreadable
 from atoken.training.data.tasks import open_tasks, read_data
 
-from ...tokenizing.picture_sources import write_pictures
 from ..stage_samples import write_objects, write_photos
+from .picture_sources import write_pictures
 
 LIMITS = Limits(
     image_resolution=(32, 96), video_resolution=(32, 32), frames=(4, 8), max_tokens=64, understanding_tokens=16
@@ -29,7 +30,7 @@ def pictures(tmp_path):
 
 def open_batches(entry: dict, rank: int = 0, processes: int = 1, count: int = 4, **options) -> Batches:
     tokenize = lambda texts: torch.tensor([[int(text.split()[-1])] for text in texts])  # noqa: E731
-    mixture = Mixture([open_source(entry, "image", 5)], 5)
+    mixture = Mixture([open_source(entry, "image", 5, OPENERS)], 5)
     size = BatchSize(count, count)
     return Batches("image_understanding", mixture, LIMITS, size, 5, tokenize, rank=rank, processes=processes, **options)
 
@@ -133,7 +134,7 @@ def test_large_steps_are_made_in_micro_batches(pictures):
 
 
 def open_photos(folder, count: int) -> Batches:
-    mixture = Mixture([open_source({"source": "folder", "path": str(folder)}, "image", 0)], 0)
+    mixture = Mixture([open_source({"source": "folder", "path": str(folder)}, "image", 0, OPENERS)], 0)
     return Batches("image_reconstruction", mixture, Limits((32, 64), max_tokens=10**6), BatchSize(count, count), 0)
 
 

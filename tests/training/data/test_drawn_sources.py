@@ -1,10 +1,10 @@
-"""Sources that training alone has; the others are tested with `atoken.tokenizing.sources`."""
+"""Sources of what is drawn: clips over photos, prepared objects, the miniature world."""
 
 import pytest
 import torch
 
-from atoken.tokenizing.sources import open_source
 from atoken.training.data.drawn_sources import OPENERS, PANS_OF_A_PHOTO
+from atoken.training.data.sources import open_source
 
 from ..stage_samples import write_objects, write_photos
 
@@ -35,7 +35,7 @@ def test_scenes_are_drawn_with_their_captions():
         (
             {"source": "tape"},
             "image",
-            "source must be one of folder, .*pans, objects, object-shards, miniature, got 'tape'",
+            "source must be one of folder, pans, objects, object-shards, miniature, .*, got 'tape'",
         ),
         (
             {"source": "objects", "path": "{empty}"},

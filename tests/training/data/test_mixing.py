@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from atoken.tokenizing.sources import IndexedSource
 from atoken.training.data.mixing import Mixture
+from atoken.training.data.sources import IndexedSource
 
 
 def mixture(*sizes: float, length: int = 10) -> Mixture:

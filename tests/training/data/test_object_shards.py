@@ -13,7 +13,6 @@ import typer
 from safetensors.torch import load, save_file
 
 from atoken.processing import AtokenVoxelProcessor, hammersley_cameras
-from atoken.tokenizing.sources import open_source
 from atoken.training.data import object_shard_writing, prepare_object_shards
 from atoken.training.data.drawn_sources import OPENERS
 from atoken.training.data.object_manifest import ListedObject
@@ -22,6 +21,7 @@ from atoken.training.data.object_shards import EncodedPictures, encode_pictures,
 from atoken.training.data.prepare_object_shards import main, parse_share, shards_of
 from atoken.training.data.prepare_objects import prepare
 from atoken.training.data.samples import Limits, make_sample
+from atoken.training.data.sources import open_source
 from atoken.training.data.worker_apart import WorkerApart
 
 VOXELS, VIEWS, SIZE = 7, 5, 12

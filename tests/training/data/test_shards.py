@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from atoken.tokenizing.sources import open_source
 from atoken.training.data.drawn_sources import OPENERS
 from atoken.training.data.mixing import Mixture
 from atoken.training.data.shard_order import ShardSource
+from atoken.training.data.sources import open_source
 from atoken.training.data.tar_index import main, matching_files
 
-from ...tokenizing.picture_sources import write_pictures
+from .picture_sources import write_pictures
 
 SHARDS = ("parquet", "webdataset", "hub")
 

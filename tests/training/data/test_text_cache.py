@@ -13,8 +13,8 @@ from atoken.training.data.tasks import open_tasks
 from atoken.training.data.text_cache import TextCache, caption_key, fingerprint
 from atoken.training.recipes.tiny.text_tower import LENGTH
 
-from ...tokenizing.picture_sources import write_pictures
 from ..stage_samples import make_start
+from .picture_sources import write_pictures
 
 
 @pytest.fixture(scope="module")
