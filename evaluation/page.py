@@ -30,7 +30,7 @@ COLUMNS = {
     "codebook": ("codebook use, perplexity", 3, 1),
     "top1": ("top-1 % ↑", 2, 100),
     "top5": ("top-5 % ↑", 2, 100),
-    "neighbor_accuracy": ("nearest neighbours % ↑", 2, 100),
+    "neighbor_accuracy": ("nearest neighbors % ↑", 2, 100),
     "chance": ("chance %", 2, 100),
     "count": ("samples", 0, 1),
 }
