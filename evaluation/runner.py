@@ -10,6 +10,7 @@ import torch.multiprocessing
 
 from .configuration import EvaluationConfig
 from .embedding import embed_chunk, summarize_classification, summarize_retrieval
+from .gpus import use_gpu
 from .opened_models import OpenedModels
 from .page import write_report
 from .plan import Task, asked_measures, build_tasks
@@ -117,12 +118,6 @@ def _work_side_by_side(
         torch.set_num_threads(all_threads)
         for process in others.processes:
             process.terminate()  # those that still work when another has failed
-
-
-def use_gpu(rank: int) -> None:
-    """Makes "cuda" mean this process's GPU, of which there may be fewer than processes; nothing without one."""
-    if torch.cuda.is_available():
-        torch.cuda.set_device(rank % torch.cuda.device_count())
 
 
 def _work_beside(index: int, tasks: list[Task], config: EvaluationConfig, processes: int, threads: int) -> None:

@@ -15,6 +15,7 @@ from diffusers.utils.torch_utils import randn_tensor
 # siblings that are needed are named, even those that only other siblings use.
 from .attention_atoken import GeneratorAttention  # noqa: F401
 from .class_names_atoken import ClassLabels, class_numbers
+from .input_checks_atoken import check_generators, check_output_type
 from .latent_statistics_atoken import check_autoencoder, denormalized
 from .modulation_atoken import Modulation  # noqa: F401
 from .transformer_lightning_dit_atoken import LightningDiTTransformer2DModel
@@ -93,18 +94,22 @@ class LightningDiTPipeline(DiffusionPipeline):
         Raises:
             ValueError: an argument does not fit, or the transformer's configuration has no statistics of latents.
         """
-        transformer = self.transformer
-        config, device = transformer.config, self._execution_device
-        numbers = class_numbers(class_labels, config.num_classes, config.id2label)
+        config, device = self.transformer.config, self._execution_device
+        numbers = self.check_inputs(
+            class_labels,
+            num_inference_steps,
+            guidance_scale,
+            guidance_channels,
+            guidance_start,
+            shift,
+            generator,
+            latents,
+            output_type,
+        )
         channels = config.in_channels if guidance_channels is None else guidance_channels
-        _check(num_inference_steps, guidance_scale, channels, config.in_channels, guidance_start, shift, output_type)
-        if output_type != "latent":
-            denormalized(torch.zeros(1, config.in_channels, 1, 1), config)  # its error comes before the work
-        shape = (len(numbers), config.in_channels, config.sample_size, config.sample_size)
         if latents is None:
+            shape = self._latents_shape(len(numbers))
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        elif tuple(latents.shape) != shape:
-            raise ValueError(f"latents must be {shape}, got {tuple(latents.shape)}")
         latents = latents.to(device, torch.float32)
         labels = torch.tensor(numbers, device=device)
         both_labels = torch.cat([labels, torch.full_like(labels, config.num_classes)])
@@ -130,6 +135,57 @@ class LightningDiTPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
+    def check_inputs(
+        self,
+        class_labels: ClassLabels,
+        num_inference_steps: int,
+        guidance_scale: float,
+        guidance_channels: int | None,
+        guidance_start: float,
+        shift: float,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        output_type: str = "pil",
+    ) -> list[int]:
+        """
+        Checks what images are generated of, before the work.
+
+        Args:
+            class_labels: this and the others are those of a call.
+
+        Returns:
+            The numbers of the classes.
+
+        Raises:
+            ValueError: an argument does not fit, or the transformer's configuration has no statistics of latents.
+        """
+        config = self.transformer.config
+        numbers = class_numbers(class_labels, config.num_classes, config.id2label)
+        if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps must be an integer of at least 1, got {num_inference_steps!r}")
+        if not 0 <= guidance_scale < math.inf:
+            raise ValueError(f"guidance_scale must be at least 0, got {guidance_scale}")
+        if guidance_channels is not None and not 1 <= guidance_channels <= config.in_channels:
+            raise ValueError(
+                f"guidance_channels must be from 1 to {config.in_channels}, or None for all, got {guidance_channels}"
+            )
+        if not 0 <= guidance_start <= 1:
+            raise ValueError(f"guidance_start must be from 0, noise, to 1, data, got {guidance_start}")
+        if not 0 < shift < math.inf:
+            raise ValueError(f"shift must be above 0, and 1 for even steps, got {shift}")
+        check_generators(generator, len(numbers))
+        check_output_type(output_type)
+        shape = self._latents_shape(len(numbers))
+        if latents is not None and (tuple(latents.shape) != shape or not latents.is_floating_point()):
+            raise ValueError(f"latents must be {shape} and floating point, got {tuple(latents.shape)} {latents.dtype}")
+        if output_type != "latent":
+            denormalized(torch.zeros(1, config.in_channels, 1, 1), config)
+        return numbers
+
+    def _latents_shape(self, images: int) -> tuple[int, int, int, int]:
+        config = self.transformer.config
+        return images, config.in_channels, config.sample_size, config.sample_size
+
     def _scheduled(self, steps: int, shift: float, device: torch.device) -> tuple[Any, list[float]]:
         """
         Makes a scheduler of this pipeline's kind with the authors' grid, where it takes one, and that shift.
@@ -151,20 +207,3 @@ class LightningDiTPipeline(DiffusionPipeline):
         noisy = latents.repeat(copies, 1, 1, 1).to(self.transformer.dtype)
         times = torch.full((len(labels),), time, dtype=torch.float32, device=latents.device)
         return self.transformer(noisy, times, labels, return_dict=False)[0].float()
-
-
-def _check(
-    steps: int, scale: float, channels: int, all_channels: int, start: float, shift: float, output_type: str
-) -> None:
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"num_inference_steps must be at least 1, got {steps}")
-    if not 0 <= scale < math.inf:
-        raise ValueError(f"guidance_scale must be at least 0, got {scale}")
-    if not 1 <= channels <= all_channels:
-        raise ValueError(f"guidance_channels must be from 1 to {all_channels}, or None for all, got {channels}")
-    if not 0 <= start <= 1:
-        raise ValueError(f"guidance_start must be from 0, noise, to 1, data, got {start}")
-    if not 0 < shift < math.inf:
-        raise ValueError(f"shift must be above 0, and 1 for even steps, got {shift}")
-    if output_type not in ("pil", "np", "pt", "latent"):
-        raise ValueError(f'output_type must be "pil", "np", "pt" or "latent", got {output_type!r}')

@@ -78,8 +78,10 @@ def check_sampling(
         raise ValueError(
             f"class_labels must be from 0 to {num_classes}, where {num_classes} is no class, got {low} to {high}"
         )
-    if not 1 <= num_inference_steps <= positions:
-        raise ValueError(f"num_inference_steps must be from 1 to {positions} positions, got {num_inference_steps}")
+    if not isinstance(num_inference_steps, int) or not 1 <= num_inference_steps <= positions:
+        raise ValueError(
+            f"num_inference_steps must be an integer from 1 to {positions} positions, got {num_inference_steps!r}"
+        )
     if not 0 <= guidance_scale < math.inf:
         raise ValueError(f"guidance_scale must be at least 0, got {guidance_scale}")
     if guidance_schedule not in ("linear", "constant"):
