@@ -8,6 +8,12 @@ LIGHTNING_DIT, TOKEN_BRIDGE = "lightning-dit-tiny", "token-bridge-tiny"  # the e
 INDEX = "model_index.json"
 
 
+def embedded_generators() -> list[str]:
+    """Lists the embedded generators that this source tree has."""
+    names = (LIGHTNING_DIT, TOKEN_BRIDGE)
+    return [name for name in names if is_generator_folder(model_folders.CHECKPOINTS / name)]
+
+
 def find_generator(name: str) -> tuple[Path, str]:
     """
     Finds the folder of a generator's pipeline, and the name that leads to it again.
