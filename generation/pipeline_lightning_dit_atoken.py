@@ -165,7 +165,8 @@ class LightningDiTPipeline(DiffusionPipeline):
             raise ValueError(f"num_inference_steps must be an integer of at least 1, got {num_inference_steps!r}")
         if not 0 <= guidance_scale < math.inf:
             raise ValueError(f"guidance_scale must be at least 0, got {guidance_scale}")
-        if guidance_channels is not None and not 1 <= guidance_channels <= config.in_channels:
+        every = range(1, config.in_channels + 1)
+        if guidance_channels is not None and guidance_channels not in every:
             raise ValueError(
                 f"guidance_channels must be from 1 to {config.in_channels}, or None for all, got {guidance_channels}"
             )
