@@ -37,7 +37,8 @@ class LightningDiTPipeline(DiffusionPipeline):
         scheduler ([`FlowMatchEulerDiscreteScheduler`]): Or another for flow matching.
 
     Raises:
-        ValueError: the autoencoder is not the one that the transformer was trained on.
+        ValueError: the autoencoder is not the one that the transformer was trained on, or the scheduler is not for flow
+            matching.
     """
 
     model_cpu_offload_seq = "transformer->vae"
@@ -52,6 +53,7 @@ class LightningDiTPipeline(DiffusionPipeline):
                 f"vae must have the transformer's {transformer.config.in_channels} latent channels, got {channels}"
             )
         check_autoencoder(transformer, vae)
+        _shift_name(scheduler)
         self.image_processor = VaeImageProcessor()
 
     @torch.no_grad()
@@ -195,7 +197,8 @@ class LightningDiTPipeline(DiffusionPipeline):
             The scheduler, and the time of each step on the host, as it decides what runs; 1 is data here, and noise in
             the scheduler.
         """
-        scheduler = type(self.scheduler).from_config(self.scheduler.config, shift=1 / shift)
+        own = {_shift_name(self.scheduler): 1 / shift}
+        scheduler = type(self.scheduler).from_config(self.scheduler.config, **own)
         if "sigmas" in inspect.signature(scheduler.set_timesteps).parameters:
             scheduler.set_timesteps(sigmas=np.linspace(1, 0, steps + 1)[:-1], device=device)
         else:
@@ -208,3 +211,20 @@ class LightningDiTPipeline(DiffusionPipeline):
         noisy = latents.repeat(copies, 1, 1, 1).to(self.transformer.dtype)
         times = torch.full((len(labels),), time, dtype=torch.float32, device=latents.device)
         return self.transformer(noisy, times, labels, return_dict=False)[0].float()
+
+
+def _shift_name(scheduler: Any) -> str:
+    """
+    Gives the name by which a scheduler takes the shift of its grid.
+
+    Raises:
+        ValueError: it is not for flow matching, and would make something else of velocities.
+    """
+    if "shift" in inspect.signature(type(scheduler).__init__).parameters:
+        return "shift"
+    if scheduler.config.get("use_flow_sigmas"):
+        return "flow_shift"
+    raise ValueError(
+        "scheduler must be for flow matching, such as FlowMatchEulerDiscreteScheduler(), got "
+        f"{type(scheduler).__name__}; others need use_flow_sigmas=True"
+    )

@@ -68,6 +68,13 @@ def test_images_do_not_depend_on_batches_shards_and_stops(models, tmp_path):
     assert run_json(*parts)["made"] == 0
 
 
+@pytest.mark.parametrize("kind", MAKERS)
+def test_in_bfloat16(models, tmp_path, kind):
+    options = ["--model", models / kind, "-n", 1, "--steps", 2, "--dtype", "bfloat16"]
+    answer = run_json("generate", "-o", tmp_path / "out", *options)
+    assert answer["dtype"] == "bfloat16" and len(pictures(tmp_path / "out")) == 1
+
+
 def test_two_processes_make_the_same(models, tmp_path):
     options = ["--model", models / "latents", *TWO_CLASSES, "--batch-size", 1]
     run("generate", "-o", tmp_path / "one", *options)

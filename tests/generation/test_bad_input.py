@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from atoken.generation import (
     LightningDiTPipeline,
@@ -191,6 +191,11 @@ def test_autoencoders_with_other_latents_or_codes():
         TokenBridgePipeline(token_bridge(), autoencoder())
     with pytest.raises(ValueError, match="vae must have the transformer's codes"):
         TokenBridgePipeline(token_bridge(), autoencoder(discrete=True, channels=6))
+
+
+def test_a_scheduler_that_is_not_for_flows():
+    with pytest.raises(ValueError, match="scheduler must be for flow matching, .* got DDIMScheduler"):
+        LightningDiTPipeline(lightning_dit(), autoencoder(), DDIMScheduler())
 
 
 @pytest.mark.parametrize("model", [LightningDiTTransformer2DModel, TokenBridgeModel])
