@@ -34,8 +34,8 @@ def show_generator(name: str, folder: Path, device: str) -> comparison.Row:
     with naming(name):
         loaded = load_generator(name, device)
     classes = loaded.pipeline.transformer.config.num_classes
-    # As different ones as there are.
-    chosen = [index * classes // IMAGES for index in range(IMAGES)]
+    # Of many colors and many shapes: classes are numbered color by color.
+    chosen = [(index * classes // IMAGES + index) % classes for index in range(IMAGES)]
     scenes = _true_scenes([loaded.class_names[each] for each in chosen], _side(loaded))
     started = time.perf_counter()
     generated = SeededImages(loaded.pipeline, chosen, settings=loaded.sampling).images(range(IMAGES))
