@@ -10,7 +10,7 @@ GAP = 2  # pixels between pictures, white
 
 def picture_grid(pictures: torch.Tensor, columns: int | None = None) -> torch.Tensor:
     """
-    Arranges pictures row by row.
+    Arranges pictures row by row, with gaps around each; a single one stays as it is.
 
     Args:
         pictures: (N, 3, H, W) uint8.
