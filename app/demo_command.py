@@ -1,20 +1,24 @@
-"""`atoken demo`: media, reconstructed by several models, on a page."""
+"""`atoken demo`: media, reconstructed by several models, and generated images, on a page."""
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from atoken_headers.generator_folders import embedded_generators
 from atoken_headers.model_folders import DEFAULT_MODEL, DISCRETE_MODEL
 
-from .console import say
+from .console import progress_bar, say
 from .errors import UsageError
 from .jobs import Job, check_output_folder, find_media, list_failures, run_jobs
-from .loading import load
+from .loading import chosen_device, load
 from .options import AsJson, Device, DeviceName, Dtype, DtypeName, OutputFolder
 from .rows import ReconstructedRow
 from .tables import quality_table, report
+
+if TYPE_CHECKING:
+    from atoken.pages import comparison
 
 # Comes with a source tree.
 EXAMPLE_MEDIA = Path(__file__).resolve().parent.parent / "examples" / "media"
@@ -44,7 +48,11 @@ def demo(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Reconstruct example photos, a clip and a 3D object; print a table and write a page, index.html."""
+    """
+    Reconstruct example photos, a clip and a 3D object; print a table and write a page, index.html.
+
+    Without --media and --model it also shows images that the embedded generators make.
+    """
     from atoken.pages.comparison import is_comparison, write_page
     from atoken.tokenizing.files import NewFolder, folder_of
 
@@ -73,10 +81,26 @@ def demo(
             if not shown:
                 list_failures(record)
                 raise ValueError(f"--media: no file of {media} could be reconstructed")
+            sections = [each.section for each in shown]
             introduction = "Media encoded to tokens and decoded again, at their native size. " + PAGE_NOTE
             if media == EXAMPLE_MEDIA and not models:
                 introduction = "Photos, a clip and an object that no model here was trained on. " + introduction
-            write_page(folder, [each.section for each in shown], media / "LICENSES.md", introduction)
+                sections += _generated(folder, chosen_device(device))
+            write_page(folder, sections, media / "LICENSES.md", introduction)
         rows = [row for each in shown for row in each.rows]
         say(f"the page: {page}")
     report(rows, record, as_json, quality_table, {"page": str(page) if rows else None})
+
+
+def _generated(folder: Path, device: str) -> "list[comparison.Row]":
+    """Generates images with the embedded generators that are there."""
+    names = embedded_generators()
+    if not names:
+        return []
+    from .demo_generators import show_generator
+
+    rows = []
+    with progress_bar() as bar:
+        for name in bar.track(names, description="generating"):
+            rows.append(show_generator(name, folder, device))
+    return rows

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from atoken_headers.generator_folders import is_generator_folder, local_generator
 from atoken_headers.model_folders import find_model
 
 from .console import print_json, standard_output
@@ -66,12 +67,13 @@ def export(
 ) -> None:
     """Write a complete Hub repository: weights, processor, remote code, vae/ for diffusers, model card."""
     out = out.absolute()
-    if is_generator_folder(Path(model)):
+    generator = local_generator(model)
+    if generator is not None:
         only_models = {"--evaluation": evaluation, "--dtype": dtype}
         for option, value in only_models.items():
             if value is not None:
                 raise UsageError(f"{option}: it does not go with a generator, {model}; leave it out")
-        facts = _export_generator(Path(model), out, name or push or out.name, license, overwrite)
+        facts = _export_generator(generator, out, name or push or out.name, license, overwrite)
     else:
         facts = _export_model(
             model, out, name or push or out.name, license, evaluation, dtype, max_shard_size, overwrite
@@ -85,11 +87,6 @@ def export(
         print_json(facts)
     else:
         standard_output().print(f"{facts['model']} -> {facts.get('pushed', out)}", markup=False, highlight=False)
-
-
-def is_generator_folder(folder: Path) -> bool:
-    """Tells whether a folder holds a pipeline of diffusers."""
-    return (folder / "model_index.json").is_file()
 
 
 def _export_generator(source: Path, out: Path, name: str, license: str | None, overwrite: bool) -> dict[str, str]:

@@ -18,12 +18,13 @@ from .encode_command import encode
 from .errors import EXPECTED_ERRORS, UsageError, one_line
 from .evaluate_command import evaluate
 from .export_command import export
+from .generate_command import generate
 from .info_command import info
 from .reconstruct_command import reconstruct
 from .render_command import render
 from .tokenize_command import tokenize
 
-COMMANDS = (reconstruct, encode, decode, tokenize, embed, render, evaluate, convert, export, info, demo)
+COMMANDS = (reconstruct, encode, decode, tokenize, embed, render, generate, evaluate, convert, export, info, demo)
 
 app = typer.Typer(
     help="AToken: one tokenizer for images, videos and 3D objects.",

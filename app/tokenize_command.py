@@ -1,7 +1,6 @@
 """`atoken tokenize`: a whole corpus of media to shards of latents or codes."""
 
 import os
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +13,7 @@ from .errors import UsageError
 from .jobs import check_output_folder
 from .loading import chosen_device, load
 from .options import AsCodes, AsJson, Device, DeviceName, Dtype, DtypeName, ModelName
+from .shards import shard_of
 
 
 class Kind(StrEnum):
@@ -169,7 +169,7 @@ def tokenize(
     if ray and (shard or devices):
         raise UsageError("--ray shares the work out by itself; leave out --shard and --devices")
     check_output_folder(out)
-    place = _shard(shard)
+    place = shard_of(shard)
     target = chosen_device(device)
     kept = _kept(keep)
     from atoken.processing.media_warnings_atoken import MediaWarning
@@ -210,22 +210,6 @@ def tokenize(
     decoding = decoders if decoders is not None else _cores_of_each(workers, target)
     damaged = run_workers(plan, loaded, opened, Workers(target, workers, place, decoding, ray))
     report_corpus(plan, damaged, into_config, as_json)
-
-
-def _shard(given: str | None) -> tuple[int, int]:
-    """Which of how many workers this is."""
-    variables = os.environ
-    if given is None and "SLURM_ARRAY_TASK_ID" in variables and "SLURM_ARRAY_TASK_COUNT" in variables:
-        first = int(variables.get("SLURM_ARRAY_TASK_MIN", 0))
-        return int(variables["SLURM_ARRAY_TASK_ID"]) - first, int(variables["SLURM_ARRAY_TASK_COUNT"])
-    if given is None and "RANK" in variables and "WORLD_SIZE" in variables:
-        return int(variables["RANK"]), int(variables["WORLD_SIZE"])
-    if given is None:
-        return 0, 1
-    match = re.fullmatch(r"(\d+)/(\d+)", given)
-    if match is None or int(match[1]) >= int(match[2]):
-        raise UsageError(f"--shard must be I/N with I from 0 to N - 1, got {given!r}")
-    return int(match[1]), int(match[2])
 
 
 def _kept(given: str | None) -> dict[str, str]:

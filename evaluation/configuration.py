@@ -1,4 +1,4 @@
-"""The file of an evaluation: which tokenizers and embedders, on which sets, by which measures."""
+"""The file of an evaluation: which tokenizers, embedders and generators, on which sets, by which measures."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,9 +8,9 @@ import yaml
 
 from .interface import TASKS, EvaluationSet, Model
 from .options import check_options
-from .registry import EMBEDDERS, SETS, TOKENIZERS, find
+from .registry import EMBEDDERS, GENERATORS, SETS, TOKENIZERS, find
 
-ADAPTERS = {"tokenizers": TOKENIZERS, "embedders": EMBEDDERS}
+ADAPTERS = {"tokenizers": TOKENIZERS, "embedders": EMBEDDERS, "generators": GENERATORS}
 MEASURES = (
     "psnr",
     "ssim",
@@ -49,10 +49,10 @@ class SetEntry:
 @dataclass(frozen=True)
 class ModelEntry:
     """
-    Holds one tokenizer or embedder.
+    Holds one tokenizer, embedder or generator.
 
     Attributes:
-        role: "tokenizers" or "embedders"; names are unique within a role.
+        role: "tokenizers", "embedders" or "generators"; names are unique within a role.
         name: how tables call it.
         adapter, options: what loads it.
         sets: names of those it runs on; all that fit if empty.
@@ -83,10 +83,10 @@ class EvaluationConfig:
     Attributes:
         title: stands above the page.
         sets: what is measured on.
-        tokenizers, embedders: what is measured.
+        tokenizers, embedders, generators: what is measured.
         measures: how reconstructions are compared, some of `MEASURES`.
         weights: local files of the networks that measures need: "lpips", "st-lpips-vgg",
-            "st-lpips-alex", "rfid", "fd-lite0", "rfvd".
+            "st-lpips-alex", "rfid" (also for generators), "fd-lite0", "rfvd".
         chunk_size: samples that are written, and resumed, together.
         device: where the networks of measures run.
     """
@@ -95,6 +95,7 @@ class EvaluationConfig:
     sets: tuple[SetEntry, ...]
     tokenizers: tuple[ModelEntry, ...] = ()
     embedders: tuple[ModelEntry, ...] = ()
+    generators: tuple[ModelEntry, ...] = ()
     measures: tuple[str, ...] = ("psnr", "ssim")
     weights: dict[str, str] = field(default_factory=dict)
     chunk_size: int = 8
@@ -102,8 +103,8 @@ class EvaluationConfig:
 
     @property
     def models(self) -> tuple[ModelEntry, ...]:
-        """Lists all tokenizers and embedders."""
-        return (*self.tokenizers, *self.embedders)
+        """Lists all tokenizers, embedders and generators."""
+        return (*self.tokenizers, *self.embedders, *self.generators)
 
     @classmethod
     def read(cls, path: Path) -> "EvaluationConfig":
@@ -153,7 +154,9 @@ class EvaluationConfig:
                 if name not in names:
                     raise ValueError(f"{model.role}: {model.name}: sets must be among {', '.join(names)}, got {name!r}")
         if not self.models:
-            raise ValueError("'tokenizers' or 'embedders' must be given, got neither, so there is nothing to measure")
+            raise ValueError(
+                "'tokenizers', 'embedders' or 'generators' must be given, got none, so there is nothing to measure"
+            )
 
 
 def _mapping(values: dict[str, Any], key: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.tokenizing.objects import COMPARED_SIZE
 
 KINDS = ("image", "video", "object")
-TASKS = ("reconstruction", "classification", "retrieval", "projection")
+TASKS = ("reconstruction", "classification", "retrieval", "projection", "generation")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -123,6 +123,23 @@ class Embedder(_Described):
         """Embeds texts as the protocol words them: (B, d) float32, not normalized."""
 
 
+class Generator(_Described):
+    """
+    Gives images that were generated, or generates them: always the same ones, so that any process can take its part.
+
+    Attributes:
+        count: how many there are.
+    """
+
+    kinds = frozenset({"image"})
+    tasks = frozenset({"generation"})
+    count: int
+
+    @abstractmethod
+    def images(self, indices: range) -> torch.Tensor:
+        """Gives images by number, all of one size: (B, 3, H, W) uint8 on the CPU."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """
@@ -155,6 +172,8 @@ class EvaluationSet:
         class_names: of zero-shot classification.
         templates: prompts with one {} for zero-shot classification.
         view_size: pixels of a side of the views in which objects are compared.
+        moments: of a reference for generated images: reads the Gaussians of features and of spatial features of more
+            images than the samples. It must pickle, too.
     """
 
     name: str
@@ -165,6 +184,7 @@ class EvaluationSet:
     class_names: tuple[str, ...] = ()
     templates: tuple[str, ...] = field(default=("{}",))
     view_size: int = COMPARED_SIZE
+    moments: Callable[[], Any] | None = None
 
 
-Model = MediaTokenizer | ObjectTokenizer | Reconstructions | Embedder
+Model = MediaTokenizer | ObjectTokenizer | Reconstructions | Embedder | Generator

@@ -32,6 +32,12 @@ COLUMNS = {
     "top5": ("top-5 % ↑", 2, 100),
     "neighbor_accuracy": ("nearest neighbors % ↑", 2, 100),
     "chance": ("chance %", 2, 100),
+    "gfid": ("gFID ↓", 2, 1),
+    "sfid": ("sFID ↓", 2, 1),
+    "adm_inception_score": ("IS ↑", 1, 1),
+    "adm_precision": ("precision ↑", 3, 1),
+    "adm_recall": ("recall ↑", 3, 1),
+    "reference_count": ("images of the reference", 0, 1),
     "count": ("samples", 0, 1),
 }
 # (kind, whether the task is reconstruction) -> number of the paper's table
@@ -144,6 +150,8 @@ def _section(name: str, results: list[Result], worst: list[Worst]) -> Section:
     section = Section(name, set_table(results), facts)
     if task == "projection":
         section.plots.append(Plot(scatter_plot(results), "t-SNE of samples, colored by class"))
+        return section
+    if task == "generation":
         return section
     if any({"psnr", _rate(results)} <= set(result.numbers) for result in results):
         section.plots.append(Plot(rate_distortion_plot(results), "PSNR over bits"))

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from .chunks import Chunks
 from .configuration import EvaluationConfig, ModelEntry, SetEntry
-from .interface import EvaluationSet, Model, Reconstructions
+from .generation import ADM_MEASURES, FEWEST_IMAGES
+from .interface import EvaluationSet, Generator, Model, Reconstructions
 from .opened_models import OpenedModels
 
 LIBRARIES = ("torch", "torchvision", "torchmetrics", "transformers", "numpy", "pillow")
+GENERATION_LIBRARIES = ("diffusers", "torch-fidelity")
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Task:
         chunks: where the results go.
         codebook_sizes: those of the model.
         decodes: whether the model gives anything back that could be looked at.
+        reference: of a generator, where the results of the set's own images go; all generators share them.
     """
 
     entry: ModelEntry
@@ -31,11 +34,19 @@ class Task:
     chunks: Chunks
     codebook_sizes: tuple[int, ...]
     decodes: bool
+    reference: Chunks | None = None
 
     @property
     def name(self) -> str:
         """Names the task for people."""
         return f"{self.entry.name} on {self.set_entry.name}"
+
+    @property
+    def work(self) -> dict[str, Chunks]:
+        """Gives the results to be had, by what people call the work on them."""
+        if self.reference is None:
+            return {self.name: self.chunks}
+        return {f"images of {self.set_entry.name}": self.reference, f"images of {self.entry.name}": self.chunks}
 
 
 def asked_measures(config: EvaluationConfig) -> tuple[str, ...]:
@@ -71,6 +82,9 @@ def build_tasks(config: EvaluationConfig, models: OpenedModels, output: Path) ->
             samples = sets[set_entry.name]
             if isinstance(model, Reconstructions):
                 model.check(samples)
+            if isinstance(model, Generator):
+                tasks.append(_generation(entry, set_entry, model, samples, config, output))
+                continue
             facts = {
                 "model": described,
                 "options": entry.options,
@@ -87,6 +101,35 @@ def build_tasks(config: EvaluationConfig, models: OpenedModels, output: Path) ->
     if idle:
         raise ValueError(f"no model of the configuration fits {', '.join(idle)}")
     return tasks
+
+
+def _generation(
+    entry: ModelEntry,
+    set_entry: SetEntry,
+    model: Generator,
+    samples: EvaluationSet,
+    config: EvaluationConfig,
+    output: Path,
+) -> Task:
+    """
+    Plans the comparison of generated images with those of a set.
+
+    Raises:
+        ValueError: there are too few of either.
+    """
+    for name, count in ((entry.name, model.count), (set_entry.name, len(samples.samples))):
+        if count < FEWEST_IMAGES:
+            raise ValueError(f"{name} must have at least {FEWEST_IMAGES} images to compare, got {count}")
+    libraries = {name: version(name) for name in (*LIBRARIES, *GENERATION_LIBRARIES)}
+    same = {"task": set_entry.task, "measures": list(ADM_MEASURES), "libraries": libraries}
+    described = {"name": set_entry.name, "checksum": samples.checksum, "protocol": samples.protocol}
+    facts = {"model": model.describe(), "options": entry.options, **same}
+    # Names of entries never begin with a dot. What was generated does not depend on the set.
+    folder = output / "chunks"
+    chunks = Chunks(folder / entry.name / ".images", facts, model.count, config.chunk_size)
+    place = folder / ".sets" / set_entry.name
+    reference = Chunks(place, {"set": described, **same}, len(samples.samples), config.chunk_size)
+    return Task(entry, set_entry, samples, chunks, (), False, reference)
 
 
 def _check_annotated(entry: SetEntry, samples: EvaluationSet) -> None:

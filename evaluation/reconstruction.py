@@ -12,6 +12,7 @@ from atoken.tokenizing.quality import psnr, ssim
 
 from .chunks import Chunks
 from .interface import Encoded, EvaluationSet, MediaTokenizer, ObjectTokenizer, Reconstructions
+from .metrics.adm import AdmNetwork
 from .metrics.distributions import FeatureStatistics, frechet_distance, inception_score, precision_recall
 from .metrics.efficientnet_lite import load_efficientnet_lite0
 from .metrics.feature_networks import I3dFeatures, InceptionFeatures, Lpips, RandomGram
@@ -31,6 +32,7 @@ class Measures:
         names: some of `MEASURES`.
         weights: files of networks by measure.
         device: where the networks run.
+        generation: whether generated images are measured, too.
 
     Raises:
         FileNotFoundError: a network's weights are missing; nothing has been measured then.
@@ -39,6 +41,7 @@ class Measures:
     names: tuple[str, ...]
     weights: dict[str, str]
     device: str = "cpu"
+    generation: bool = False
 
     def __post_init__(self):
         self.lpips = Lpips(self.weights.get("lpips")).to(self.device) if "lpips" in self.names else None
@@ -53,6 +56,7 @@ class Measures:
         self.random_gram = RandomGram().to(self.device) if "random-gram" in self.names else None
         inception = {"rfid", "inception-score", "precision-recall"} & set(self.names)
         self.inception = InceptionFeatures(self.weights.get("rfid")).to(self.device) if inception else None
+        self.adm = AdmNetwork(self.weights.get("rfid")).to(self.device) if self.generation else None
         self.i3d = I3dFeatures(self.weights.get("rfvd")).to(self.device) if "rfvd" in self.names else None
 
     def of_pair(

@@ -15,6 +15,7 @@ from .models.diffusers_tokenizers import (
     VQTokenizer,
     WanTokenizer,
 )
+from .models.generators import PipelineSamples, StoredSamples
 from .models.image_codecs import ImageCodec
 from .models.named_classes import named_embedder, named_tokenizer
 from .models.object_baselines import FlatVoxels
@@ -24,6 +25,7 @@ from .models.stored_reconstructions import CommandReconstructions, FolderReconst
 from .models.transformers_embedders import ImageTextEmbedder, VideoTextEmbedder
 from .models.transformers_tokenizers import ChameleonTokenizer, Emu3Tokenizer
 from .models.video_codecs import VideoCodec
+from .sets.array_sets import adm_reference
 from .sets.image_sets import coco, flickr30k, hub_images, image_folder, imagenet_v2, imagenet_val, labeled_folder
 from .sets.miniature_sets import miniature_classification, miniature_retrieval
 from .sets.object_sets import object_folder, toys4k
@@ -59,6 +61,10 @@ EMBEDDERS: dict[str, Callable[..., Any]] = {
     "video-text": VideoTextEmbedder,
     "python": named_embedder,
 }
+GENERATORS: dict[str, Callable[..., Any]] = {
+    "pipeline": PipelineSamples,
+    "samples": StoredSamples,
+}
 SETS: dict[str, Callable[..., Any]] = {
     "image-folder": image_folder,
     "labelled-folder": labeled_folder,
@@ -77,6 +83,7 @@ SETS: dict[str, Callable[..., Any]] = {
     "miniature-classification": miniature_classification,
     "miniature-retrieval": miniature_retrieval,
     "photo-words": photo_words,
+    "adm-reference": adm_reference,
 }
 
 

@@ -8,8 +8,12 @@ from typing import Any
 import torch
 import torch.multiprocessing
 
+from .chunks import Chunks
+from .chunks import Results as ChunkResults
 from .configuration import EvaluationConfig
 from .embedding import embed_chunk, summarize_classification, summarize_retrieval
+from .generation import measure_images, set_images, summarize_generation
+from .gpus import use_gpu
 from .opened_models import OpenedModels
 from .page import write_report
 from .plan import Task, asked_measures, build_tasks
@@ -54,7 +58,8 @@ def evaluate(
     if overwrite and (output / "chunks").is_dir():
         shutil.rmtree(output / "chunks")
     for task in tasks:
-        task.chunks.check()
+        for chunks in task.work.values():
+            chunks.check()
     if processes > 1:
         _work_side_by_side(tasks, config, models, measures, progress, processes)
     else:
@@ -67,7 +72,7 @@ def evaluate(
 
 
 def _open_measures(config: EvaluationConfig) -> Measures:
-    return Measures(asked_measures(config), config.weights, config.device)
+    return Measures(asked_measures(config), config.weights, config.device, generation=bool(config.generators))
 
 
 @torch.inference_mode()
@@ -81,17 +86,26 @@ def _work(
 ) -> None:
     """Does every `processes`-th chunk that is missing, from the `rank`-th on."""
     for task in tasks:
-        share = [chunk for chunk in task.chunks.missing() if chunk % processes == rank]
-        if share and progress is not None:
-            progress(task.name, 0, len(share))
-        for done, chunk in enumerate(share, start=1):
-            model, indices = models[task.entry], task.chunks.indices(chunk)
-            if task.set_entry.task == "reconstruction":
-                task.chunks.write(chunk, *measure_chunk(model, task.samples, indices, measures))
-            else:
-                task.chunks.write(chunk, *embed_chunk(model, task.samples, indices))
-            if progress is not None:
-                progress(task.name, done, len(share))
+        for name, chunks in task.work.items():
+            share = [chunk for chunk in chunks.missing() if chunk % processes == rank]
+            if share and progress is not None:
+                progress(name, 0, len(share))
+            for done, chunk in enumerate(share, start=1):
+                chunks.write(chunk, *_results(task, chunks, chunks.indices(chunk), models, measures))
+                if progress is not None:
+                    progress(name, done, len(share))
+
+
+def _results(task: Task, chunks: Chunks, indices: range, models: OpenedModels, measures: Measures) -> ChunkResults:
+    """Does the work on some samples."""
+    kind = task.set_entry.task
+    if kind == "generation":
+        own = chunks is task.reference
+        images = set_images(task.samples, indices) if own else models[task.entry].images(indices)
+        return measure_images(images, indices, measures.adm, measures.device)
+    if kind == "reconstruction":
+        return measure_chunk(models[task.entry], task.samples, indices, measures)
+    return embed_chunk(models[task.entry], task.samples, indices)
 
 
 def _work_side_by_side(
@@ -119,12 +133,6 @@ def _work_side_by_side(
             process.terminate()  # those that still work when another has failed
 
 
-def use_gpu(rank: int) -> None:
-    """Makes "cuda" mean this process's GPU, of which there may be fewer than processes; nothing without one."""
-    if torch.cuda.is_available():
-        torch.cuda.set_device(rank % torch.cuda.device_count())
-
-
 def _work_beside(index: int, tasks: list[Task], config: EvaluationConfig, processes: int, threads: int) -> None:
     """Does the share of another process, with one model in memory at a time."""
     torch.set_num_threads(threads)
@@ -146,6 +154,9 @@ def _summarize(task: Task, models: OpenedModels, measures: tuple[str, ...]) -> R
         numbers = summarize_classification(task.chunks, models[task.entry], task.samples)
     elif kind == "retrieval":
         numbers = summarize_retrieval(task.chunks, models[task.entry], task.samples)
+    elif kind == "generation":
+        numbers = summarize_generation(task.chunks, task.reference, task.samples)
     else:
         numbers = summarize_projection(task.chunks, task.samples)
-    return Result(task.entry.name, task.set_entry.name, task.samples.kind, kind, numbers, task.chunks.facts)
+    protocol = {**(task.reference.facts if task.reference else {}), **task.chunks.facts}
+    return Result(task.entry.name, task.set_entry.name, task.samples.kind, kind, numbers, protocol)

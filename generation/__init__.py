@@ -1,6 +1,9 @@
 """Generators of latents and codes: Lightning-DiT and TokenBridge (AToken paper, sections 5.2 and 5.3)."""
 
-import diffusers
+try:
+    import diffusers
+except ImportError as error:
+    raise ImportError('generators need diffusers: pip install "atoken[diffusers]"') from error
 
 from .conversion_generators_atoken import (
     convert_lightning_dit,

@@ -15,6 +15,7 @@ from diffusers.utils.torch_utils import randn_tensor
 # siblings that are needed are named, even those that only other siblings use.
 from .attention_atoken import GeneratorAttention  # noqa: F401
 from .class_names_atoken import ClassLabels, class_numbers
+from .input_checks_atoken import check_generators, check_output_type
 from .latent_statistics_atoken import check_autoencoder, denormalized
 from .modulation_atoken import Modulation  # noqa: F401
 from .transformer_lightning_dit_atoken import LightningDiTTransformer2DModel
@@ -36,7 +37,8 @@ class LightningDiTPipeline(DiffusionPipeline):
         scheduler ([`FlowMatchEulerDiscreteScheduler`]): Or another for flow matching.
 
     Raises:
-        ValueError: the autoencoder is not the one that the transformer was trained on.
+        ValueError: the autoencoder is not the one that the transformer was trained on, or the scheduler is not for flow
+            matching.
     """
 
     model_cpu_offload_seq = "transformer->vae"
@@ -51,6 +53,7 @@ class LightningDiTPipeline(DiffusionPipeline):
                 f"vae must have the transformer's {transformer.config.in_channels} latent channels, got {channels}"
             )
         check_autoencoder(transformer, vae)
+        _shift_name(scheduler)
         self.image_processor = VaeImageProcessor()
 
     @torch.no_grad()
@@ -93,18 +96,22 @@ class LightningDiTPipeline(DiffusionPipeline):
         Raises:
             ValueError: an argument does not fit, or the transformer's configuration has no statistics of latents.
         """
-        transformer = self.transformer
-        config, device = transformer.config, self._execution_device
-        numbers = class_numbers(class_labels, config.num_classes, config.id2label)
+        config, device = self.transformer.config, self._execution_device
+        numbers = self.check_inputs(
+            class_labels,
+            num_inference_steps,
+            guidance_scale,
+            guidance_channels,
+            guidance_start,
+            shift,
+            generator,
+            latents,
+            output_type,
+        )
         channels = config.in_channels if guidance_channels is None else guidance_channels
-        _check(num_inference_steps, guidance_scale, channels, config.in_channels, guidance_start, shift, output_type)
-        if output_type != "latent":
-            denormalized(torch.zeros(1, config.in_channels, 1, 1), config)  # its error comes before the work
-        shape = (len(numbers), config.in_channels, config.sample_size, config.sample_size)
         if latents is None:
+            shape = self._latents_shape(len(numbers))
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
-        elif tuple(latents.shape) != shape:
-            raise ValueError(f"latents must be {shape}, got {tuple(latents.shape)}")
         latents = latents.to(device, torch.float32)
         labels = torch.tensor(numbers, device=device)
         both_labels = torch.cat([labels, torch.full_like(labels, config.num_classes)])
@@ -130,6 +137,58 @@ class LightningDiTPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
+    def check_inputs(
+        self,
+        class_labels: ClassLabels,
+        num_inference_steps: int,
+        guidance_scale: float,
+        guidance_channels: int | None,
+        guidance_start: float,
+        shift: float,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        output_type: str = "pil",
+    ) -> list[int]:
+        """
+        Checks what images are generated of, before the work.
+
+        Args:
+            class_labels: this and the others are those of a call.
+
+        Returns:
+            The numbers of the classes.
+
+        Raises:
+            ValueError: an argument does not fit, or the transformer's configuration has no statistics of latents.
+        """
+        config = self.transformer.config
+        numbers = class_numbers(class_labels, config.num_classes, config.id2label)
+        if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps must be an integer of at least 1, got {num_inference_steps!r}")
+        if not 0 <= guidance_scale < math.inf:
+            raise ValueError(f"guidance_scale must be at least 0, got {guidance_scale}")
+        every = range(1, config.in_channels + 1)
+        if guidance_channels is not None and guidance_channels not in every:
+            raise ValueError(
+                f"guidance_channels must be from 1 to {config.in_channels}, or None for all, got {guidance_channels}"
+            )
+        if not 0 <= guidance_start <= 1:
+            raise ValueError(f"guidance_start must be from 0, noise, to 1, data, got {guidance_start}")
+        if not 0 < shift < math.inf:
+            raise ValueError(f"shift must be above 0, and 1 for even steps, got {shift}")
+        check_generators(generator, len(numbers))
+        check_output_type(output_type)
+        shape = self._latents_shape(len(numbers))
+        if latents is not None and (tuple(latents.shape) != shape or not latents.is_floating_point()):
+            raise ValueError(f"latents must be {shape} and floating point, got {tuple(latents.shape)} {latents.dtype}")
+        if output_type != "latent":
+            denormalized(torch.zeros(1, config.in_channels, 1, 1), config)
+        return numbers
+
+    def _latents_shape(self, images: int) -> tuple[int, int, int, int]:
+        config = self.transformer.config
+        return images, config.in_channels, config.sample_size, config.sample_size
+
     def _scheduled(self, steps: int, shift: float, device: torch.device) -> tuple[Any, list[float]]:
         """
         Makes a scheduler of this pipeline's kind with the authors' grid, where it takes one, and that shift.
@@ -138,7 +197,8 @@ class LightningDiTPipeline(DiffusionPipeline):
             The scheduler, and the time of each step on the host, as it decides what runs; 1 is data here, and noise in
             the scheduler.
         """
-        scheduler = type(self.scheduler).from_config(self.scheduler.config, shift=1 / shift)
+        own = {_shift_name(self.scheduler): 1 / shift}
+        scheduler = type(self.scheduler).from_config(self.scheduler.config, **own)
         if "sigmas" in inspect.signature(scheduler.set_timesteps).parameters:
             scheduler.set_timesteps(sigmas=np.linspace(1, 0, steps + 1)[:-1], device=device)
         else:
@@ -153,18 +213,18 @@ class LightningDiTPipeline(DiffusionPipeline):
         return self.transformer(noisy, times, labels, return_dict=False)[0].float()
 
 
-def _check(
-    steps: int, scale: float, channels: int, all_channels: int, start: float, shift: float, output_type: str
-) -> None:
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"num_inference_steps must be at least 1, got {steps}")
-    if not 0 <= scale < math.inf:
-        raise ValueError(f"guidance_scale must be at least 0, got {scale}")
-    if not 1 <= channels <= all_channels:
-        raise ValueError(f"guidance_channels must be from 1 to {all_channels}, or None for all, got {channels}")
-    if not 0 <= start <= 1:
-        raise ValueError(f"guidance_start must be from 0, noise, to 1, data, got {start}")
-    if not 0 < shift < math.inf:
-        raise ValueError(f"shift must be above 0, and 1 for even steps, got {shift}")
-    if output_type not in ("pil", "np", "pt", "latent"):
-        raise ValueError(f'output_type must be "pil", "np", "pt" or "latent", got {output_type!r}')
+def _shift_name(scheduler: Any) -> str:
+    """
+    Gives the name by which a scheduler takes the shift of its grid.
+
+    Raises:
+        ValueError: it is not for flow matching, and would make something else of velocities.
+    """
+    if "shift" in inspect.signature(type(scheduler).__init__).parameters:
+        return "shift"
+    if scheduler.config.get("use_flow_sigmas"):
+        return "flow_shift"
+    raise ValueError(
+        "scheduler must be for flow matching, such as FlowMatchEulerDiscreteScheduler(), got "
+        f"{type(scheduler).__name__}; others need use_flow_sigmas=True"
+    )

@@ -12,9 +12,10 @@ from .attention_atoken import GeneratorAttention  # noqa: F401
 from .class_names_atoken import ClassLabels, class_numbers
 from .code_values_atoken import fsq_code_values  # noqa: F401
 from .drawing_atoken import Generators
+from .input_checks_atoken import check_generators, check_output_type
 from .latent_statistics_atoken import check_autoencoder
 from .modulation_atoken import Modulation  # noqa: F401
-from .token_bridge_checks_atoken import check_sampling  # noqa: F401
+from .token_bridge_checks_atoken import check_sampling
 from .token_bridge_head_atoken import TokenBridgeHead  # noqa: F401
 from .transformer_token_bridge_atoken import TokenBridgeModel
 
@@ -77,10 +78,18 @@ class TokenBridgePipeline(DiffusionPipeline):
         Raises:
             ValueError: an argument does not fit.
         """
-        if output_type not in ("pil", "np", "pt", "latent"):
-            raise ValueError(f'output_type must be "pil", "np", "pt" or "latent", got {output_type!r}')
-        config, device = self.transformer.config, self._execution_device
-        labels = torch.tensor(class_numbers(class_labels, config.num_classes, config.id2label), device=device)
+        numbers = self.check_inputs(
+            class_labels,
+            num_inference_steps,
+            guidance_scale,
+            guidance_schedule,
+            temperature,
+            order,
+            first_element,
+            generator,
+            output_type,
+        )
+        labels = torch.tensor(numbers, device=self._execution_device)
         steps = self.transformer.num_positions if num_inference_steps is None else num_inference_steps
         with self.progress_bar(total=steps) as bar:
             codes = self.transformer.generate(
@@ -94,7 +103,7 @@ class TokenBridgePipeline(DiffusionPipeline):
                 generator=generator,
                 callback=lambda step: bar.update(),
             )
-        side = config.sample_size
+        side = self.transformer.config.sample_size
         codes = codes.transpose(1, 2).unflatten(2, (side, side))  # (B, N, G) -> (B, G, h, w)
         if output_type == "latent":
             images = codes
@@ -103,3 +112,44 @@ class TokenBridgePipeline(DiffusionPipeline):
             images = self.image_processor.postprocess(decoded.float(), output_type=output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def check_inputs(
+        self,
+        class_labels: ClassLabels,
+        num_inference_steps: int | None,
+        guidance_scale: float,
+        guidance_schedule: str,
+        temperature: float,
+        order: torch.Tensor | None = None,
+        first_element: str = "training",
+        generator: Generators = None,
+        output_type: str = "pil",
+    ) -> list[int]:
+        """
+        Checks what images are generated of, before the work.
+
+        Args:
+            class_labels: this and the others are those of a call.
+
+        Returns:
+            The numbers of the classes.
+
+        Raises:
+            ValueError: an argument does not fit.
+        """
+        config, positions = self.transformer.config, self.transformer.num_positions
+        numbers = class_numbers(class_labels, config.num_classes, config.id2label)
+        check_sampling(
+            torch.tensor(numbers),
+            order,
+            num_classes=config.num_classes,
+            positions=positions,
+            num_inference_steps=positions if num_inference_steps is None else num_inference_steps,
+            guidance_scale=guidance_scale,
+            guidance_schedule=guidance_schedule,
+            temperature=temperature,
+            first_element=first_element,
+        )
+        check_generators(generator, len(numbers))
+        check_output_type(output_type)
+        return numbers

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from .input_checks_atoken import check_names, check_range
+
 
 def check_config(config: Any) -> None:
     """
@@ -30,19 +32,19 @@ def check_config(config: Any) -> None:
             f"codebook_size must be code_levels ** code_channels = {config.code_levels**config.code_channels}, got "
             f"{config.codebook_size}"
         )
+    check_names(config.id2label, config.num_classes)
     if config.code_order is not None and sorted(config.code_order) != list(range(config.num_codes)):
         raise ValueError(f"code_order must have each of 0 to {config.num_codes - 1} once, got {config.code_order}")
 
 
-def check_training(
-    codes: torch.Tensor, class_labels: torch.Tensor, mask: torch.Tensor, positions: int, num_codes: int
-) -> None:
+def check_training(codes: torch.Tensor, class_labels: torch.Tensor, mask: torch.Tensor, config: Any) -> None:
     """
-    Checks shapes and dtypes of a training batch.
+    Checks shapes and dtypes of a training batch and, on a CPU, its values.
 
     Raises:
         ValueError: naming the argument that does not fit.
     """
+    positions, num_codes = config.sample_size**2, config.num_codes
     if codes.ndim != 3 or tuple(codes.shape[1:]) != (positions, num_codes) or codes.dtype != torch.int64:
         raise ValueError(f"codes must be (B, {positions}, {num_codes}) int64, got {tuple(codes.shape)} {codes.dtype}")
     if class_labels.shape != codes.shape[:1] or class_labels.dtype != torch.int64:
@@ -51,6 +53,8 @@ def check_training(
         )
     if mask.shape != codes.shape[:2] or mask.dtype != torch.bool:
         raise ValueError(f"mask must be {tuple(codes.shape[:2])} bool, got {tuple(mask.shape)} {mask.dtype}")
+    check_range("codes", codes, 0, config.codebook_size - 1)
+    check_range("class_labels", class_labels, 0, config.num_classes)
 
 
 def check_sampling(
@@ -78,8 +82,10 @@ def check_sampling(
         raise ValueError(
             f"class_labels must be from 0 to {num_classes}, where {num_classes} is no class, got {low} to {high}"
         )
-    if not 1 <= num_inference_steps <= positions:
-        raise ValueError(f"num_inference_steps must be from 1 to {positions} positions, got {num_inference_steps}")
+    if not isinstance(num_inference_steps, int) or not 1 <= num_inference_steps <= positions:
+        raise ValueError(
+            f"num_inference_steps must be an integer from 1 to {positions} positions, got {num_inference_steps!r}"
+        )
     if not 0 <= guidance_scale < math.inf:
         raise ValueError(f"guidance_scale must be at least 0, got {guidance_scale}")
     if guidance_schedule not in ("linear", "constant"):

@@ -4,6 +4,7 @@ It is trained with flow matching and gives velocities. Released checkpoints of i
 `convert_lightning_dit`. Needs `pip install "atoken[diffusers]"`.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from .attention_atoken import GeneratorAttention
+from .input_checks_atoken import check_names, check_range
 from .modulation_atoken import Modulation, RMSNorm, modulate
 
 # d, blocks, heads; the number after a slash in a preset's name is the patch size.
@@ -121,7 +123,12 @@ class LightningDiTTransformer2DModel(ModelMixin, ConfigMixin):
             raise ValueError(f"attention_head_dim must be a multiple of 4, got {attention_head_dim}")
         if sample_size % patch_size:
             raise ValueError(f"sample_size must be a multiple of patch_size, {patch_size}, got {sample_size}")
+        if not 0 < mlp_ratio < math.inf:
+            raise ValueError(f"mlp_ratio must be above 0, got {mlp_ratio}")
+        if not 0 < latents_multiplier < math.inf:
+            raise ValueError(f"latents_multiplier must be above 0, got {latents_multiplier}")
         check_statistics(in_channels, latents_mean, latents_std)
+        check_names(id2label, num_classes)
         width = num_attention_heads * attention_head_dim
         self.grid = sample_size // patch_size
         self.patch_embed = nn.Conv2d(in_channels, width, patch_size, stride=patch_size)
@@ -193,7 +200,7 @@ class LightningDiTTransformer2DModel(ModelMixin, ConfigMixin):
             `sample`: (B, C, H, W), data - noise.
 
         Raises:
-            ValueError: a shape or a dtype does not fit.
+            ValueError: a shape or a dtype does not fit, or, on a CPU, a time or a label is out of range.
         """
         self._check(hidden_states, timestep, class_labels)
         hidden = self.patch_embed(hidden_states).flatten(2).transpose(1, 2)  # (B, N, d)
@@ -228,6 +235,8 @@ class LightningDiTTransformer2DModel(ModelMixin, ConfigMixin):
             raise ValueError(
                 f"class_labels must be ({batch[0]},) integers, got {tuple(class_labels.shape)} {class_labels.dtype}"
             )
+        check_range("timestep", timestep, 0, 1)
+        check_range("class_labels", class_labels, 0, self.config.num_classes)
 
 
 def check_statistics(channels: int, mean: list[float] | None, std: list[float] | None) -> None:
@@ -235,7 +244,8 @@ def check_statistics(channels: int, mean: list[float] | None, std: list[float] |
     Checks the statistics of latents.
 
     Raises:
-        ValueError: they have another number of channels, or one is without the other, or a deviation is not positive.
+        ValueError: they have another number of channels, or one is without the other, a value is not finite, or a
+            deviation not positive.
     """
     if (mean is None) != (std is None):
         raise ValueError("latents_mean and latents_std must be given together, got one of them")
@@ -244,6 +254,8 @@ def check_statistics(channels: int, mean: list[float] | None, std: list[float] |
     for name, values in (("latents_mean", mean), ("latents_std", std)):
         if len(values) != channels:
             raise ValueError(f"{name} must have in_channels = {channels} values, got {len(values)}")
+        if not all(map(math.isfinite, values)):
+            raise ValueError(f"{name} must be finite, got {values}")
     if min(std) <= 0:
         raise ValueError(f"latents_std must be above 0, got {min(std)}")
 

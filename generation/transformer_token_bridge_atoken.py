@@ -20,6 +20,7 @@ from torch import nn
 from .attention_atoken import MLP, GeneratorAttention
 from .code_values_atoken import fsq_code_values, normal_code_values
 from .drawing_atoken import CodeDrawing, Generators, masked_counts, random_orders
+from .input_checks_atoken import check_range
 from .modulation_atoken import Modulation  # noqa: F401
 from .token_bridge_checks_atoken import check_config, check_sampling, check_training
 from .token_bridge_head_atoken import TokenBridgeHead
@@ -215,14 +216,17 @@ class TokenBridgeModel(ModelMixin, ConfigMixin):
             `loss` and `logits`, see [`TokenBridgeOutput`].
 
         Raises:
-            ValueError: a shape or a dtype does not fit, or images have different numbers of masked positions.
+            ValueError: a shape or a dtype does not fit, images have different numbers of masked positions or, on a CPU,
+                a value is out of range.
         """
-        check_training(codes, class_labels, mask, self.num_positions, self.config.num_codes)
+        check_training(codes, class_labels, mask, self.config)
         if num_masked is None:
             counts = mask.sum(1).tolist()
             num_masked = counts[0]
             if counts != [num_masked] * len(counts):
                 raise ValueError(f"mask must have as many True values in each image, got {counts}")
+        else:
+            check_range("the number of True values of mask in each image", mask.sum(1), num_masked, num_masked)
         if num_masked < 1:
             raise ValueError("mask must have at least one True value in each image, got none")
         # Masked ones last, in the order of rows.
@@ -251,10 +255,10 @@ class TokenBridgeModel(ModelMixin, ConfigMixin):
             (B, N, d) of the decoder's width.
         """
         batch, buffer = codes.shape[0], self.config.buffer_size
-        values = self.code_values[codes].flatten(2)  # (B, N, G c)
+        values = nn.functional.embedding(codes, self.code_values).flatten(2)  # (B, N, G c)
         tokens = self.input_proj(values)
         no_class = (class_labels == self.config.num_classes)[:, None]
-        known = self.class_embed(class_labels.clamp(max=self.config.num_classes - 1))
+        known = self.class_embed(class_labels.masked_fill(no_class[:, 0], 0))
         label = torch.where(no_class, self.no_class_embed, known)[:, None].expand(-1, buffer, -1)
         tokens = self.input_norm(torch.cat([label, tokens], dim=1) + self.encoder_position)
         # The class's tokens are always seen.

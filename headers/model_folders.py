@@ -29,6 +29,16 @@ def find_model(name: str) -> tuple[Path, str]:
     Raises:
         FileNotFoundError: there is no such model.
     """
+    return find_folder(name, "config.json")
+
+
+def find_folder(name: str, index: str) -> tuple[Path, str]:
+    """
+    Finds a folder that has a certain file; otherwise as `find_model`.
+
+    Args:
+        index: the file's name.
+    """
     if name and Path(name).is_dir():
         folder = Path(name).resolve()
     elif name and "/" not in name and (CHECKPOINTS / name).is_dir():
@@ -40,8 +50,8 @@ def find_model(name: str) -> tuple[Path, str]:
             f"model must be a folder, a Hub name or the name of an embedded checkpoint, got {name!r}; "
             f"there is none of that name in {CHECKPOINTS}"
         )
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"model must be a folder with a config.json, got {folder}")
+    if not (folder / index).is_file():
+        raise FileNotFoundError(f"model must be a folder with a {index}, got {folder}")
     return folder, folder.name if folder.parent == CHECKPOINTS else str(folder)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL, PROCESSING, HEADERS = "atoken", "atoken.processing", "atoken_headers"
-FLOOR_2 = ["atoken.pages", "atoken.tokenizing", "atoken.miniature"]
+FLOOR_2 = ["atoken.pages", "atoken.tokenizing", "atoken.miniature", "atoken.generation"]
 # folder -> (its package, the packages that it may import)
 ROOMS = {
     "headers": (HEADERS, []),
@@ -18,8 +18,8 @@ ROOMS = {
     "tokenizing": ("atoken.tokenizing", [HEADERS, MODEL, PROCESSING]),
     "miniature": ("atoken.miniature", [PROCESSING]),
     "evaluation": ("atoken.evaluation", [HEADERS, MODEL, PROCESSING, *FLOOR_2]),
-    "training": ("atoken.training", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.generation", "atoken.evaluation"]),
-    "app": ("atoken_app", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.generation", "atoken.evaluation"]),
+    "training": ("atoken.training", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.evaluation"]),
+    "app": ("atoken_app", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.evaluation"]),
 }
 COPIED_BY_THE_HUB = ("modeling_atoken", "processing", "generation", "mllm")
 # Inside training: recipes -> subjects -> core, never back, never sideways.

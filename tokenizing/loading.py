@@ -134,7 +134,7 @@ def decoder_fingerprint(model: AtokenModel) -> str:
         name: list(value) if isinstance(value, (list, tuple)) else value
         for name, value in ((name, getattr(config.decoder_config, name)) for name in _decoder_options())
     }
-    return _digest([sizes, config.latent_channels, quantizer_sizes(model)], model.decoder.state_dict())
+    return digest_of_weights([sizes, config.latent_channels, quantizer_sizes(model)], model.decoder.state_dict())
 
 
 def encoder_fingerprint(model: AtokenModel) -> str:
@@ -150,10 +150,11 @@ def encoder_fingerprint(model: AtokenModel) -> str:
     sizes = {name: list(value) if isinstance(value, (list, tuple)) else value for name, value in sizes.items()}
     tensors = {name: each for name, each in model.vision_model.state_dict().items() if not name.startswith("head.")}
     tensors |= {f"latent_proj.{name}": each for name, each in model.latent_proj.state_dict().items()}
-    return _digest([sizes, model.config.latent_channels, quantizer_sizes(model)], tensors)
+    return digest_of_weights([sizes, model.config.latent_channels, quantizer_sizes(model)], tensors)
 
 
-def _digest(facts: list[Any], tensors: dict[str, torch.Tensor]) -> str:
+def digest_of_weights(facts: list[Any], tensors: dict[str, torch.Tensor]) -> str:
+    """Computes 32 hexadecimal digits of JSON-ready facts, and of the first values of tensors, read as fp32."""
     digest = hashlib.sha256(json.dumps(facts).encode())
     for name, tensor in sorted(tensors.items()):
         head = tensor.flatten()[:_FINGERPRINT_VALUES].float().cpu()

@@ -9,16 +9,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
+from ..array_files import ArrayFile
 from .distributions import FeatureStatistics, Gaussian, frechet_distance, precision_recall
 from .feature_networks import InceptionFeatures
 
+WIDTH = 2048  # of the features
 SPATIAL_CHANNELS = 7  # of the first branch of the seventh mixed layer, 17 x 17 places
 SPATIAL_WIDTH = 17 * 17 * SPATIAL_CHANNELS
 SPLIT = 5000  # samples of a split of the inception score, in the given order
 BATCH = 64
+MOMENTS = ("mu", "sigma", "mu_s", "sigma_s")
 
 
 @dataclass
@@ -68,14 +70,23 @@ def adm_features(network: AdmNetwork, batches: Iterable[torch.Tensor]) -> AdmFea
     Raises:
         ValueError: there are fewer than two images.
     """
-    pooled, spatial = FeatureStatistics(2048), FeatureStatistics(SPATIAL_WIDTH)
+    return gathered(tuple(part.cpu() for part in network(batch)) for batch in batches)
+
+
+def gathered(batches: Iterable[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]) -> AdmFeatures:
+    """
+    Gathers what the network has given for batches of images, in the order of the samples.
+
+    Raises:
+        ValueError: there are fewer than two images, or features are not finite.
+    """
+    pooled, spatial = FeatureStatistics(WIDTH), FeatureStatistics(SPATIAL_WIDTH)
     all_features, all_logits = [], []
-    for batch in batches:
-        features, places, logits = network(batch)
-        pooled.update(features.cpu())
-        spatial.update(places.cpu())
-        all_features.append(features.cpu())
-        all_logits.append(logits.cpu())
+    for features, places, logits in batches:
+        pooled.update(features)
+        spatial.update(places)
+        all_features.append(features)
+        all_logits.append(logits)
     gaussians = pooled.compute(), spatial.compute()
     return AdmFeatures(*gaussians, torch.cat(all_features), torch.cat(all_logits))
 
@@ -90,19 +101,37 @@ def read_reference(path: str | Path, network: AdmNetwork) -> AdmFeatures:
         FileNotFoundError: there is no such file.
         ValueError: it lacks an array.
     """
-    images, arrays = _open(path)
-    features = adm_features(network, _batches(images))
+    file = ArrayFile(path)
+    moments = read_moments(file)
+    features = adm_features(network, _batches(file))
     features.logits = None
-    names = ("mu", "sigma", "mu_s", "sigma_s")
-    if any(name in arrays for name in names):
-        missing = [name for name in names if name not in arrays]
-        if missing:
-            raise ValueError(f"reference must have {', '.join(names)} or none of them, got {path} without {missing[0]}")
-        mean, covariance, spatial_mean, spatial_covariance = (torch.from_numpy(arrays[name]).double() for name in names)
-        # How many images they are of, the file does not say, and no measure asks.
-        features.pooled = Gaussian(mean, covariance, features.pooled.count)
-        features.spatial = Gaussian(spatial_mean, spatial_covariance, features.spatial.count)
+    if moments is not None:
+        features.pooled, features.spatial = moments
     return features
+
+
+def read_moments(file: ArrayFile) -> tuple[Gaussian, Gaussian] | None:
+    """
+    Reads mean and covariance of features and spatial features of a reference; None if it has neither.
+
+    How many images they are of, the file does not say, and no measure asks: the count is that of its own images.
+
+    Raises:
+        ValueError: it has some of the four arrays, or they have other sizes.
+    """
+    missing = [name for name in MOMENTS if name not in file.names]
+    if len(missing) == len(MOMENTS):
+        return None
+    if missing:
+        raise ValueError(
+            f"reference must have {', '.join(MOMENTS)} or none of them, got {file.path} without {missing[0]}"
+        )
+    arrays = [torch.from_numpy(file.array(name)).double() for name in MOMENTS]
+    for array, name, width in zip(arrays, MOMENTS, (WIDTH, WIDTH, SPATIAL_WIDTH, SPATIAL_WIDTH), strict=True):
+        expected = (width,) if name in ("mu", "mu_s") else (width, width)
+        if tuple(array.shape) != expected:
+            raise ValueError(f"{name} of a reference must be {expected}, got {tuple(array.shape)} in {file.path}")
+    return Gaussian(*arrays[:2], len(file)), Gaussian(*arrays[2:], len(file))
 
 
 def read_samples(path: str | Path) -> Iterator[torch.Tensor]:
@@ -113,8 +142,7 @@ def read_samples(path: str | Path) -> Iterator[torch.Tensor]:
         FileNotFoundError: there is no such file.
         ValueError: it has no images.
     """
-    images, _ = _open(path)
-    return _batches(images)
+    return _batches(ArrayFile(path))
 
 
 def adm_metrics(samples: AdmFeatures, reference: AdmFeatures) -> dict[str, float]:
@@ -154,33 +182,6 @@ def inception_score_in_order(logits: torch.Tensor, split: int = SPLIT) -> float:
     return float(torch.stack(scores).mean())
 
 
-def write_samples(path: str | Path, images: np.ndarray) -> None:
-    """
-    Writes samples as ADM's evaluator reads them.
-
-    Args:
-        path: ends in `.npz`.
-        images: (N, H, W, 3) uint8.
-    """
-    np.savez(path, arr_0=images)
-
-
-def _open(path: str | Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"path: there is no file {path}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (ValueError, OSError) as error:
-        raise ValueError(f"path must be an .npz file of arrays, got {path}: {error}") from error
-    images = arrays.pop("arr_0", None)
-    if images is None or images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.uint8:
-        given = "none" if images is None else f"{images.shape} {images.dtype}"
-        raise ValueError(f"path must have images arr_0 (N, H, W, 3) uint8, got {given} in {path}")
-    return images, arrays
-
-
-def _batches(images: np.ndarray) -> Iterator[torch.Tensor]:
-    for start in range(0, len(images), BATCH):
-        yield torch.from_numpy(images[start : start + BATCH]).permute(0, 3, 1, 2)
+def _batches(file: ArrayFile) -> Iterator[torch.Tensor]:
+    for start in range(0, len(file), BATCH):
+        yield torch.from_numpy(file.rows(start, min(start + BATCH, len(file)))).permute(0, 3, 1, 2)

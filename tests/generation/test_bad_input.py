@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler
+from diffusers import DDIMScheduler, FlowMatchEulerDiscreteScheduler
 
 from atoken.generation import (
     LightningDiTPipeline,
@@ -29,6 +29,11 @@ CODES, MASK = torch.zeros(2, 9, 2, dtype=torch.int64), torch.ones(2, 9, dtype=to
         ({"latents_std": None}, "latents_mean and latents_std must be given together"),
         ({"latents_mean": [0.0]}, "latents_mean must have in_channels = 4 values, got 1"),
         ({"latents_std": [1.0, 1.0, 0.0, 1.0]}, "latents_std must be above 0"),
+        ({"latents_mean": [0.0, float("nan"), 0.0, 0.0]}, "latents_mean must be finite"),
+        ({"latents_multiplier": 0.0}, "latents_multiplier must be above 0"),
+        ({"mlp_ratio": -1.0}, "mlp_ratio must be above 0"),
+        ({"id2label": {3: "fourth"}}, "id2label must have numbers from 0 to 2 as keys, got 3"),
+        ({"id2label": {"first": "red star"}}, "id2label must have numbers from 0 to 2 as keys, got 'first'"),
     ],
 )
 def test_configurations_of_lightning_dit(options, message):
@@ -45,6 +50,7 @@ def test_configurations_of_lightning_dit(options, message):
         ({"code_order": [0, 0]}, "code_order must have each of 0 to 1 once"),
         ({"head_num_attention_heads": 3}, "head_hidden_size must be a multiple of 3 heads"),
         ({"dropout": 1.0}, "dropout must be from 0 to below 1"),
+        ({"id2label": {-1: "none"}}, "id2label must have numbers from 0 to 2 as keys, got -1"),
     ],
 )
 def test_configurations_of_token_bridge(options, message):
@@ -61,6 +67,10 @@ def test_configurations_of_token_bridge(options, message):
         (LATENTS, torch.tensor([0, 999]), LABELS, r"timestep must be \(2,\) and floating point in \[0, 1\]"),
         (LATENTS, TIME, torch.tensor([0.0, 1.0]), r"class_labels must be \(2,\) integers"),
         (LATENTS, TIME, torch.tensor([0]), r"class_labels must be \(2,\) integers"),
+        (LATENTS, TIME + 999, LABELS, "timestep must be from 0 to 1, got 999.0 to 999.0"),
+        (LATENTS, TIME * torch.nan, LABELS, "timestep must be from 0 to 1"),
+        (LATENTS, TIME, torch.tensor([0, 4]), "class_labels must be from 0 to 3, got 0 to 4"),
+        (LATENTS, TIME, torch.tensor([-1, 0]), "class_labels must be from 0 to 3, got -1 to 0"),
     ],
 )
 def test_inputs_of_lightning_dit(latents, time, labels, message):
@@ -76,6 +86,9 @@ def test_inputs_of_lightning_dit(latents, time, labels, message):
         (CODES, LABELS[:1], MASK, r"class_labels must be \(2,\) int64"),
         (CODES, LABELS, MASK.float(), r"mask must be \(2, 9\) bool"),
         (CODES, LABELS, ~MASK, "mask must have at least one True value"),
+        (CODES - 1, LABELS, MASK, "codes must be from 0 to 15, got -1 to -1"),
+        (CODES + 16, LABELS, MASK, "codes must be from 0 to 15, got 16 to 16"),
+        (CODES, LABELS + 3, MASK, "class_labels must be from 0 to 3, got 3 to 4"),
         (
             CODES,
             LABELS,
@@ -97,13 +110,20 @@ def test_inputs_of_token_bridge(codes, labels, mask, message):
         ({"class_labels": "red stat"}, "class_labels must be among .* near are red star"),
         ({"class_labels": []}, "class_labels must have at least one class"),
         ({"class_labels": [1.5]}, "class_labels must be from 0 to 2"),
-        ({"num_inference_steps": 0}, "num_inference_steps must be at least 1, got 0"),
+        ({"class_labels": torch.tensor([[0, 1]])}, r"class_labels must be from 0 to 2, or names, got \[0, 1\]"),
+        ({"num_inference_steps": 2.5}, "num_inference_steps must be an integer of at least 1, got 2.5"),
+        ({"guidance_scale": float("nan")}, "guidance_scale must be at least 0, got nan"),
+        ({"guidance_channels": 1.5}, "guidance_channels must be from 1 to 4"),
+        ({"generator": [torch.Generator()] * 2}, "generator must be one, or a list of 1, one for each image, got 2"),
+        ({"generator": 7}, "generator must be one, or a list of 1, one for each image, got 7"),
+        ({"latents": torch.zeros(1, 4, 4, 4, dtype=torch.int64)}, "latents must be .* floating point"),
+        ({"num_inference_steps": 0}, "num_inference_steps must be an integer of at least 1, got 0"),
         ({"guidance_scale": -1.0}, "guidance_scale must be at least 0, got -1.0"),
         ({"guidance_channels": 5}, "guidance_channels must be from 1 to 4"),
         ({"guidance_start": 1.5}, "guidance_start must be from 0"),
         ({"shift": 0.0}, "shift must be above 0"),
         ({"output_type": "jpeg"}, "output_type must be"),
-        ({"latents": torch.zeros(2, 4, 4, 4)}, r"latents must be \(1, 4, 4, 4\)"),
+        ({"latents": torch.zeros(2, 4, 4, 4)}, r"latents must be \(1, 4, 4, 4\) and floating point"),
     ],
 )
 def test_arguments_of_the_pipeline_of_latents(options, message):
@@ -115,11 +135,13 @@ def test_arguments_of_the_pipeline_of_latents(options, message):
     ("options", "message"),
     [
         ({"class_labels": 3}, "class_labels must be from 0 to 2"),
-        ({"num_inference_steps": 0}, "num_inference_steps must be from 1 to 9 positions, got 0"),
-        ({"num_inference_steps": 10}, "num_inference_steps must be from 1 to 9 positions, got 10"),
+        ({"num_inference_steps": 0}, "num_inference_steps must be an integer from 1 to 9 positions, got 0"),
+        ({"num_inference_steps": 10}, "num_inference_steps must be an integer from 1 to 9 positions, got 10"),
         ({"guidance_scale": -1.0}, "guidance_scale must be at least 0"),
         ({"guidance_schedule": "cosine"}, "guidance_schedule must be"),
         ({"temperature": -0.1}, "temperature must be at least 0"),
+        ({"temperature": float("nan")}, "temperature must be at least 0, got nan"),
+        ({"num_inference_steps": 2.0}, "num_inference_steps must be an integer from 1 to 9 positions, got 2.0"),
         ({"order": torch.zeros(1, 9, dtype=torch.int64)}, "order must have each of the 9 positions once"),
         ({"order": torch.arange(9)}, r"order must be \(1, 9\) int64"),
         ({"first_element": "mine"}, "first_element must be"),
@@ -130,6 +152,11 @@ def test_arguments_of_the_pipeline_of_latents(options, message):
 def test_arguments_of_the_pipeline_of_codes(options, message):
     with pytest.raises(ValueError, match=message):
         token_pipeline()(**{"class_labels": 0, "num_inference_steps": 2, **options})
+
+
+def test_a_number_of_masked_positions_that_is_not_the_masks():
+    with pytest.raises(ValueError, match="the number of True values of mask in each image must be from 8 to 8, got 9"):
+        token_bridge()(CODES, LABELS, MASK, num_masked=8)
 
 
 def test_a_name_of_two_classes():
@@ -164,6 +191,11 @@ def test_autoencoders_with_other_latents_or_codes():
         TokenBridgePipeline(token_bridge(), autoencoder())
     with pytest.raises(ValueError, match="vae must have the transformer's codes"):
         TokenBridgePipeline(token_bridge(), autoencoder(discrete=True, channels=6))
+
+
+def test_a_scheduler_that_is_not_for_flows():
+    with pytest.raises(ValueError, match="scheduler must be for flow matching, .* got DDIMScheduler"):
+        LightningDiTPipeline(lightning_dit(), autoencoder(), DDIMScheduler())
 
 
 @pytest.mark.parametrize("model", [LightningDiTTransformer2DModel, TokenBridgeModel])

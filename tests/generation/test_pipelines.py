@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
+from diffusers import (
+    DiffusionPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    FlowMatchHeunDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 
 from atoken.generation import LightningDiTPipeline, TokenBridgePipeline, convert_lightning_dit
 
@@ -146,6 +151,18 @@ def test_an_other_scheduler_for_flows():
     pipeline.scheduler = FlowMatchEulerDiscreteScheduler()
     euler = pipeline([0], num_inference_steps=400, generator=seeds(0), output_type="latent").images
     assert float((heun - euler).abs().max()) < 0.05 * float(euler.abs().max())
+
+
+def test_a_scheduler_of_many_steps_takes_the_shift():
+    """Both go from noise to data along one curve, so with many steps their ends meet, whatever the shift."""
+    pipeline = lightning_pipeline()
+    euler = pipeline([0], num_inference_steps=400, generator=seeds(0), output_type="latent").images
+    pipeline.scheduler = UniPCMultistepScheduler(use_flow_sigmas=True, prediction_type="flow_prediction")
+    for shift in (0.3, 1.0):
+        scheduler, times = pipeline._scheduled(20, shift, torch.device("cpu"))
+        assert scheduler.config.flow_shift == pytest.approx(1 / shift)
+        found = pipeline([0], num_inference_steps=20, shift=shift, generator=seeds(0), output_type="latent").images
+        assert float((found - euler).abs().max()) < 0.05 * float(euler.abs().max())
 
 
 def test_statistics_are_undone_before_decoding():

@@ -11,10 +11,11 @@ import yaml
 from PIL import Image
 
 from atoken.evaluation.configuration import EvaluationConfig
+from atoken.evaluation.gpus import use_gpu
 from atoken.evaluation.models.named_classes import named_embedder, named_tokenizer
 from atoken.evaluation.models.stored_reconstructions import CommandReconstructions, FolderReconstructions
 from atoken.evaluation.reconstruction import round_trips
-from atoken.evaluation.runner import evaluate, use_gpu
+from atoken.evaluation.runner import evaluate
 from atoken.evaluation.sets.image_sets import image_folder
 from atoken.evaluation.sets.object_sets import object_folder, toys4k
 from atoken.evaluation.write_samples import main as write_samples

@@ -1,0 +1,207 @@
+"""`atoken generate`: images of classes with a generator of latents or codes."""
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from atoken_headers.generator_folders import LIGHTNING_DIT, TOKEN_BRIDGE
+
+from .console import print_json, say, standard_output
+from .errors import UsageError, naming
+from .jobs import check_output_folder
+from .loading import chosen_device
+from .options import AsJson, Device, DeviceName, Dtype, DtypeName, OutputFolder
+from .shards import shard_of
+
+
+class Schedule(StrEnum):
+    linear = "linear"
+    constant = "constant"
+
+
+# Settings of the pipelines, by their options.
+SETTINGS = {
+    "num_inference_steps": "--steps",
+    "guidance_scale": "--guidance",
+    "guidance_channels": "--guidance-channels",
+    "guidance_start": "--guidance-start",
+    "guidance_schedule": "--guidance-schedule",
+    "shift": "--shift",
+    "temperature": "--temperature",
+}
+
+
+def generate(
+    output: OutputFolder,
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--class",
+            metavar="NAME|NUMBER",
+            help="Class to generate; may be repeated. Default: all classes in turn.",
+            show_default=False,
+        ),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, help="Number of images; several classes take turns.")
+    ] = 16,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Folder of a generator's pipeline, Hub name, or name of an embedded one: "
+            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Image I depends on this, its class and I, and on nothing else.")
+    ] = 0,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Steps of sampling. Default: the model's.", show_default=False)
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            "--guidance",
+            min=0,
+            help="How strongly to follow the class; 1 is without guidance. Default: the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    guidance_channels: Annotated[
+        int | None,
+        typer.Option(
+            "--guidance-channels",
+            min=1,
+            help="Lightning-DiT: guide only so many channels, from the first on. Default: all.",
+            show_default=False,
+        ),
+    ] = None,
+    guidance_start: Annotated[
+        float | None,
+        typer.Option(
+            "--guidance-start",
+            min=0,
+            max=1,
+            help="Lightning-DiT: time at which guidance begins, from 0 (noise) to 1 (image). Default: the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    guidance_schedule: Annotated[
+        Schedule | None,
+        typer.Option(
+            "--guidance-schedule",
+            help="TokenBridge: whether guidance rises while positions are drawn. Default: the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    shift: Annotated[
+        float | None,
+        typer.Option(
+            "--shift",
+            help="Lightning-DiT: below 1, more steps are spent near noise; 1 is for even steps. Default: the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            "--temperature",
+            min=0,
+            help="TokenBridge: 0 always takes the most likely code. Default: the model's.",
+            show_default=False,
+        ),
+    ] = None,
+    npz: Annotated[
+        bool,
+        typer.Option(
+            "--npz", help="Write the images as one .npz file, too, as the evaluator of ADM (guided-diffusion) reads it."
+        ),
+    ] = False,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Images at a time; they do not depend on it.")
+    ] = 8,
+    processes: Annotated[
+        int, typer.Option("--processes", min=1, help="Processes side by side; with GPUs, each takes the next one.")
+    ] = 1,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="I/N",
+            help="Which of N machines with one output folder this is, from 0. Default: from SLURM_ARRAY_TASK_ID or "
+            "RANK and WORLD_SIZE.",
+            show_default=False,
+        ),
+    ] = None,
+    device: DeviceName = Device.auto,
+    dtype: DtypeName = Dtype.float32,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the images of other settings that the output folder holds.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Generate images of classes: PNG files, a grid of them, and a record.
+
+    The output folder gets images/, grid.png and generated.json, which says
+    of what the images were made. The same command goes on where it was stopped.
+    """
+    check_output_folder(output)
+    place = shard_of(shard)
+    if overwrite and place[1] > 1:
+        raise UsageError("--overwrite would remove what other shards have made; remove the folder, then start all")
+    given: dict[str, Any] = {
+        "num_inference_steps": steps,
+        "guidance_scale": guidance,
+        "guidance_channels": guidance_channels,
+        "guidance_start": guidance_start,
+        "guidance_schedule": guidance_schedule and guidance_schedule.value,
+        "shift": shift,
+        "temperature": temperature,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    target = chosen_device(device)
+
+    from .generate_jobs import Run, Workers, finish, make_images, open_output
+
+    with naming("--model"):
+        from atoken.evaluation.models.generator_loading import load_generator
+
+        loaded = load_generator(model, target, dtype.value)
+    _check_settings(loaded.pipeline, loaded.name, given)
+    names = [int(each) if each.isdecimal() else each for each in classes or []]
+    run = Run.of(loaded, output, names, count, seed, {**loaded.sampling, **given}, dtype.value)
+    open_output(run, overwrite)
+    made = make_images(run, loaded, Workers(target, processes, place, batch_size))
+    facts = finish(run, npz)
+    if as_json:
+        print_json({**run.record, **facts, "made": made})
+        return
+    if facts["missing"]:
+        say(f"{facts['missing']} of {count} images are not done yet: other shards work on them, or have been stopped")
+    else:
+        say(f"{count} images of {_classes_text(run.record['classes'])} by {loaded.name}")
+    standard_output().print(facts["grid"] or facts["output"], markup=False, highlight=False)
+
+
+def _check_settings(pipeline: Any, name: str, given: dict[str, Any]) -> None:
+    """Checks the options of sampling, which errors of the pipeline call by the names of its arguments."""
+    from atoken.evaluation.seeded_images import setting_defaults
+
+    defaults = setting_defaults(pipeline)
+    for setting in given:
+        if setting not in defaults:
+            raise UsageError(
+                f"{SETTINGS[setting]}: it does not go with the {type(pipeline).__name__} {name}; leave it out"
+            )
+    for setting, value in given.items():
+        with naming(SETTINGS[setting]):
+            pipeline.check_inputs(0, output_type="latent", **{**defaults, setting: value})
+
+
+def _classes_text(classes: list[dict[str, Any]]) -> str:
+    """Names one class, or says how many there are."""
+    return str(classes[0]["name"]) if len(classes) == 1 else f"{len(classes)} classes"

@@ -1,0 +1,38 @@
+"""Folders that hold a generator's pipeline: finding them without torch."""
+
+from pathlib import Path
+
+from . import model_folders
+
+LIGHTNING_DIT, TOKEN_BRIDGE = "lightning-dit-tiny", "token-bridge-tiny"  # the embedded ones
+INDEX = "model_index.json"
+
+
+def embedded_generators() -> list[str]:
+    """Lists the embedded generators that this source tree has."""
+    names = (LIGHTNING_DIT, TOKEN_BRIDGE)
+    return [name for name in names if is_generator_folder(model_folders.CHECKPOINTS / name)]
+
+
+def find_generator(name: str) -> tuple[Path, str]:
+    """
+    Finds the folder of a generator's pipeline, and the name that leads to it again.
+
+    Args:
+        name: a folder, an embedded generator's name, or a Hub name, which is downloaded.
+
+    Raises:
+        FileNotFoundError: there is no such generator.
+    """
+    return model_folders.find_folder(name, INDEX)
+
+
+def is_generator_folder(folder: Path) -> bool:
+    """Tells whether a folder holds a pipeline of diffusers."""
+    return (folder / INDEX).is_file()
+
+
+def local_generator(name: str) -> Path | None:
+    """Gives the folder of a generator on this machine, by its path or its embedded name; None if there is none."""
+    places = [Path(name)] if "/" in name else [Path(name), model_folders.CHECKPOINTS / name]
+    return next((place for place in places if is_generator_folder(place)), None)
