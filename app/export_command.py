@@ -15,7 +15,13 @@ from .options import AsJson, Device, Dtype, ModelOutput, OverwriteModel
 
 
 def export(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Folder, Hub name, or name of an embedded checkpoint.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="Folder, Hub name, or name of an embedded checkpoint; or the folder of a generator's pipeline.",
+        ),
+    ],
     out: ModelOutput,
     name: Annotated[
         str | None,
@@ -59,12 +65,68 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a complete Hub repository: weights, processor, remote code, vae/ for diffusers, model card."""
+    out = out.absolute()
+    if (Path(model) / "model_index.json").is_file():
+        only_models = {"--evaluation": evaluation, "--dtype": dtype}
+        for option, value in only_models.items():
+            if value is not None:
+                raise UsageError(f"{option}: it does not go with a generator, {model}; leave it out")
+        facts = _export_generator(Path(model), out, name or push or out.name, license, overwrite)
+    else:
+        facts = _export_model(
+            model, out, name or push or out.name, license, evaluation, dtype, max_shard_size, overwrite
+        )
+    if push is not None:
+        from .publishing import push_repository
+
+        with naming("--push"):
+            facts["pushed"] = push_repository(out, push, private)
+    if as_json:
+        print_json(facts)
+    else:
+        standard_output().print(f"{facts['model']} -> {facts.get('pushed', out)}", markup=False, highlight=False)
+
+
+def _export_generator(source: Path, out: Path, name: str, license: str | None, overwrite: bool) -> dict[str, str]:
+    """Writes the repository of a generator's pipeline; gives what is to be reported."""
+    from diffusers import DiffusionPipeline
+
+    import atoken.generation  # noqa: F401  diffusers finds the classes of its pipelines by it
+    from atoken.tokenizing.files import NewFolder, folder_of
+
+    from .generator_publishing import write_generator_repository
+
+    if out.resolve() == source.resolve():
+        raise UsageError(f"OUT: {out} is MODEL itself; give another folder")
+    if out.is_dir() and any(out.iterdir()):
+        if not overwrite:
+            raise ValueError(f"OUT: {out} exists and is not empty; use --overwrite to replace it")
+        if not (out / "model_index.json").is_file():
+            raise ValueError(f"OUT: {out} is no generator's folder, so it is not replaced; remove it or give another")
+    if license is None:
+        raise UsageError("--license: a generator's files state none; give one, such as apache-2.0")
+    pipeline = DiffusionPipeline.from_pretrained(source)
+    with folder_of(out), NewFolder(out) as repository:
+        write_generator_repository(pipeline, repository, name, license)
+    return {"model": str(source), "output": str(out), "license": license}
+
+
+def _export_model(
+    model: str,
+    out: Path,
+    name: str,
+    license: str | None,
+    evaluation: Path | None,
+    dtype: Dtype | None,
+    max_shard_size: str,
+    overwrite: bool,
+) -> dict[str, str]:
+    """Writes the repository of a tokenizer; gives what is to be reported."""
     from atoken.conversion_atoken import OFFICIAL_LICENSE
     from atoken.tokenizing.files import NewFolder, folder_of
 
-    from .publishing import push_repository, read_evaluation, write_repository
+    from .publishing import read_evaluation, write_repository
 
-    out = out.absolute()
     check_model_output(out, overwrite)
     with naming("--model"):
         folder, label = find_model(model)
@@ -85,16 +147,8 @@ def export(
             f"--license: {label} states none in config.json (weights_license); give one, such as apache-2.0"
         )
     loaded.model.config.weights_license = license or stated
-    name = name or push or out.name
     with folder_of(out), NewFolder(out) as repository:
         write_repository(
             loaded.model, loaded.processor, repository, name, license or stated, scores, max_shard_size=max_shard_size
         )
-    facts = {"model": label, "output": str(out), "license": license or stated}
-    if push is not None:
-        with naming("--push"):
-            facts["pushed"] = push_repository(out, push, private)
-    if as_json:
-        print_json(facts)
-    else:
-        standard_output().print(f"{label} -> {facts.get('pushed', out)}", markup=False, highlight=False)
+    return {"model": label, "output": str(out), "license": license or stated}

@@ -21,8 +21,9 @@ from .export_command import export
 from .info_command import info
 from .reconstruct_command import reconstruct
 from .render_command import render
+from .tokenize_command import tokenize
 
-COMMANDS = (reconstruct, encode, decode, embed, render, evaluate, convert, export, info, demo)
+COMMANDS = (reconstruct, encode, decode, tokenize, embed, render, evaluate, convert, export, info, demo)
 
 app = typer.Typer(
     help="AToken: one tokenizer for images, videos and 3D objects.",

@@ -118,7 +118,7 @@ def write_repository(
             (folder / file_name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     (folder / "README.md").write_text(model_card(model, name, license, evaluation), encoding="utf-8")
     if license == OFFICIAL_LICENSE:
-        (folder / NOTICE).write_text(_NOTICE_TEXT, encoding="utf-8")
+        (folder / NOTICE).write_text(NOTICE_TEXT, encoding="utf-8")
 
 
 def _name_pipelines(path: Path) -> None:
@@ -191,7 +191,7 @@ def model_card(model: AtokenModel, name: str, license: str, evaluation: dict[str
         decode=latents,
         gaussians=gaussians,
         evaluation=_evaluation_section(evaluation),
-        license=_NOTICE_TEXT if research else f"Weights: {license}. Code: Apache-2.0.",
+        license=NOTICE_TEXT if research else f"Weights: {license}. Code: Apache-2.0.",
     )
 
 
@@ -226,7 +226,7 @@ def push_repository(folder: Path, name: str, private: bool) -> str:
         ) from error
 
 
-_NOTICE_TEXT = """\
+NOTICE_TEXT = """\
 The weights are converted from the authors' AToken checkpoints. **They stay under the authors' research license:
 research only, no commercial use.** Read the license that came with the original file, and pass it on. The code is
 Apache-2.0.

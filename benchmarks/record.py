@@ -24,6 +24,7 @@ COMMANDS = {
         "voxels": "voxels.py --repeats 3",
         "rendering": "rendering.py --repeats 3",
         "metrics": "metrics.py",
+        "tokenize-corpus-tiny": "tokenize_corpus.py --size tiny",
     },
     "cuda": {
         "speed-so400m": "speed.py --size so400m --repeats 10",
@@ -31,6 +32,7 @@ COMMANDS = {
         "bookkeeping-so400m": "bookkeeping.py --size so400m --blocks 27 --repeats 10",
         "streaming-so400m": "streaming.py --size so400m --side 256 --frames 64 640",
         "gaussians": "gaussians.py --repeats 10",
+        "tokenize-corpus-so400m": "tokenize_corpus.py --size so400m --images 4096 --batch-tokens 65536 --decoders 14",
     },
 }
 

@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from .interface import TASKS, EvaluationSet, Model
-from .registry import EMBEDDERS, SETS, TOKENIZERS, check_options, find
+from .options import check_options
+from .registry import EMBEDDERS, SETS, TOKENIZERS, find
 
 ADAPTERS = {"tokenizers": TOKENIZERS, "embedders": EMBEDDERS}
 MEASURES = (

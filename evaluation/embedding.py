@@ -20,7 +20,7 @@ def embed_chunk(
 
 def summarize_classification(chunks: Chunks, embedder: Embedder, samples: EvaluationSet) -> dict[str, Any]:
     """Computes top-1 and top-5 accuracy, and chance."""
-    classes = class_embeddings(embedder.embed_texts, samples.class_names, samples.templates)
+    classes = class_embeddings(embedder.embed_texts, samples.class_names, samples.templates, embedder.canonical_prompts)
     accuracy, start = ZeroShotAccuracy(), 0
     for records, tensors in chunks:
         labels = torch.tensor([samples.samples[start + i].label for i in range(len(records))])

@@ -1,7 +1,7 @@
 """The interface of tokenizers, embedders and sets of samples: all that the harness knows of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 
 from atoken.processing.cameras_atoken import Cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
+from atoken.tokenizing.objects import COMPARED_SIZE
 
 KINDS = ("image", "video", "object")
 TASKS = ("reconstruction", "classification", "retrieval", "projection")
@@ -80,10 +81,38 @@ class ObjectTokenizer(_Described):
         """Renders (V, 3, size, size) uint8 on black."""
 
 
+class Reconstructions(_Described):
+    """Gives reconstructions of a set's samples that other code makes or has made: files, matched by name."""
+
+    @abstractmethod
+    def check(self, samples: "EvaluationSet") -> None:
+        """
+        Checks before any work that this set can be reconstructed.
+
+        Raises:
+            FileNotFoundError, ValueError: it cannot.
+        """
+
+    @abstractmethod
+    def reconstruct(self, samples: "EvaluationSet", indices: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Yields the reconstructions of chosen samples in their order: (T, 3, H, W) uint8, of objects the views."""
+
+    @abstractmethod
+    def bits(self, shape: Sequence[int]) -> int | None:
+        """Gives what is stored of a sample (T, 3, H, W) in bits, or None where nobody has said it."""
+
+
 class Embedder(_Described):
-    """Turns samples and texts into vectors that are compared by their cosine."""
+    """
+    Turns samples and texts into vectors that are compared by their cosine.
+
+    Attributes:
+        canonical_prompts: whether the prompts of classes come in small letters without punctuation, as SigLIP and
+            AToken were trained; CLIP and its kin were not.
+    """
 
     tasks = frozenset({"classification", "retrieval", "projection"})
+    canonical_prompts: bool = True
 
     @abstractmethod
     def embed(self, samples: Sequence[torch.Tensor | ColoredMesh]) -> torch.Tensor:
@@ -125,6 +154,7 @@ class EvaluationSet:
         checksum: SHA-256 (hex) of the sorted list of file names and sizes, or of the seed and version of drawn samples.
         class_names: of zero-shot classification.
         templates: prompts with one {} for zero-shot classification.
+        view_size: pixels of a side of the views in which objects are compared.
     """
 
     name: str
@@ -134,6 +164,7 @@ class EvaluationSet:
     checksum: str
     class_names: tuple[str, ...] = ()
     templates: tuple[str, ...] = field(default=("{}",))
+    view_size: int = COMPARED_SIZE
 
 
-Model = MediaTokenizer | ObjectTokenizer | Embedder
+Model = MediaTokenizer | ObjectTokenizer | Reconstructions | Embedder

@@ -84,16 +84,24 @@ def paper_table(kind: str, reconstruction: bool = True) -> Table:
     return Table(heading, rows)
 
 
+def _rate(results: list[Result]) -> str:
+    return "bits" if results[0].kind == "object" else "bits_per_pixel"
+
+
 def rate_distortion_plot(results: list[Result]) -> bytes:
-    """Draws PSNR over stored bits as PNG; bits per pixel where there are pixels, else bits of an object."""
+    """
+    Draws PSNR over stored bits as PNG; bits per pixel where there are pixels, else bits of an object.
+
+    Results without bits, as of reconstructions that others made, are left out.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('plots need matplotlib: pip install "atoken[evaluation]"') from error
-    rate = "bits_per_pixel" if "bits_per_pixel" in results[0].numbers else "bits"
+    rate = _rate(results)
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
-    shown = [result for result in results if "psnr" in result.numbers]
+    shown = [result for result in results if {"psnr", rate} <= set(result.numbers)]
     for index, result in enumerate(shown):
         marker = MARKERS[index // 10 % len(MARKERS)]
         axes.plot(result.numbers[rate], result.numbers["psnr"], marker, label=result.model)
@@ -137,7 +145,7 @@ def _section(name: str, results: list[Result], worst: list[Worst]) -> Section:
     if task == "projection":
         section.plots.append(Plot(scatter_plot(results), "t-SNE of samples, colored by class"))
         return section
-    if any("psnr" in result.numbers for result in results):
+    if any({"psnr", _rate(results)} <= set(result.numbers) for result in results):
         section.plots.append(Plot(rate_distortion_plot(results), "PSNR over bits"))
     for one in worst:
         if one.samples:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from .chunks import Chunks
 from .configuration import EvaluationConfig, ModelEntry, SetEntry
-from .interface import EvaluationSet, Model
+from .interface import EvaluationSet, Model, Reconstructions
 from .opened_models import OpenedModels
 
 LIBRARIES = ("torch", "torchvision", "torchmetrics", "transformers", "numpy", "pillow")
@@ -69,6 +69,8 @@ def build_tasks(config: EvaluationConfig, models: OpenedModels, output: Path) ->
             raise ValueError(f"{entry.name} fits none of the sets: it takes {kinds} for {abilities}")
         for set_entry in fitting:
             samples = sets[set_entry.name]
+            if isinstance(model, Reconstructions):
+                model.check(samples)
             facts = {
                 "model": described,
                 "options": entry.options,

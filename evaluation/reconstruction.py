@@ -1,6 +1,7 @@
 """Measures of one sample's round trip, and a whole set's numbers made of them (Tables 4, 6 and 8)."""
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from atoken.tokenizing.objects import COMPARED_SIZE, compared_cameras, mesh_pict
 from atoken.tokenizing.quality import psnr, ssim
 
 from .chunks import Chunks
-from .interface import Encoded, EvaluationSet, MediaTokenizer, ObjectTokenizer
+from .interface import Encoded, EvaluationSet, MediaTokenizer, ObjectTokenizer, Reconstructions
 from .metrics.distributions import FeatureStatistics, frechet_distance, inception_score, precision_recall
 from .metrics.efficientnet_lite import load_efficientnet_lite0
 from .metrics.feature_networks import I3dFeatures, InceptionFeatures, Lpips, RandomGram
@@ -91,39 +92,103 @@ def _mean_over_views(measure: Any, result: torch.Tensor, original: torch.Tensor)
     return sum(values) / len(values)
 
 
+@dataclass(frozen=True)
+class RoundTrip:
+    """
+    Holds a sample beside what came back of it.
+
+    Attributes:
+        original: (T, 3, H, W) uint8; of objects the views.
+        result: of the same shape, or None of a tokenizer that does not decode.
+        bits: that were stored, or None where that is not known.
+        latent_shape, codes: see `Encoded`; None of reconstructions that others made.
+    """
+
+    original: torch.Tensor
+    result: torch.Tensor | None
+    bits: int | None
+    latent_shape: tuple[int, ...] | None = None
+    codes: torch.Tensor | None = None
+
+
 def round_trip(
-    tokenizer: MediaTokenizer | ObjectTokenizer, sample: Any, kind: str
+    tokenizer: MediaTokenizer | ObjectTokenizer, sample: Any, kind: str, size: int = COMPARED_SIZE
 ) -> tuple[torch.Tensor, torch.Tensor, Encoded]:
-    """Gives original and reconstruction, (T, 3, H, W) uint8 (for objects the views), and what was stored."""
+    """
+    Gives original and reconstruction, (T, 3, H, W) uint8 (for objects the views), and what was stored.
+
+    Args:
+        sample: (T, 3, H, W) uint8, or a mesh.
+        kind: "image", "video" or "object".
+        size: pixels of a side of an object's views.
+    """
     if kind == "object":
         cameras = compared_cameras()
-        original = torch.from_numpy(mesh_pictures(sample, cameras, COMPARED_SIZE)).permute(0, 3, 1, 2)
         encoded = tokenizer.encode(sample)
-        return original, tokenizer.render(encoded, cameras, COMPARED_SIZE), encoded
+        return views_of(sample, size), tokenizer.render(encoded, cameras, size), encoded
     encoded = tokenizer.encode(sample)
     return sample, tokenizer.decode(encoded), encoded
 
 
+def views_of(mesh: Any, size: int) -> torch.Tensor:
+    """Renders the views in which an object is compared, (V, 3, size, size) uint8 on black."""
+    return torch.from_numpy(mesh_pictures(mesh, compared_cameras(), size)).permute(0, 3, 1, 2)
+
+
+def round_trips(
+    tokenizer: MediaTokenizer | ObjectTokenizer | Reconstructions, samples: EvaluationSet, indices: Sequence[int]
+) -> Iterator[RoundTrip]:
+    """
+    Yields the round trips of chosen samples in their order, one in memory at a time.
+
+    Raises:
+        ValueError: a reconstruction that others made has another size than its original.
+    """
+    if isinstance(tokenizer, Reconstructions):
+        for index, result in zip(indices, tokenizer.reconstruct(samples, indices), strict=True):
+            sample = samples.samples[index]
+            original = sample.load()
+            if samples.kind == "object":
+                original = views_of(original, samples.view_size)
+            if result.shape != original.shape:
+                raise ValueError(
+                    f"the reconstruction of {sample.name} must be {tuple(original.shape)} (frames, channels, rows, "
+                    f"columns) as its original, got {tuple(result.shape)}; reconstruct what "
+                    "`python -m atoken.evaluation.write_samples` writes"
+                )
+            yield RoundTrip(original, result, tokenizer.bits(original.shape))
+        return
+    for index in indices:
+        sample = samples.samples[index].load()
+        if tokenizer.decodes:
+            original, result, encoded = round_trip(tokenizer, sample, samples.kind, samples.view_size)
+        else:
+            original, result, encoded = sample, None, tokenizer.encode(sample)
+        yield RoundTrip(original, result, encoded.bits, encoded.latent_shape, encoded.codes)
+
+
 def measure_chunk(
-    tokenizer: MediaTokenizer | ObjectTokenizer, samples: EvaluationSet, indices: range, measures: Measures
+    tokenizer: MediaTokenizer | ObjectTokenizer | Reconstructions,
+    samples: EvaluationSet,
+    indices: range,
+    measures: Measures,
 ) -> tuple[list[dict[str, Any]], dict[str, torch.Tensor]]:
     """Measures samples: a record of each, and features and counts of codes with one row each."""
     records, rows = [], {}
-    for index in indices:
-        sample = samples.samples[index]
+    for index, trip in zip(indices, round_trips(tokenizer, samples, indices), strict=True):
         numbers, features = {}, {}
-        if tokenizer.decodes:
-            original, result, encoded = round_trip(tokenizer, sample.load(), samples.kind)
-            numbers, features = measures.of_pair(original, result, samples.kind)
-        else:
-            original = sample.load()
-            encoded = tokenizer.encode(original)
-        record = {"name": sample.name, **numbers, "bits": encoded.bits, "latent_shape": list(encoded.latent_shape)}
-        if samples.kind != "object":
-            record["bits_per_pixel"] = bits_per_pixel(encoded.bits, tuple(original.shape))
+        if trip.result is not None:
+            numbers, features = measures.of_pair(trip.original, trip.result, samples.kind)
+        record = {"name": samples.samples[index].name, **numbers}
+        if trip.bits is not None:
+            record["bits"] = trip.bits
+            if samples.kind != "object":
+                record["bits_per_pixel"] = bits_per_pixel(trip.bits, tuple(trip.original.shape))
+        if trip.latent_shape is not None:
+            record["latent_shape"] = list(trip.latent_shape)
         records.append(record)
-        if encoded.codes is not None:
-            features["codes"] = count_codes(encoded.codes, tokenizer.codebook_sizes)[None]
+        if trip.codes is not None:
+            features["codes"] = count_codes(trip.codes, tokenizer.codebook_sizes)[None]
         for name, value in features.items():
             rows.setdefault(name, []).append(value)
     return records, {name: torch.cat(values) for name, values in rows.items()}

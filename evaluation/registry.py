@@ -1,11 +1,11 @@
 """The names that a configuration may use, and the classes and functions behind them."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
 from .models.atoken_features import AtokenFeatures
 from .models.atoken_tokenizers import AtokenEmbedder, AtokenMedia, AtokenObjects
+from .models.cosmos_torchscript import CosmosTorchScript
 from .models.diffusers_tokenizers import (
     CosmosTokenizer,
     DCTokenizer,
@@ -16,8 +16,11 @@ from .models.diffusers_tokenizers import (
     WanTokenizer,
 )
 from .models.image_codecs import ImageCodec
+from .models.named_classes import named_embedder, named_tokenizer
 from .models.object_baselines import FlatVoxels
+from .models.open_clip_embedders import OpenClipEmbedder
 from .models.pca import PcaTokenizer
+from .models.stored_reconstructions import CommandReconstructions, FolderReconstructions
 from .models.transformers_embedders import ImageTextEmbedder, VideoTextEmbedder
 from .models.transformers_tokenizers import ChameleonTokenizer, Emu3Tokenizer
 from .models.video_codecs import VideoCodec
@@ -34,6 +37,7 @@ TOKENIZERS: dict[str, Callable[..., Any]] = {
     "wan": WanTokenizer,
     "hunyuan-video": HunyuanVideoTokenizer,
     "cosmos": CosmosTokenizer,
+    "cosmos-0.1": CosmosTorchScript,
     "qwen-image": QwenImageTokenizer,
     "autoencoder-dc": DCTokenizer,
     "vq-model": VQTokenizer,
@@ -43,12 +47,17 @@ TOKENIZERS: dict[str, Callable[..., Any]] = {
     "image-codec": ImageCodec,
     "video-codec": VideoCodec,
     "pca": PcaTokenizer.load,
+    "python": named_tokenizer,
+    "folder": FolderReconstructions,
+    "command": CommandReconstructions,
 }
 EMBEDDERS: dict[str, Callable[..., Any]] = {
     "atoken": AtokenEmbedder,
     "atoken-features": AtokenFeatures,
     "image-text": ImageTextEmbedder,
+    "open-clip": OpenClipEmbedder,
     "video-text": VideoTextEmbedder,
+    "python": named_embedder,
 }
 SETS: dict[str, Callable[..., Any]] = {
     "image-folder": image_folder,
@@ -84,25 +93,3 @@ def find(table: dict[str, Callable[..., Any]], name: str, what: str) -> Callable
     if name not in table:
         raise ValueError(f"{what} must be one of {', '.join(sorted(table))}, got {name!r}")
     return table[name]
-
-
-def check_options(function: Callable[..., Any], options: dict[str, Any], what: str) -> None:
-    """
-    Checks the names of options.
-
-    Args:
-        what: how an error calls them.
-
-    Raises:
-        ValueError: an option that `function` does not take, or one that it needs and is not given.
-    """
-    signature = inspect.signature(function)
-    unknown = [name for name in options if name not in signature.parameters]
-    if unknown:
-        raise ValueError(f"{what}: options must be those of {signature}, got {', '.join(unknown)}")
-    try:
-        signature.bind(**options)
-    except TypeError as error:
-        raise ValueError(
-            f"{what}: options must be those of {signature}, got {', '.join(options) or 'none'}: {error}"
-        ) from error

@@ -35,7 +35,8 @@ def evaluate(
     Args:
         config_path: see `EvaluationConfig`.
         output: is created if need be; an evaluation that was stopped goes on in it.
-        processes: work side by side, this one among them; no number depends on it.
+        processes: work side by side, this one among them; no number depends on it. With the device "cuda" each takes
+            the next GPU.
         overwrite: starts again instead of going on.
         progress: is called in this process as `progress(description, done, total)`, where `description` names a model
             and a set, and `total` are the chunks of them that this process has to do: first with 0 `done`, then after
@@ -118,9 +119,16 @@ def _work_side_by_side(
             process.terminate()  # those that still work when another has failed
 
 
+def use_gpu(rank: int) -> None:
+    """Makes "cuda" mean this process's GPU, of which there may be fewer than processes; nothing without one."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+
+
 def _work_beside(index: int, tasks: list[Task], config: EvaluationConfig, processes: int, threads: int) -> None:
     """Does the share of another process, with one model in memory at a time."""
     torch.set_num_threads(threads)
+    use_gpu(index + 1)
     models, measures = OpenedModels(), _open_measures(config)
     for task in tasks:
         models.keep([task.entry])

@@ -8,9 +8,9 @@ from PIL import Image
 
 from atoken.processing.atomic_files_atoken import atomic_file
 
-from .interface import MediaTokenizer, ObjectTokenizer
+from .interface import MediaTokenizer, ObjectTokenizer, Reconstructions
 from .plan import Task
-from .reconstruction import round_trip
+from .reconstruction import round_trips
 
 COUNT, FOLDER = 4, "worst"
 LONGEST = 384  # pixels of a picture's longer side
@@ -35,7 +35,7 @@ class Worst:
 
 
 @torch.inference_mode()
-def draw_worst(task: Task, tokenizer: MediaTokenizer | ObjectTokenizer, output: Path) -> Worst:
+def draw_worst(task: Task, tokenizer: MediaTokenizer | ObjectTokenizer | Reconstructions, output: Path) -> Worst:
     """
     Draws the samples of lowest PSNR, the original on the left; of clips and objects the middle picture.
 
@@ -47,16 +47,17 @@ def draw_worst(task: Task, tokenizer: MediaTokenizer | ObjectTokenizer, output: 
     ranked = sorted((record["psnr"], index) for index, record in enumerate(records) if record.get("psnr") is not None)
     folder = output / FOLDER / task.entry.name / task.set_entry.name
     samples = []
-    for rank, (psnr, index) in enumerate(ranked[:COUNT]):
-        sample = task.samples.samples[index]
-        original, reconstruction, _ = round_trip(tokenizer, sample.load(), task.samples.kind)
-        middle = len(original) // 2
-        pair = torch.cat([original[middle], reconstruction[middle]], dim=-1).permute(1, 2, 0).numpy()
+    worst = ranked[:COUNT]
+    trips = round_trips(tokenizer, task.samples, [index for _, index in worst])
+    for rank, ((psnr, index), trip) in enumerate(zip(worst, trips, strict=True)):
+        middle = len(trip.original) // 2
+        pair = torch.cat([trip.original[middle], trip.result[middle]], dim=-1).permute(1, 2, 0).numpy()
         picture = Image.fromarray(pair)
         picture.thumbnail((2 * LONGEST, LONGEST))
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{rank}.png"
         with atomic_file(path) as temporary:
             picture.save(temporary)
-        samples.append(WorstSample(sample.name, psnr, path.relative_to(output).as_posix()))
+        name = task.samples.samples[index].name
+        samples.append(WorstSample(name, psnr, path.relative_to(output).as_posix()))
     return Worst(task.entry.name, task.set_entry.name, samples)

@@ -11,8 +11,12 @@ from diffusers import DiffusionPipeline, ImagePipelineOutput
 from diffusers.image_processor import VaeImageProcessor
 from diffusers.utils.torch_utils import randn_tensor
 
+# Loading this file as remote code from a local folder, diffusers copies the modules named here and no others. So all
+# siblings that are needed are named, even those that only other siblings use.
+from .attention_atoken import GeneratorAttention  # noqa: F401
 from .class_names_atoken import ClassLabels, class_numbers
 from .latent_statistics_atoken import check_autoencoder, denormalized
+from .modulation_atoken import Modulation  # noqa: F401
 from .transformer_lightning_dit_atoken import LightningDiTTransformer2DModel
 
 

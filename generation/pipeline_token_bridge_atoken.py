@@ -6,9 +6,15 @@ import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
 from diffusers.image_processor import VaeImageProcessor
 
+# Loading this file as remote code from a local folder, diffusers copies the modules named here and no others. So all
+# siblings that are needed are named, even those that only other siblings use.
+from .attention_atoken import GeneratorAttention  # noqa: F401
 from .class_names_atoken import ClassLabels, class_numbers
+from .code_values_atoken import fsq_code_values  # noqa: F401
 from .drawing_atoken import Generators
 from .latent_statistics_atoken import check_autoencoder
+from .modulation_atoken import Modulation  # noqa: F401
+from .token_bridge_head_atoken import TokenBridgeHead  # noqa: F401
 from .transformer_token_bridge_atoken import TokenBridgeModel
 
 
@@ -92,8 +98,7 @@ class TokenBridgePipeline(DiffusionPipeline):
         if output_type == "latent":
             images = codes
         else:
-            latents = self.vae.latents_from_codes(codes).to(self.vae.dtype)
-            decoded = self.vae.decode(latents, return_dict=False)[0]
+            decoded = self.vae.decode(self.vae.latents_from_codes(codes), return_dict=False)[0]
             images = self.image_processor.postprocess(decoded.float(), output_type=output_type)
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)

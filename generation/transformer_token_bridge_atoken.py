@@ -16,9 +16,12 @@ from diffusers.utils import BaseOutput
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import nn
 
+# Loading this file as remote code from a local folder, diffusers copies the modules named here and no others. So all
+# siblings that are needed are named, even those that only other siblings use.
 from .attention_atoken import MLP, GeneratorAttention
 from .code_values_atoken import fsq_code_values, normal_code_values
 from .drawing_atoken import CodeDrawing, Generators, masked_counts, random_orders
+from .modulation_atoken import Modulation  # noqa: F401
 from .token_bridge_head_atoken import TokenBridgeHead
 
 # Encoder and decoder: d, blocks each, heads; head: q, blocks, heads.

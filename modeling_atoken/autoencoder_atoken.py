@@ -403,25 +403,6 @@ class AutoencoderAtoken(AutoencoderFiles, ModelMixin, AutoencoderMixin, ConfigMi
         decoded = self._decode(z, sample.shape[2] if sample.ndim == 5 else None)
         return DecoderOutput(sample=decoded) if return_dict else (decoded,)
 
-    def latents_from_codes(self, codes: torch.Tensor) -> torch.Tensor:
-        """
-        Gives the latents that codes stand for, which `decode` takes.
-
-        Args:
-            codes: (B, num_codebooks, [t,] h, w) integers in [0, codebook_size).
-
-        Returns:
-            (B, latent_channels, [t,] h, w) fp32.
-
-        Raises:
-            ValueError: the model is continuous, or codes do not fit.
-        """
-        if self.quantizer is None:
-            raise ValueError("latents_from_codes needs a model with a quantizer, got a continuous one")
-        if codes.ndim not in (4, 5):
-            raise ValueError(f"codes must be (B, num_codebooks, [t,] h, w), got {tuple(codes.shape)}")
-        return self.quantizer.from_codes(codes.movedim(1, -1)).movedim(-1, 1).contiguous()
-
     def _check_media(self, name: str, x: torch.Tensor) -> None:
         channels, side = self.vision_model.config.num_channels, self.spatial_compression_ratio
         if x.ndim not in (4, 5) or x.shape[1] != channels or 0 in x.shape:

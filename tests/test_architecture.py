@@ -18,8 +18,8 @@ ROOMS = {
     "tokenizing": ("atoken.tokenizing", [HEADERS, MODEL, PROCESSING]),
     "miniature": ("atoken.miniature", [PROCESSING]),
     "evaluation": ("atoken.evaluation", [HEADERS, MODEL, PROCESSING, *FLOOR_2]),
-    "training": ("atoken.training", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.evaluation"]),
-    "app": ("atoken_app", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.evaluation"]),
+    "training": ("atoken.training", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.generation", "atoken.evaluation"]),
+    "app": ("atoken_app", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.generation", "atoken.evaluation"]),
 }
 COPIED_BY_THE_HUB = ("modeling_atoken", "processing", "generation", "mllm")
 # Inside training: recipes -> subjects -> core, never back, never sideways.

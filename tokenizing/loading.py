@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -133,8 +134,28 @@ def decoder_fingerprint(model: AtokenModel) -> str:
         name: list(value) if isinstance(value, (list, tuple)) else value
         for name, value in ((name, getattr(config.decoder_config, name)) for name in _decoder_options())
     }
-    digest = hashlib.sha256(json.dumps([sizes, config.latent_channels, quantizer_sizes(model)]).encode())
-    for name, tensor in sorted(model.decoder.state_dict().items()):
+    return _digest([sizes, config.latent_channels, quantizer_sizes(model)], model.decoder.state_dict())
+
+
+def encoder_fingerprint(model: AtokenModel) -> str:
+    """
+    Computes 32 hexadecimal digits that tell encoders apart, as `decoder_fingerprint` does for decoders.
+
+    The pooling head, which does not change latents, takes no part.
+    """
+    config = model.config.vision_config
+    without = {"model_type", "base_config_key", "initializer_range", "vision_use_head"}
+    names = set(type(config).__annotations__) - without
+    sizes = {name: getattr(config, name) for name in sorted(names)}
+    sizes = {name: list(value) if isinstance(value, (list, tuple)) else value for name, value in sizes.items()}
+    tensors = {name: each for name, each in model.vision_model.state_dict().items() if not name.startswith("head.")}
+    tensors |= {f"latent_proj.{name}": each for name, each in model.latent_proj.state_dict().items()}
+    return _digest([sizes, model.config.latent_channels, quantizer_sizes(model)], tensors)
+
+
+def _digest(facts: list[Any], tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(facts).encode())
+    for name, tensor in sorted(tensors.items()):
         head = tensor.flatten()[:_FINGERPRINT_VALUES].float().cpu()
         digest.update(f"{name}{list(tensor.shape)}".encode() + head.numpy().tobytes())
     return digest.hexdigest()[:32]

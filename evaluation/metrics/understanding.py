@@ -59,14 +59,18 @@ def _normalized(embeddings: torch.Tensor, name: str) -> torch.Tensor:
 
 
 def class_embeddings(
-    embed_texts: Callable[[Sequence[str]], torch.Tensor], class_names: Sequence[str], templates: Sequence[str]
+    embed_texts: Callable[[Sequence[str]], torch.Tensor],
+    class_names: Sequence[str],
+    templates: Sequence[str],
+    canonical: bool = True,
 ) -> torch.Tensor:
     """
     Embeds every class as the mean of its prompts' unit vectors: (C, d) unit vectors.
 
     Args:
-        embed_texts: texts -> (B, d). Prompts come canonicalized.
+        embed_texts: texts -> (B, d).
         templates: prompts with one {}.
+        canonical: whether prompts come canonicalized, as SigLIP's, or as they are written, as CLIP's.
 
     Raises:
         ValueError: no classes, no templates, or a template without {}.
@@ -77,7 +81,8 @@ def class_embeddings(
     for template in templates:
         if template.count("{}") != 1:
             raise ValueError(f"templates must have one {{}} each, got {template!r}")
-    prompts = [canonicalize_text(template.format(name)) for name in class_names for template in templates]
+    prompts = [template.format(name) for name in class_names for template in templates]
+    prompts = [canonicalize_text(prompt) for prompt in prompts] if canonical else prompts
     embeddings = embed_all(embed_texts, prompts)
     per_class = _normalized(embeddings, "embed_texts").view(len(class_names), len(templates), -1)
     return F.normalize(per_class.mean(1), dim=-1)

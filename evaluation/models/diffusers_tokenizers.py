@@ -136,7 +136,7 @@ class KLTokenizer(DiffusersTokenizer):
     """
     Wraps AutoencoderKL: SD, SD3, FLUX.1, and the layout of VA-VAE (16x16, 32 channels).
 
-    VA-VAE is published in the layout of latent diffusion; it needs diffusers' conversion of such checkpoints before.
+    VA-VAE is published in the layout of latent diffusion; `vavae_conversion.py` converts it.
     """
 
     class_name = "AutoencoderKL"

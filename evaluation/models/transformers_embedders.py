@@ -39,7 +39,9 @@ class _TransformersEmbedder(Embedder):
         self.processor = load_pretrained(self.processor_class, path, revision=revision)
         self.tokenizer = load_pretrained(AutoTokenizer, path, revision=revision)
         self.name = path
-        self.facts = {"path": path, "revision": revision, "dtype": dtype}
+        self.canonical_prompts = self.model.config.model_type != "clip"
+        prompts = "canonicalized" if self.canonical_prompts else "as written"
+        self.facts = {"path": path, "revision": revision, "dtype": dtype, "prompts": prompts}
 
     def _to_device(self, inputs: Any) -> dict[str, torch.Tensor]:
         model = self.model

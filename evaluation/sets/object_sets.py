@@ -4,17 +4,19 @@ from functools import partial
 from pathlib import Path
 
 from atoken.processing.mesh_reading_atoken import read_mesh
+from atoken.tokenizing.objects import COMPARED_SIZE, COMPARED_VIEWS
 
 from ..interface import EvaluationSet, Sample
 from .file_lists import checksum, existing, find_media, take
 
 TOYS4K = "Toys4k is at https://github.com/rehg-lab/lowshot-shapebias/tree/main/toys4k; TRELLIS publishes its list"
+TOYS4K_SIZE = 512
 TEMPLATES = ("a 3D model of a {}.",)
 
 
-def object_folder(folder: str, limit: int | None = None) -> EvaluationSet:
+def object_folder(folder: str, size: int = COMPARED_SIZE, limit: int | None = None) -> EvaluationSet:
     """
-    Takes all meshes below a folder.
+    Takes all meshes below a folder, compared in views of `size` pixels a side.
 
     Raises:
         FileNotFoundError: there are none.
@@ -22,15 +24,17 @@ def object_folder(folder: str, limit: int | None = None) -> EvaluationSet:
     root = Path(folder)
     files = take(find_media(root, "object", "object-folder"), None, limit, "object-folder")
     samples = [Sample(file, partial(read_mesh, root / file)) for file in files]
-    return EvaluationSet(root.name, "object", samples, _protocol(len(files), limit), checksum(root, files))
+    protocol = _protocol(len(files), size, limit)
+    return EvaluationSet(root.name, "object", samples, protocol, checksum(root, files), view_size=size)
 
 
-def toys4k(folder: str, list_file: str, limit: int | None = None) -> EvaluationSet:
+def toys4k(folder: str, list_file: str, size: int = TOYS4K_SIZE, limit: int | None = None) -> EvaluationSet:
     """
     Takes TRELLIS's 3,229 assets of Toys4k: FOLDER/<class>/<name>/..., labeled by the class's folder.
 
     Args:
         list_file: text file with the path of one asset on each line, relative to the folder.
+        size: pixels of a side of the views; the paper's Table 8 has 512.
 
     Raises:
         FileNotFoundError: no such file, or an asset is missing.
@@ -49,15 +53,17 @@ def toys4k(folder: str, list_file: str, limit: int | None = None) -> EvaluationS
         raise FileNotFoundError(f"toys4k: {len(missing)} assets are missing, such as {root / missing[0]}")
     samples = [Sample(file, partial(read_mesh, root / file), label=classes.index(file.split("/")[0])) for file in files]
     names = tuple(name.replace("_", " ") for name in classes)
-    return EvaluationSet(
-        "toys4k", "object", samples, _protocol(len(files), limit), checksum(root, files), names, TEMPLATES
-    )
+    protocol = _protocol(len(files), size, limit)
+    return EvaluationSet("toys4k", "object", samples, protocol, checksum(root, files), names, TEMPLATES, view_size=size)
 
 
-def _protocol(count: int, limit: int | None) -> dict[str, object]:
+def _protocol(count: int, size: int, limit: int | None) -> dict[str, object]:
+    if size < 1:
+        raise ValueError(f"size must be positive, got {size}")
     return {
         "object": "longest side 1, middle at 0",
-        "views": "8 of a spherical Hammersley sequence between the cameras that tokens come from, 256 px, on black",
+        "views": f"{COMPARED_VIEWS} of a spherical Hammersley sequence between the cameras that tokens come from, "
+        f"{size} px, on black",
         "count": count,
         **({"limit": limit} if limit is not None else {}),
     }

@@ -309,7 +309,7 @@ def test_identical_pixels_and_tiny_ones():
 def test_module_and_help():
     result = subprocess.run([sys.executable, "-m", "atoken_app.main", "--help"], capture_output=True, text=True)
     assert result.returncode == 0 and "reconstruct" in result.stdout
-    for command in ("reconstruct", "encode", "decode", "embed", "info", "convert", "demo"):
+    for command in ("reconstruct", "encode", "decode", "tokenize", "embed", "info", "convert", "demo"):
         assert "--json" in run(command, "--help").stdout
 
 
@@ -325,7 +325,9 @@ assert not heavy, heavy
 """
 
 
-@pytest.mark.parametrize("command", ["reconstruct --help", "evaluate --help", "render --help", "info", "info FILE"])
+@pytest.mark.parametrize(
+    "command", ["reconstruct --help", "tokenize --help", "evaluate --help", "render --help", "info", "info FILE"]
+)
 def test_help_and_info_import_no_torch(command, models, media, tmp_path):
     if "FILE" in command:
         run("encode", media / "a.png", "--output", tmp_path, "--model", models / "continuous")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from atoken.evaluation.configuration import EvaluationConfig
+from atoken.evaluation.paper_tables import paper_rows
 from atoken.evaluation.readme_table import END, START, insert
 from atoken.evaluation.results import Result, Results
 
@@ -15,6 +16,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "evaluation"
 def test_names_and_options_are_right(path):
     config = EvaluationConfig.read(path)
     assert config.sets and config.tokenizers and config.embedders
+
+
+@pytest.mark.parametrize("number", range(3, 9))
+def test_every_row_of_the_papers_tables_has_an_entry(number):
+    lines = (EXAMPLES / "paper.yaml").read_text(encoding="utf-8").splitlines()
+    entries = [line.rpartition("     # ")[2].split("; ") for line in lines if "{adapter: " in line]
+    named = {name for names in entries for name in names}
+    assert {row.method for row in paper_rows(number)} <= named
 
 
 RESULTS = Results(

@@ -166,15 +166,6 @@ def test_autoencoders_with_other_latents_or_codes():
         TokenBridgePipeline(token_bridge(), autoencoder(discrete=True, channels=6))
 
 
-def test_codes_for_an_autoencoder():
-    with pytest.raises(ValueError, match="latents_from_codes needs a model with a quantizer"):
-        autoencoder().latents_from_codes(torch.zeros(1, 2, 3, 3, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"codes must be \(B, num_codebooks"):
-        autoencoder(discrete=True).latents_from_codes(torch.zeros(2, 3, 3, dtype=torch.int64))
-    with pytest.raises(ValueError, match=r"codes must be in \[0, 16\)"):
-        autoencoder(discrete=True, channels=4).latents_from_codes(torch.full((1, 2, 3, 3), 4096))
-
-
 @pytest.mark.parametrize("model", [LightningDiTTransformer2DModel, TokenBridgeModel])
 def test_presets_that_do_not_exist(model):
     with pytest.raises(ValueError, match="name must be one of .* got 'XXL'"):

@@ -161,14 +161,6 @@ def test_statistics_are_undone_before_decoding():
     assert float((images - (expected / 2 + 0.5).clamp(0, 1)).abs().max()) < 1e-5
 
 
-def test_codes_are_decoded_as_the_autoencoder_encodes():
-    vae = autoencoder(discrete=True)
-    picture = torch.rand(1, 3, 48, 48) * 2 - 1
-    with torch.no_grad():
-        encoded = vae.encode(picture)
-    assert torch.equal(vae.latents_from_codes(encoded.codes), encoded.latents.float())
-
-
 def test_a_temperature_of_zero_needs_no_generator():
     pipeline = token_pipeline()
     order = torch.arange(9).flip(0)[None]

@@ -10,6 +10,7 @@ from atoken.miniature.world import MiniatureWorld
 from atoken.tokenizing import sources
 from atoken.tokenizing.sources import IndexedSource, existing_folder, open_folder
 
+from .object_shards import open_object_shards
 from .pans import glide
 
 PANS_OF_A_PHOTO = 20  # different ones, before they repeat
@@ -72,5 +73,6 @@ OPENERS: dict[str, sources.Opener] = {
     **sources.OPENERS,
     "pans": open_pans,
     "objects": open_objects,
+    "object-shards": open_object_shards,
     "miniature": open_miniature,
 }

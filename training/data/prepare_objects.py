@@ -38,10 +38,22 @@ class TooManyVoxels(ValueError):
 
 
 def prepare(
-    path: Path, processor: AtokenVoxelProcessor, views: int, size: int, max_voxels: int
+    path: Path,
+    processor: AtokenVoxelProcessor,
+    views: int,
+    size: int,
+    max_voxels: int,
+    seed_name: str | None = None,
 ) -> dict[str, torch.Tensor]:
     """
     Makes the tensors of one object; its target cameras depend on its name alone.
+
+    Args:
+        path: its mesh.
+        processor: makes the tokens.
+        views, size: how many pictures to compare a result with, and the pixels of their sides.
+        max_voxels: that it may have.
+        seed_name: its name; by default that of the mesh's folder.
 
     Raises:
         TooManyVoxels: more than `max_voxels`.
@@ -51,7 +63,8 @@ def prepare(
     tokens = processor(**mesh_views(mesh).arguments())
     if len(tokens.coords) > max_voxels:
         raise TooManyVoxels(len(tokens.coords), max_voxels)
-    seed = int.from_bytes(hashlib.sha256(path.parent.name.encode()).digest()[:4], "big")
+    name = path.parent.name if seed_name is None else seed_name
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
     targets = hammersley_cameras(views, generator=torch.Generator().manual_seed(seed))
     pictures, _ = render_mesh(
         mesh, targets.world_to_camera, targets.intrinsics, size=size, supersampling=2, pixel_offset=0.5

@@ -5,14 +5,13 @@ Pictures keep their aspect ratio and are resized to whole patches, so that no pi
 
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load, load_file
 from torchvision.transforms.v2 import functional as tvF
 
 from atoken.processing import Cameras
@@ -22,6 +21,7 @@ from atoken.processing.pil_decoding_atoken import DECODING_ERRORS, pil_to_rgb
 from atoken.tokenizing.clips import read_frames
 
 from .clips import each_second, strided
+from .object_shards import open_object
 
 # Reading a damaged example raises one of these.
 UNREADABLE = DECODING_ERRORS
@@ -176,8 +176,8 @@ def _video_reconstruction(media: Any, limits: Limits, rng: np.random.Generator) 
     return _tokens(frames, _side(limits.video_resolution, rng), limits.max_tokens // (count // PATCH_SIZE[0]))
 
 
-def _object(media: Any) -> tuple[dict[str, torch.Tensor], TrainingSample]:
-    tensors = load(media) if isinstance(media, bytes) else load_file(media)
+def _object(media: Any) -> tuple[Mapping[str, Any], TrainingSample]:
+    tensors = open_object(media)
     pixel_values = torch.nn.functional.pad(tensors["rgb"].float() / 127.5 - 1, (0, 3 * tensors["rgb"].shape[1]))
     coords = torch.nn.functional.pad(tensors["coords"].long(), (1, 0))
     return tensors, TrainingSample(pixel_values, coords)

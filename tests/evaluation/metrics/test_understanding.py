@@ -31,6 +31,17 @@ def test_classes_are_means_of_unit_vectors_of_canonical_prompts():
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
+def test_prompts_may_come_as_they_are_written():
+    seen = []
+
+    def embed(texts):
+        seen.extend(texts)
+        return torch.ones(len(texts), 2)
+
+    class_embeddings(embed, ["Red_Cat"], ["A {}."], canonical=False)
+    assert seen == ["A Red_Cat."]
+
+
 def test_accuracy_is_that_of_torchmetrics_in_any_batches():
     generator = torch.Generator().manual_seed(0)
     scores = torch.randn(200, 12, generator=generator)

@@ -152,6 +152,7 @@ def test_images_videos_and_texts(build, tmp_path):
     for part in (model, processor, tiny_tokenizer()):
         part.save_pretrained(tmp_path)
     embedder = ImageTextEmbedder(str(tmp_path))
+    assert embedder.canonical_prompts == (build is not _clip)
     images, clip = [_media(1), _media(1).flip(-1)], _media(3)
     found = embedder.embed(images)
     model.eval()

@@ -32,7 +32,11 @@ def test_scenes_are_drawn_with_their_captions():
 @pytest.mark.parametrize(
     "entry, kind, message",
     [
-        ({"source": "tape"}, "image", "source must be one of folder, .*pans, objects, miniature, got 'tape'"),
+        (
+            {"source": "tape"},
+            "image",
+            "source must be one of folder, .*pans, objects, object-shards, miniature, got 'tape'",
+        ),
         (
             {"source": "objects", "path": "{empty}"},
             "image",

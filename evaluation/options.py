@@ -1,0 +1,27 @@
+"""The options of an entry in a configuration, against the arguments of what they are for."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+
+def check_options(function: Callable[..., Any], options: dict[str, Any], what: str) -> None:
+    """
+    Checks the names of options.
+
+    Args:
+        what: how an error calls them.
+
+    Raises:
+        ValueError: an option that `function` does not take, or one that it needs and is not given.
+    """
+    signature = inspect.signature(function)
+    unknown = [name for name in options if name not in signature.parameters]
+    if unknown:
+        raise ValueError(f"{what}: options must be those of {signature}, got {', '.join(unknown)}")
+    try:
+        signature.bind(**options)
+    except TypeError as error:
+        raise ValueError(
+            f"{what}: options must be those of {signature}, got {', '.join(options) or 'none'}: {error}"
+        ) from error

@@ -1,0 +1,248 @@
+"""From decoded rows to latents or codes: dense batches of equal sizes, and what is left packed to a token budget."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from atoken.configuration_atoken import AtokenConfig
+from atoken.outputs_atoken import AtokenEncoderOutput
+from atoken.processing.image_processing_atoken import output_statistics
+from atoken.tokens_atoken import grid_coords, patchify
+
+from ..loading import LoadedModel
+from .decoding import DecodedRow, padded
+from .options import TokenizeOptions
+
+# Rows are looked at this many budgets of tokens at a time to find equal sizes among them.
+_WINDOW = 4
+NOT_FINITE = "the latents must be finite, got NaN or infinite values; compute in float32 or bfloat16 (dtype)"
+
+
+@dataclass
+class EncodedRow:
+    """
+    Holds what is stored of a row.
+
+    Attributes:
+        index, key, columns, fps: as in `DecodedRow`.
+        flipped: whether it is the mirror image.
+        grid: (t, h, w) of an image or a video, None of an object.
+        media_size: (frames, height, width), None of an object.
+        values: (N, latent_channels) bfloat16, or (N, codebooks) int16 or int32.
+        logvar: (N, latent_channels) bfloat16 with moments.
+        coords: (N, 3) uint8 of an object.
+        error: why there are no values.
+        warnings: as in `DecodedRow`.
+    """
+
+    index: int
+    key: str
+    columns: dict[str, Any]
+    flipped: bool = False
+    fps: float | None = None
+    grid: tuple[int, int, int] | None = None
+    media_size: tuple[int, int, int] | None = None
+    values: torch.Tensor | None = None
+    logvar: torch.Tensor | None = None
+    coords: torch.Tensor | None = None
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def stored_dtype(config: AtokenConfig, content: str) -> torch.dtype:
+    """Gives the number type of what is stored: bfloat16, or the smallest integers that hold all codes."""
+    if content == "latents":
+        return torch.bfloat16
+    return torch.int16 if config.quantizer_config.codebook_size <= 2**15 else torch.int32
+
+
+class RowEncoder:
+    """
+    Encodes decoded rows on a model's device.
+
+    Args:
+        loaded: the model.
+        options: say what is stored.
+    """
+
+    def __init__(self, loaded: LoadedModel, options: TokenizeOptions):
+        self.model, self.options = loaded.model, options
+        self.patch = tuple(loaded.model.config.vision_config.patch_size)
+        self.device, self.dtype = loaded.model.execution_device, loaded.model.dtype
+        self.stored_as = stored_dtype(loaded.model.config, options.content)
+        self.voxelizer = loaded.processor.voxel_processor
+        processor = loaded.processor
+        processor = processor.image_processor if options.kind == "image" else processor.video_processor
+        mean, std = (torch.as_tensor(each, dtype=torch.float32) for each in output_statistics(processor))
+        # One multiplication and one addition make 8-bit values what the model takes.
+        self._scale = (1 / (255 * std)).reshape(-1, 1, 1).to(self.device)
+        self._shift = (-mean / std).reshape(-1, 1, 1).to(self.device)
+
+    def encode(self, rows: Iterable[DecodedRow]) -> Iterator[EncodedRow]:
+        """Yields rows encoded, in their order, each followed by its mirror image where that is asked for."""
+        pending: list[_Running] = []
+        for window in self._windows(rows):
+            started = self._start(window)
+            # The copies of a window come to the host while the next one is computed.
+            yield from self._finish(pending)
+            pending = started
+        yield from self._finish(pending)
+
+    def _windows(self, rows: Iterable[DecodedRow]) -> Iterator[list[DecodedRow]]:
+        window, tokens, most = [], 0, _WINDOW * self.options.batch_tokens
+        for row in rows:
+            count = 0 if row.error is not None else row.tokens(self.patch)
+            if window and tokens + count > most:
+                yield window
+                window, tokens = [], 0
+            window.append(row)
+            tokens += count
+        if window:
+            yield window
+
+    def _start(self, window: list[DecodedRow]) -> "list[_Running]":
+        """Begins the batches of a window; the results are in the order of its rows."""
+        running = [_Running(row) for row in window]
+        for batch in self._batches([each for each in running if each.row.error is None]):
+            sizes = {None if each.row.pixels is None else tuple(each.row.pixels.shape) for each in batch}
+            dense = len(sizes) == 1 and None not in sizes
+            for flip in (False, True)[: 1 + self.options.flip]:
+                encoded = self._dense(batch, flip) if dense else self._packed(batch, flip)
+                results = self._results(encoded)
+                copied = _Copy(results)
+                start = 0
+                for each in batch:
+                    end = start + each.row.tokens(self.patch)
+                    each.results.append((flip, copied, start, end))
+                    start = end
+        return running
+
+    def _batches(self, running: "list[_Running]") -> "Iterator[list[_Running]]":
+        """Cuts into batches within the budget: full ones of one size each, and what is left of all sizes mixed."""
+        budget, left = self.options.batch_tokens, []
+        groups = defaultdict(list)
+        for each in running:
+            groups[None if each.row.pixels is None else tuple(each.row.pixels.shape)].append(each)
+        for size, group in groups.items():
+            length = group[0].row.tokens(self.patch)
+            count = max(1, budget // length)
+            whole = len(group) if len(groups) == 1 and size is not None else len(group) // count * count
+            whole = 0 if size is None else whole
+            yield from (group[start : start + count] for start in range(0, whole, count))
+            left += group[whole:]
+        batch, tokens = [], 0
+        for each in left:
+            length = each.row.tokens(self.patch)
+            if batch and tokens + length > budget:
+                yield batch
+                batch, tokens = [], 0
+            batch.append(each)
+            tokens += length
+        if batch:
+            yield batch
+
+    def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
+    def _pixels(self, row: DecodedRow, flip: bool) -> torch.Tensor:
+        """(T, 3, H, W) uint8 of a row or of its mirror image, whose padding is at the right, too."""
+        return padded(row.pixels[..., : row.size[1]].flip(-1), self.patch) if flip else row.pixels
+
+    def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels.float() * self._scale + self._shift).to(self.dtype)
+
+    @torch.inference_mode()
+    def _dense(self, batch: "list[_Running]", flip: bool) -> AtokenEncoderOutput:
+        pixels = self._to_device(torch.stack([self._pixels(each.row, flip) for each in batch]))
+        pixels = self._normalized(pixels)
+        if self.options.kind == "image":
+            pixels = pixels[:, 0]
+        return self.model.encode(pixels, batch_tokens=self.options.batch_tokens, pool=False)
+
+    @torch.inference_mode()
+    def _packed(self, batch: "list[_Running]", flip: bool) -> AtokenEncoderOutput:
+        features, coords, lengths = [], [], [0]
+        for each in batch:
+            if each.row.pixels is None:
+                rgb = self._to_device(each.row.rgb).float() / 127.5 - 1
+                rest = self.model.config.vision_config.patch_dim - rgb.shape[1]
+                features.append(torch.nn.functional.pad(rgb, (0, rest)).to(self.dtype))
+                coords.append(torch.nn.functional.pad(self._to_device(each.row.coords).long(), (1, 0)))
+            else:
+                pixels = self._to_device(self._pixels(each.row, flip))
+                patches = patchify(self._normalized(pixels)[None], self.patch)
+                features.append(patches.flatten(0, 3))
+                coords.append(grid_coords(tuple(patches.shape[1:4]), self.device))
+            lengths.append(lengths[-1] + len(features[-1]))
+        cu_seqlens = torch.tensor(lengths, dtype=torch.int32)
+        packed = torch.cat(features), torch.cat(coords), cu_seqlens
+        return self.model.encode(*packed, batch_tokens=self.options.batch_tokens, pool=False)
+
+    def _results(self, encoded: AtokenEncoderOutput) -> dict[str, torch.Tensor]:
+        """What is stored, still on the device."""
+        if self.options.content == "codes":
+            return {"values": encoded.codes.to(self.stored_as)}
+        results = {"values": encoded.latents.to(self.stored_as)}
+        if self.options.moments:
+            results["logvar"] = encoded.latent_dist.logvar.to(self.stored_as)
+        return results
+
+    def _finish(self, running: "list[_Running]") -> Iterator[EncodedRow]:
+        for each in running:
+            row, done = each.row, []
+            about = EncodedRow(row.index, row.key, row.columns, fps=row.fps, coords=row.coords, error=row.error)
+            about.warnings = tuple(row.warnings)
+            if row.pixels is not None:
+                frames, _, height, width = row.pixels.shape
+                about.grid = -(-frames // self.patch[0]), height // self.patch[1], width // self.patch[2]
+                about.media_size = frames, *row.size
+            for flip, copied, start, end in each.results:
+                # Copies, as a view would keep the whole batch in memory as long as one of its rows.
+                tensors = {name: values[start:end].clone() for name, values in copied.tensors().items()}
+                if not copied.finite and not all(value.isfinite().all() for value in tensors.values()):
+                    about.error = NOT_FINITE
+                # What readers have said of a file is said once.
+                said = () if flip else about.warnings
+                done.append(replace(about, flipped=flip, warnings=said, **tensors))
+            yield from [about] if about.error is not None else done
+
+
+class _Running:
+    """A row whose tokens are being computed: flip, copy, and where in it, of each of its results."""
+
+    def __init__(self, row: DecodedRow):
+        self.row = row
+        self.results: list[tuple[bool, _Copy, int, int]] = []
+
+
+class _Copy:
+    """Tensors on their way to the host; the device goes on meanwhile."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor]):
+        self._event = None
+        if next(iter(tensors.values())).device.type != "cuda":
+            self._tensors = tensors
+            return
+        self._tensors = {name: torch.empty_like(each, device="cpu", pin_memory=True) for name, each in tensors.items()}
+        for name, each in tensors.items():
+            self._tensors[name].copy_(each, non_blocking=True)
+        self._event = torch.cuda.Event()
+        self._event.record()
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Waits for the copies and gives them."""
+        if self._event is not None:
+            self._event.synchronize()
+            self._event = None
+        return self._tensors
+
+    @cached_property
+    def finite(self) -> bool:
+        """Tells whether all values are."""
+        return all(bool(each.isfinite().all()) for each in self.tensors().values())
