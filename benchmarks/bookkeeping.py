@@ -20,7 +20,8 @@ from transformers.utils import logging
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.layers_atoken import rotary_table
-from atoken.tokens_atoken import TokenBatch, grid_coords
+from atoken.token_layouts_atoken import grid_coords
+from atoken.tokens_atoken import TokenBatch
 from atoken.transformer_atoken import TILE_BATCH_TOKENS, AtokenTransformer
 
 # Three ways to 16,384 tokens: (samples, (latent frames, rows, columns)) of each kind.

@@ -27,16 +27,19 @@ from .autoencoder_files_atoken import AutoencoderFiles, own_fields
 from .configuration_atoken import AtokenConfig
 from .conversion_atoken import convert_original_checkpoint  # noqa: F401
 from .gaussian_decoder_atoken import AtokenGaussianDecoder  # noqa: F401
+from .gaussian_windows_atoken import WindowGroups  # noqa: F401
 from .gaussians_atoken import Gaussians  # noqa: F401
 from .keywords_atoken import check_keywords  # noqa: F401
 from .layers_atoken import TemporalCache  # noqa: F401
 from .modeling_atoken import AtokenDecoder, AtokenVisionModel
 from .outputs_atoken import LatentDistribution  # noqa: F401
+from .packed_layouts_atoken import PackedLayout  # noqa: F401
 from .posterior_atoken import Generators, LatentPosterior, QuantizedDistribution
 from .quantization_atoken import AtokenQuantizer
 from .remote_code_atoken import auto_class_of, bind_to_package
 from .scalar_weights_atoken import give_scalars_a_dimension  # noqa: F401
 from .text_padding_atoken import pad_texts  # noqa: F401
+from .token_layouts_atoken import TokenLayout  # noqa: F401
 from .tokens_atoken import TokenBatch  # noqa: F401
 from .transformer_atoken import TILE_BATCH_TOKENS
 

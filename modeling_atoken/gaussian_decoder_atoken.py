@@ -4,7 +4,7 @@ The computation is that of the released `3d_decode_gs` weights.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -13,61 +13,17 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .configuration_atoken import AtokenGaussianConfig
+from .gaussian_windows_atoken import WindowGroups, shifted_windows
 from .gaussians_atoken import Gaussians
 from .keywords_atoken import check_keywords
 from .layers_atoken import AtokenMLP, AtokenRMSNorm
+from .packed_layouts_atoken import PackedLayout
 from .remote_code_atoken import auto_class_of
-
-# Attention logits that exist at a time, 64 MB in fp32.
-_MAX_LOGITS = 2**24
-# Windows are filled up to a multiple of this many tokens, so that few batches of equal size hold all of them.
-_BUCKET = 16
 
 # The released activations: standard deviation and opacity of an output of 0, the smallest standard deviation, how far
 # outside its voxel a center may lie (in voxels), the factor on the rotation output.
 _SCALE_BIAS, _OPACITY_BIAS, _MIN_SCALE, _REACH, _ROTATION_RATE = 0.004, 0.1, 0.0009, 1.5, 0.1
 _CHANNELS = (3, 3, 3, 4, 1)  # offset, color, scale, rotation, opacity
-
-
-@dataclass
-class WindowBatch:
-    """Windows of about equal size: (W, L) token indices, which of them are filling, and where the others are."""
-
-    index: torch.Tensor
-    filling: torch.Tensor
-    selected: torch.Tensor  # flat positions in (W, L) that are tokens
-
-
-@dataclass
-class WindowGroups:
-    """Holds all tokens, grouped by window, and how to bring the batches' results back into the given order."""
-
-    batches: list[WindowBatch]
-    inverse: torch.Tensor  # (N,)
-
-    @classmethod
-    def build(
-        cls, coords: torch.Tensor, sample: torch.Tensor, shift: int, size: int, resolution: int, num_heads: int
-    ) -> "WindowGroups":
-        """Groups tokens with coords (N, 3) of samples (N,) by (coords + shift) // size; one host synchronization."""
-        side = (resolution + shift) // size + 1
-        window = (coords + shift) // size
-        key = ((sample * side + window[:, 0]) * side + window[:, 1]) * side + window[:, 2]
-        order = torch.argsort(key, stable=True)
-        counts = torch.unique_consecutive(key[order], return_counts=True)[1]
-        starts = counts.cumsum(0) - counts
-        lengths = (counts + _BUCKET - 1) // _BUCKET * _BUCKET
-        by_length = torch.argsort(lengths, stable=True)
-        bucket_lengths, bucket_sizes = torch.stack(torch.unique(lengths, return_counts=True)).tolist()
-        batches = []
-        for length, windows in zip(bucket_lengths, by_length.split(bucket_sizes), strict=True):
-            position = torch.arange(length, device=coords.device)
-            for chunk in windows.split(max(1, _MAX_LOGITS // (num_heads * length * length))):
-                filling = position >= counts[chunk, None]  # (W, L)
-                index = order[(starts[chunk, None] + position).clamp(max=len(order) - 1)]
-                batches.append(WindowBatch(index, filling, (~filling).flatten().nonzero().squeeze(1)))
-        tokens = torch.cat([batch.index.flatten()[batch.selected] for batch in batches])
-        return cls(batches, torch.argsort(tokens))
 
 
 class AtokenWindowAttention(nn.Module):
@@ -173,7 +129,12 @@ class AtokenGaussianDecoder(PreTrainedModel):
         return self.blocks[0].norm1.weight.dtype
 
     def forward(
-        self, features: torch.Tensor, coords: torch.Tensor, cu_seqlens: torch.Tensor, **kwargs
+        self,
+        features: torch.Tensor,
+        coords: torch.Tensor,
+        cu_seqlens: torch.Tensor,
+        layout: PackedLayout | None = None,
+        **kwargs,
     ) -> list[Gaussians]:
         r"""
         Decodes voxel features to Gaussians.
@@ -182,6 +143,8 @@ class AtokenGaussianDecoder(PreTrainedModel):
             features (`torch.Tensor`): (N, in_channels), the first features of each decoded voxel.
             coords (`torch.Tensor`): (N, 3) integers [x, y, z] in [0, resolution); no voxel of a sample twice.
             cu_seqlens (`torch.Tensor`): (B + 1,) integers, where each packed sample starts.
+            layout (`PackedLayout`, *optional*): of these voxels, with the windows of this decoder. Then nothing is read
+                back from the device, and values are not checked.
 
         Returns:
             One [`Gaussians`] per sample in fp32, `num_gaussians` for each voxel in the order given, in world units:
@@ -193,24 +156,27 @@ class AtokenGaussianDecoder(PreTrainedModel):
         """
         check_keywords("AtokenGaussianDecoder.forward", kwargs)
         config = self.config
-        lengths = _check_input(features, coords, cu_seqlens, config)
-        coords = coords.to(features.device).long()
-        sample = torch.repeat_interleave(torch.tensor(lengths, device=features.device))
-        voxels = ((sample * config.resolution + coords[:, 0]) * config.resolution + coords[:, 1]) * config.resolution
-        if len(torch.unique(voxels + coords[:, 2])) < len(coords):
-            raise ValueError("coords must not hold a voxel twice within a sample, got duplicates")
-        groups = [
-            WindowGroups.build(coords, sample, shift, config.window_size, config.resolution, config.num_attention_heads)
-            for shift in (0, config.window_shift)
-        ]
+        if layout is None:
+            lengths = _check_input(features, coords, cu_seqlens, config)
+            coords = coords.to(features.device).long()
+            groups = shifted_windows(coords, lengths, config)
+        elif layout.gaussian_windows is None:
+            raise ValueError(
+                "layout must have the Gaussian decoder's windows, got none; give build its gaussian_config"
+            )
+        else:
+            lengths, groups, coords = layout.lengths, layout.gaussian_windows, coords.long()
         hidden_states = self.input_layer(features.to(self.compute_dtype))
         hidden_states = hidden_states + sinusoidal_positions(coords, config.hidden_size).to(hidden_states.dtype)
         for layer, block in enumerate(self.blocks):
             hidden_states = block(hidden_states, groups[layer % 2])
         hidden_states = nn.functional.layer_norm(hidden_states, (config.hidden_size,), eps=1e-5)
-        return self._activate(self.out_layer(hidden_states).float(), coords, lengths)
+        make = Gaussians if layout is None else Gaussians.unchecked
+        return self._activate(self.out_layer(hidden_states).float(), coords, lengths, make)
 
-    def _activate(self, raw: torch.Tensor, coords: torch.Tensor, lengths: list[int]) -> list[Gaussians]:
+    def _activate(
+        self, raw: torch.Tensor, coords: torch.Tensor, lengths: list[int], make: Callable[..., Gaussians]
+    ) -> list[Gaussians]:
         count, resolution = self.config.num_gaussians, self.config.resolution
         parts = raw.split([count * width for width in _CHANNELS], dim=-1)
         offset, color, scale, rotation, opacity = (
@@ -228,7 +194,7 @@ class AtokenGaussianDecoder(PreTrainedModel):
             "sh0": color,
         }
         pieces = {name: value.flatten(0, 1).split([n * count for n in lengths]) for name, value in fields.items()}
-        return [Gaussians(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
+        return [make(**dict(zip(pieces, values, strict=True))) for values in zip(*pieces.values(), strict=True)]
 
 
 def _check_input(

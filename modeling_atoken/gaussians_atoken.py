@@ -89,6 +89,14 @@ class Gaussians:
     def dtype(self) -> torch.dtype:
         return self.means.dtype
 
+    @classmethod
+    def unchecked(cls, **values: torch.Tensor) -> "Gaussians":
+        """Takes all fields as they are: reading them from a device to check them would wait for it."""
+        gaussians = cls.__new__(cls)
+        for name in _WIDTHS:
+            object.__setattr__(gaussians, name, values[name])
+        return gaussians
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> "Gaussians":
         """Moves all fields to a device and a floating point dtype; None keeps them."""
         return Gaussians(**{f.name: getattr(self, f.name).to(device=device, dtype=dtype) for f in fields(self)})

@@ -10,7 +10,7 @@ from transformers.activations import ACT2FN, GELUTanh
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from .tokens_atoken import PackedSequences, TokenLayout, grid_positions
+from .token_layouts_atoken import PackedSequences, TokenLayout, grid_positions
 
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -37,6 +37,16 @@ def rotary_table(coords: torch.Tensor, head_dim: int, theta: float) -> torch.Ten
     angles = coords[:, :, None].float() * theta**-exponents  # (N, 4, head_dim / 8)
     angles = angles.flatten(1)
     return torch.stack([angles.cos(), angles.sin()], dim=-1)
+
+
+@dataclass
+class RotaryTable:
+    """
+    Holds a `rotary_table` where wrappers that cast the inputs of blocks, such as FSDP2's, leave it in fp32: in bf16 it
+    would tell few positions apart.
+    """
+
+    values: torch.Tensor
 
 
 def apply_rotary(x: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
@@ -292,8 +302,8 @@ class AtokenAttention(nn.Module):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        q_rotary: torch.Tensor | None,
-        k_rotary: torch.Tensor | None,
+        q_rotary: RotaryTable | None,
+        k_rotary: RotaryTable | None,
         sequences: PackedSequences,
         window: CacheWindow | None = None,
     ) -> torch.Tensor:
@@ -304,7 +314,7 @@ class AtokenAttention(nn.Module):
         if window is not None:
             key, value = window.update(self.layer_idx, key, value)
         if q_rotary is not None:
-            query, key = apply_rotary(query, q_rotary), apply_rotary(key, k_rotary)
+            query, key = apply_rotary(query, q_rotary.values), apply_rotary(key, k_rotary.values)
         return self.out_proj(packed_attention(self, query, key, value, sequences))
 
 
@@ -321,8 +331,8 @@ class AtokenBlock(GradientCheckpointingLayer):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        q_rotary: torch.Tensor | None,
-        k_rotary: torch.Tensor | None,
+        q_rotary: RotaryTable | None,
+        k_rotary: RotaryTable | None,
         sequences: PackedSequences,
         window: CacheWindow | None = None,
     ) -> torch.Tensor:

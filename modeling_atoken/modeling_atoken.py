@@ -26,19 +26,13 @@ from .layers_atoken import (
     TemporalCache,
 )
 from .outputs_atoken import AtokenDecoderOutput, AtokenEncoderOutput, AtokenOutput, LatentDistribution
+from .packed_layouts_atoken import PackedLayout
 from .quantization_atoken import AtokenQuantizer
 from .remote_code_atoken import bind_to_package
 from .scalar_weights_atoken import give_scalars_a_dimension
 from .text_padding_atoken import pad_texts, states_at
-from .tokens_atoken import (
-    TokenBatch,
-    grid_coords,
-    pack_grids,
-    patchify,
-    sample_index,
-    unpatchify,
-    valid_pixels,
-)
+from .token_layouts_atoken import grid_coords, sample_index
+from .tokens_atoken import TokenBatch, pack_grids, patchify, unpatchify, valid_pixels
 from .transformer_atoken import (
     TILE_BATCH_TOKENS,
     AtokenPreTrainedModel,
@@ -80,6 +74,7 @@ class AtokenVisionModel(AtokenTransformer):
         coords: torch.Tensor | None = None,
         cu_seqlens: torch.Tensor | None = None,
         image_sizes: torch.Tensor | None = None,
+        layout: PackedLayout | None = None,
     ) -> TokenBatch:
         """
         Packed tokens from packed or dense media.
@@ -89,6 +84,7 @@ class AtokenVisionModel(AtokenTransformer):
             coords: (N, 4) integers [t, x, y, z], for packed input only.
             cu_seqlens: (B + 1,) integers, for packed input only.
             image_sizes: (B, 2) heights and widths, for (B, C, H, W) only: what lies beyond is left out.
+            layout: of packed input, where it has been computed already.
 
         Raises:
             ValueError: naming the argument whose shape or type does not fit.
@@ -104,10 +100,10 @@ class AtokenVisionModel(AtokenTransformer):
                     "coords and cu_seqlens must be given with packed pixel_values (N, patch_dim); dense input is "
                     "(B, C, H, W) or (B, T, C, H, W)"
                 )
-            return TokenBatch.from_packed(pixel_values, coords, cu_seqlens)
-        if coords is not None or cu_seqlens is not None:
+            return TokenBatch.from_packed(pixel_values, coords, cu_seqlens, layout)
+        if coords is not None or cu_seqlens is not None or layout is not None:
             raise ValueError(
-                "coords and cu_seqlens go with packed pixel_values (N, patch_dim), got pixel_values of shape "
+                "coords, cu_seqlens and layout go with packed pixel_values (N, patch_dim), got pixel_values of shape "
                 f"{tuple(pixel_values.shape)}"
             )
         channels = self.config.num_channels
@@ -156,6 +152,7 @@ class AtokenVisionModel(AtokenTransformer):
         pool: bool = True,
         image_sizes: torch.Tensor | None = None,
         output_hidden_states: bool | int | list[int] | None = None,
+        layout: PackedLayout | None = None,
         **kwargs,
     ) -> BaseModelOutputWithPooling:
         r"""
@@ -175,6 +172,8 @@ class AtokenVisionModel(AtokenTransformer):
                 (B, C, H, W) that are filled up at the bottom and right, as LLaVA gives them. The filling is left out.
             output_hidden_states (`bool` or `int` or `list[int]`, *optional*): whether to return all hidden states.
                 LLaVA gives the indices it uses instead; then the others are None.
+            layout (`PackedLayout`, *optional*): of packed input, on its device. Then nothing is read back from the
+                device, coordinates are not checked, and tiles are those of the layout.
 
         Returns:
             `last_hidden_state`: (N, d) for packed input, (B, L, d) for dense input, (1, N, d) with `image_sizes`.
@@ -187,7 +186,7 @@ class AtokenVisionModel(AtokenTransformer):
         """
         # Llava-OneVision hands over how it will arrange the features.
         check_keywords("AtokenVisionModel.forward", kwargs, "num_items_in_batch", "vision_aspect_ratio")
-        batch = self.tokenize(pixel_values, coords, cu_seqlens, image_sizes)
+        batch = self.tokenize(pixel_values, coords, cu_seqlens, image_sizes, layout)
         wanted = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         collect = wanted is not None and wanted is not False  # 0 is the index of the embeddings
         hidden, states = self.run(batch, tile_frames, cache_frames, cache, batch_tokens, collect)
@@ -242,6 +241,7 @@ class AtokenDecoder(AtokenTransformer):
         cache: TemporalCache | None = None,
         batch_tokens: int = TILE_BATCH_TOKENS,
         output_hidden_states: bool | int | list[int] | None = None,
+        layout: PackedLayout | None = None,
         **kwargs,
     ) -> AtokenDecoderOutput:
         r"""
@@ -249,7 +249,7 @@ class AtokenDecoder(AtokenTransformer):
 
         Args:
             latents (`torch.Tensor`): (N, latent_channels) packed, or a dense grid (B, t, h, w, latent_channels).
-            coords, cu_seqlens, tile_frames, cache_frames, cache, batch_tokens, output_hidden_states: as in
+            coords, cu_seqlens, tile_frames, cache_frames, cache, batch_tokens, output_hidden_states, layout: as in
                 [`AtokenVisionModel.forward`].
 
         Returns:
@@ -261,10 +261,10 @@ class AtokenDecoder(AtokenTransformer):
         """
         check_keywords("AtokenDecoder.forward", kwargs)
         check_floating("latents", latents, "(for integers, give codes)")
-        if latents.ndim == 5 and coords is None and cu_seqlens is None and 0 not in latents.shape:
+        if latents.ndim == 5 and coords is None and cu_seqlens is None and layout is None and 0 not in latents.shape:
             batch = TokenBatch.from_grid(latents)
         elif latents.ndim == 2 and coords is not None and cu_seqlens is not None:
-            batch = TokenBatch.from_packed(latents, coords, cu_seqlens)
+            batch = TokenBatch.from_packed(latents, coords, cu_seqlens, layout)
         else:
             raise ValueError(
                 "latents must be (N, latent_channels) with coords and cu_seqlens, or a non-empty grid "
@@ -372,6 +372,7 @@ class AtokenModel(AtokenPreTrainedModel):
         pool: bool = True,
         image_sizes: torch.Tensor | None = None,
         output_hidden_states: bool | int | list[int] | None = None,
+        layout: PackedLayout | None = None,
     ) -> AtokenEncoderOutput:
         """
         Encodes media to latents. The arguments are those of [`AtokenVisionModel.forward`]; dense input is packed, and
@@ -389,6 +390,7 @@ class AtokenModel(AtokenPreTrainedModel):
             batch_tokens=batch_tokens,
             pool=pool,
             output_hidden_states=output_hidden_states,
+            layout=layout,
             return_dict=True,
         )
         if coords is None:
@@ -433,6 +435,7 @@ class AtokenModel(AtokenPreTrainedModel):
         cache: TemporalCache | None = None,
         batch_tokens: int = TILE_BATCH_TOKENS,
         output_hidden_states: bool | int | list[int] | None = None,
+        layout: PackedLayout | None = None,
     ) -> AtokenDecoderOutput:
         """
         Decodes latents or codes to patches.
@@ -441,7 +444,7 @@ class AtokenModel(AtokenPreTrainedModel):
             latents: (N, latent_channels), or a grid (B, t, h, w, latent_channels) without coords and cu_seqlens. For a
                 discrete model these are quantized values, such as `encode(...).latents`.
             codes: instead of latents, integers (N, num_codebooks) or (B, t, h, w, num_codebooks) of a discrete model.
-            coords, cu_seqlens, tile_frames, cache_frames, cache, batch_tokens, output_hidden_states: as in
+            coords, cu_seqlens, tile_frames, cache_frames, cache, batch_tokens, output_hidden_states, layout: as in
                 [`AtokenVisionModel.forward`].
 
         Returns:
@@ -470,6 +473,7 @@ class AtokenModel(AtokenPreTrainedModel):
             cache=cache,
             batch_tokens=batch_tokens,
             output_hidden_states=output_hidden_states,
+            layout=layout,
             return_dict=True,
         )
 
@@ -479,6 +483,9 @@ class AtokenModel(AtokenPreTrainedModel):
         coords: torch.Tensor | None = None,
         cu_seqlens: torch.Tensor | None = None,
         codes: torch.Tensor | None = None,
+        layout: PackedLayout | None = None,
+        batch_tokens: int = TILE_BATCH_TOKENS,
+        tile_frames: int | None = None,
     ) -> list[Gaussians]:
         """
         Decodes latents or codes of voxels to 3D Gaussians.
@@ -487,6 +494,8 @@ class AtokenModel(AtokenPreTrainedModel):
             latents, codes: packed, one of them, as in `decode`.
             coords: (N, 4) integers [t, x, y, z] as the processor gives them; t has no effect.
             cu_seqlens: (B + 1,) integers, where each packed sample starts.
+            layout, batch_tokens, tile_frames: as in [`AtokenVisionModel.forward`]; the layout has the Gaussian
+                decoder's windows.
 
         Returns:
             One [`Gaussians`] per sample; see [`AtokenGaussianDecoder.forward`].
@@ -501,9 +510,17 @@ class AtokenModel(AtokenPreTrainedModel):
             )
         if coords is None or cu_seqlens is None:
             raise ValueError("coords and cu_seqlens must be given: Gaussians are decoded from packed voxels")
-        features = self.decode(latents, coords, cu_seqlens, codes=codes).pixel_values
+        features = self.decode(
+            latents,
+            coords,
+            cu_seqlens,
+            codes=codes,
+            tile_frames=tile_frames,
+            batch_tokens=batch_tokens,
+            layout=layout,
+        ).pixel_values
         features = features[:, : self.config.gaussian_config.in_channels]
-        return self.gaussian_decoder(features, coords[:, 1:], cu_seqlens)
+        return self.gaussian_decoder(features, coords[:, 1:], cu_seqlens, layout=layout)
 
     @torch.no_grad()
     def encode_stream(

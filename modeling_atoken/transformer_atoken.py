@@ -15,11 +15,13 @@ from .layers_atoken import (
     AtokenPositionTable,
     AtokenRMSNorm,
     CacheWindow,
+    RotaryTable,
     TemporalCache,
     rotary_table,
 )
 from .remote_code_atoken import auto_class_of, bind_to_package
-from .tokens_atoken import TokenBatch, TokenLayout, temporal_windows
+from .token_layouts_atoken import TokenLayout
+from .tokens_atoken import TokenBatch, temporal_windows
 
 # Tiles that run together: enough to fill a GPU, and few enough that the MLP's activations stay near 1 GB at So400m.
 TILE_BATCH_TOKENS = 32768
@@ -129,8 +131,12 @@ class AtokenTransformer(AtokenPreTrainedModel):
             raise ValueError(f"cache must be a TemporalCache (see new_cache), got {type(cache).__name__}")
         batch = replace(batch, features=batch.features.to(self.compute_dtype))
         cache_frames = self.config.cache_frames if cache_frames is None else cache_frames
+        if tile_frames is None and batch.handed is not None:
+            tile_frames = batch.handed.tile * self.patch_size[0]
         tile_frames = self.config.tile_frames if tile_frames is None else tile_frames
         tile = self._latent_frames("tile_frames", tile_frames, at_least=1)
+        if batch.handed is not None and batch.handed.tile != tile:
+            raise ValueError(f"layout must be of tiles of {tile} latent frames, got one of {batch.handed.tile}")
         if cache is not None or self._latent_frames("cache_frames", cache_frames, at_least=0):
             states, order = self._run_windows(batch, tile, cache or self.new_cache(cache_frames), collect)
         else:
@@ -173,12 +179,14 @@ class AtokenTransformer(AtokenPreTrainedModel):
         self, features: torch.Tensor, layout: TokenLayout, window: CacheWindow | None, collect: bool
     ) -> list[torch.Tensor]:
         hidden_states = self.input_layer(features) + self.position_embedding(layout)
+        if len(layout.sequences.runs) > 1 and not torch.compiler.is_compiling():
+            layout.sequences.prepare()
         q_rotary = k_rotary = None
         if self.config.use_rope:
             head_dim, theta = self.config.hidden_size // self.config.num_attention_heads, self.config.rope_theta
-            q_rotary = k_rotary = rotary_table(layout.coords, head_dim, theta)
+            q_rotary = k_rotary = RotaryTable(rotary_table(layout.coords, head_dim, theta))
             if window is not None:
-                k_rotary = rotary_table(window.key_coords, head_dim, theta)
+                k_rotary = RotaryTable(rotary_table(window.key_coords, head_dim, theta))
         states = [hidden_states]
         for block in self.blocks:
             hidden_states = block(hidden_states, q_rotary, k_rotary, layout.sequences, window)

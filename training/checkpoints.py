@@ -1,15 +1,22 @@
-"""Checkpoints of a run: complete or not there, the last few kept, and the newest undamaged one found again."""
+"""Checkpoints of a run: complete or not there, the last few kept, and the newest undamaged one found again.
+
+A checkpoint is a folder of tensors that torch.distributed.checkpoint wrote, in shards, and of one file for each process
+with what else it needs, and with the checksums of what that process wrote. `complete.json` is written last.
+"""
 
 import hashlib
 import json
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
-_LIST = "files.json"
+TENSORS = "tensors"
+_COMPLETE = "complete.json"
 _PREFIX = "checkpoint-"
 
 
@@ -23,19 +30,37 @@ def unfinished(folder: Path) -> Path:
     return folder.with_name(folder.name + ".partial")
 
 
-def complete(folder: Path, keep: int) -> None:
+def write_part(folder: Path, rank: int, facts: dict[str, Any], written: Callable[[Path], bool]) -> None:
     """
-    Seals `unfinished(folder)`: lists its files with sizes and checksums, renames it, and removes older ones.
+    Writes what one process knows, with the checksums of the files that it wrote, into `unfinished(folder)`.
 
     Args:
-        keep: how many checkpoints stay.
+        rank: the process's.
+        facts: what a resumed run asks for; JSON-ready.
+        written: tells which files are this process's.
     """
     partial = unfinished(folder)
     listed = {}
-    for path in sorted(path for path in partial.rglob("*") if path.is_file()):
+    for path in sorted(path for path in partial.rglob("*") if path.is_file() and written(path)):
         listed[str(path.relative_to(partial))] = {"bytes": path.stat().st_size, "sha256": _checksum(path)}
-    (partial / _LIST).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
-    for path in [path for path in partial.rglob("*") if path.is_file()] + [partial]:
+        _to_disk(path)
+    part = _part(partial, rank)
+    part.write_text(json.dumps({"files": listed, **facts}), encoding="utf-8")
+    _to_disk(part)
+
+
+def complete(folder: Path, processes: int, keep: int) -> None:
+    """
+    Seals `unfinished(folder)` when all processes have written their parts, renames it, and removes older ones.
+
+    Args:
+        processes: how many parts there are.
+        keep: how many checkpoints stay.
+    """
+    partial = unfinished(folder)
+    parts = {_part(partial, rank).name: _checksum(_part(partial, rank)) for rank in range(processes)}
+    (partial / _COMPLETE).write_text(json.dumps({"parts": parts}) + "\n", encoding="utf-8")
+    for path in (partial / _COMPLETE, partial):
         _to_disk(path)
     if folder.exists():
         shutil.rmtree(folder)
@@ -45,31 +70,62 @@ def complete(folder: Path, keep: int) -> None:
         shutil.rmtree(old)
 
 
-def newest(output: Path) -> Path | None:
-    """Finds the newest checkpoint whose files are all there and unchanged; what is passed over is logged."""
+def read_part(folder: Path, rank: int) -> dict[str, Any]:
+    """Reads what a process wrote; the first one's where there was none of that rank."""
+    path = _part(folder, rank)
+    path = path if path.is_file() else _part(folder, 0)
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def processes_of(folder: Path) -> int:
+    """Counts the processes that wrote a checkpoint."""
+    return len(json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))["parts"])
+
+
+def newest(output: Path, check: Callable[[Path], str | None] | None = None) -> Path | None:
+    """
+    Finds the newest checkpoint whose files are all there and unchanged; what is passed over is logged.
+
+    Args:
+        check: says what is wrong with one; `damage` if None.
+    """
     for folder in reversed(_folders(output)):
-        fault = damage(folder)
+        fault = (check or damage)(folder)
         if fault is None:
             return folder
         logger.warning("%s is passed over: %s", folder, fault)
     return None
 
 
-def damage(folder: Path) -> str | None:
-    """Says what is wrong with a checkpoint, or None."""
+def damage(folder: Path, rank: int = 0, processes: int = 1) -> str | None:
+    """
+    Says what is wrong with a checkpoint, or None.
+
+    Args:
+        rank, processes: of so many processes that look at it, each of which reads through a share of the files.
+    """
     try:
-        listed = json.loads((folder / _LIST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return f"it has no readable {_LIST}"
-    for name, facts in listed.items():
+        parts = json.loads((folder / _COMPLETE).read_text(encoding="utf-8"))["parts"]
+        listed: dict[str, dict[str, Any]] = {}
+        for name, checksum in parts.items():
+            if _checksum(folder / name) != checksum:
+                return f"{name} has been changed"
+            listed |= json.loads((folder / name).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError) as error:
+        return f"it has no readable {_COMPLETE} or part of it ({error})"
+    for index, (name, facts) in enumerate(sorted(listed.items())):
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
         if path.stat().st_size != facts["bytes"]:
             return f"{name} has {path.stat().st_size} bytes instead of {facts['bytes']}"
-        if _checksum(path) != facts["sha256"]:
+        if index % processes == rank and _checksum(path) != facts["sha256"]:
             return f"{name} has been changed"
     return None
+
+
+def _part(folder: Path, rank: int) -> Path:
+    return folder / f"part-{rank:05d}.json"
 
 
 def _folders(output: Path) -> list[Path]:

@@ -50,7 +50,12 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable | None = None) -> None:
-        """Does one update; `closure` is not called."""
+        """
+        Does one update; `closure` is not called.
+
+        Where `found_inf`, a scalar on the device that GradScaler knows as well, is 1, nothing changes.
+        """
+        skipped = getattr(self, "found_inf", None)
         moved, directions = [], []
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -60,10 +65,15 @@ class Muon(torch.optim.Optimizer):
                 if not state:
                     state["momentum_buffer"] = torch.zeros_like(parameter.grad)
                 buffer = state["momentum_buffer"]
-                buffer.lerp_(parameter.grad, 1 - group["momentum"])
+                gradient = parameter.grad
+                if skipped is not None:
+                    # Lerping towards itself leaves the momentum as it is.
+                    gradient = torch.where(skipped.bool(), buffer, gradient)
+                buffer.lerp_(gradient, 1 - group["momentum"])
                 moved.append((parameter, group["lr"]))
-                directions.append(parameter.grad.lerp(buffer, group["momentum"]))
+                directions.append(gradient.lerp(buffer, group["momentum"]))
         for (parameter, rate), update in zip(moved, _orthogonalize_all(directions), strict=True):
+            update = update if skipped is None else update * (1 - skipped)
             parameter.add_(update, alpha=-rate * RMS * max(parameter.shape) ** 0.5)
 
 

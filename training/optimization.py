@@ -79,6 +79,7 @@ class Together(torch.optim.Optimizer):
 
     def step(self, closure: Any = None) -> None:
         """Does one update by both; `closure` is not called."""
+        skip_if(self.optimizers, getattr(self, "found_inf", None))
         for optimizer in self.optimizers:
             optimizer.step()
 
@@ -117,7 +118,8 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
     if muon:
         matrices = [{"params": params, "lr": rate, "peak": rate} for rate, params in muon.items()]
         optimizers.append(Muon(matrices, momentum=0.95))
-    optimizers.append(torch.optim.AdamW(groups, betas=settings.betas))
+    # Fused, as only this kind skips a step by a flag on the device.
+    optimizers.append(torch.optim.AdamW(groups, betas=settings.betas, fused=True))
     return optimizers[0] if len(optimizers) == 1 else Together(optimizers)
 
 
@@ -125,6 +127,23 @@ def set_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Sets every group's rate to `factor` times its peak."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["peak"]
+
+
+def parts_of(optimizer: torch.optim.Optimizer) -> list[torch.optim.Optimizer]:
+    """Gives the optimizers that one is made of, also behind a wrapper of accelerate."""
+    optimizer = getattr(optimizer, "optimizer", optimizer)
+    return optimizer.optimizers if isinstance(optimizer, Together) else [optimizer]
+
+
+def skip_if(optimizers: list[torch.optim.Optimizer], found_inf: torch.Tensor | None) -> None:
+    """
+    Lets the next steps of optimizers change nothing where a flag is set.
+
+    Args:
+        found_inf: float32 scalar on the device, 1 to skip and 0 not to, which the host need not read; None never skips.
+    """
+    for optimizer in optimizers:
+        optimizer.found_inf = found_inf
 
 
 class AveragedWeights:
@@ -142,8 +161,25 @@ class AveragedWeights:
     def update(self, model: nn.Module, step: int) -> None:
         """Moves the averages towards the model's weights after a step, counted from 1; faster in the first steps."""
         decay = min(self.decay, (1 + step) / (10 + step))
+        held = [_held(parameter).detach().float() for _, parameter in _trainable(model)]
+        torch._foreach_lerp_(list(self.values.values()), held, 1 - decay)
+
+    def shards(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Gives the averages as parts of whole tensors, sharded as the model's parameters are; they share memory."""
+        found = {}
         for name, parameter in _trainable(model):
-            self.values[name].lerp_(_held(parameter).detach().float(), 1 - decay)
+            value = self.values[name]
+            if isinstance(parameter, DTensor):
+                value = DTensor.from_local(
+                    value,
+                    parameter.device_mesh,
+                    parameter.placements,
+                    run_check=False,
+                    shape=parameter.shape,
+                    stride=parameter.stride(),
+                )
+            found[name] = value
+        return found
 
     @torch.no_grad()
     def swap(self, model: nn.Module) -> None:

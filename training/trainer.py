@@ -1,93 +1,34 @@
 """A training loop that knows no model: an objective says what is learned, batches from what, hooks do the rest."""
 
 import json
-import shutil
-import time
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from time import perf_counter
+from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedType
-from accelerate.utils import broadcast
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
 
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.tokenizing.files import NewFolder
 
-from . import checkpoints
-from .optimization import AveragedWeights, OptimizerSettings, build_optimizer, set_rates
+from . import checkpoints, zero_shards
+from .agreement import Agreement
+from .contracts import Batch, Batches, Objective, Share
+from .interruption import Interruption, Stopped
+from .optimization import AveragedWeights, OptimizerSettings, build_optimizer, parts_of, set_rates, skip_if
+from .saving import CheckpointWriter, load_tensors, named_states
 from .throughput import device_peak
 
 
 class Diverged(RuntimeError):
     """Says that the loss stayed not finite for too long."""
-
-
-class Batch(Protocol):
-    """
-    Describes what one forward and backward pass takes.
-
-    Attributes:
-        task: what it is for; the log's names begin with it.
-        num_tokens: how much it holds.
-        weighed_by_tokens: whether its loss is a mean over tokens, so that the mean over processes has to be weighed.
-    """
-
-    task: str
-    num_tokens: int
-    weighed_by_tokens: bool
-
-    def to(self, device: torch.device) -> "Batch":
-        """Gives a copy on a device."""
-
-
-class Batches(Protocol):
-    """Describes an endless source of steps, which can be stopped and goes on where it was."""
-
-    @property
-    def per_step(self) -> int:
-        """Counts the micro batches of a step, always as many."""
-
-    def __next__(self) -> Sequence[Batch]:
-        """Gives the micro batches of the next step, whose losses are added."""
-
-    def counters(self) -> dict[str, float]:
-        """Gives what the log says about the data so far."""
-
-    def state(self) -> dict[str, Any]:
-        """Gives what `restore` goes on from: JSON-ready, under other names than `processes`, `progress` and `sums`."""
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on behind the last batch before `state` was asked for."""
-
-    def close(self) -> None:
-        """Ends what reads ahead."""
-
-
-class Objective(Protocol):
-    """
-    Describes a `torch.nn.Module` that gives losses. It is one module, so that whatever wraps a model for data
-    parallelism or sharding sees one forward call per batch.
-
-    Attributes:
-        model: what is trained and exported.
-    """
-
-    model: nn.Module
-
-    def __call__(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Gives "loss", to be minimized, and its parts: scalars, means over this process's batch."""
-
-    def count_flops(self, batch: Batch) -> float | None:
-        """Counts the operations of a forward and backward pass, for the share of the device's peak; None if unknown."""
-
-    def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
-        """Writes weights, from a state dict of the whole module, and all that goes with them, into a folder."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +41,7 @@ class TrainerSettings:
         steps: optimizer steps.
         optimizer: see `OptimizerSettings`.
         minutes: time for steps. Where it is given, rates fall with time, and the run ends when either is used up.
-        max_skipped: steps in a row without finite gradients before giving up.
+        max_skipped: steps in a row without finite gradients before giving up, which is looked at with the log.
         save_every, log_every: steps between checkpoints, and those that a line of the log is the mean of.
         keep: checkpoints that stay.
 
@@ -133,7 +74,14 @@ class TrainerSettings:
 
 @dataclass
 class Progress:
-    """Holds how far a run is; equal in all processes. `seconds` are those of steps, without checkpoints and hooks."""
+    """
+    Holds how far a run is; equal in all processes.
+
+    Attributes:
+        step: how many are done.
+        seconds: of steps, without checkpoints and hooks.
+        skipped, skipped_in_a_row: steps without finite gradients, as of the last line of the log or checkpoint.
+    """
 
     step: int = 0
     seconds: float = 0.0
@@ -163,19 +111,20 @@ class Hook:
         """Is called when a run ends, also where an error ends it."""
 
 
+class StoppedElsewhere(RuntimeError):
+    """Says that another process cannot go on; its own message says why."""
+
+
 class Trainer:
     """
     Trains an objective. `run` goes from where it is to the last step.
 
     Args:
-        accelerator: how the run is spread over processes, with as many accumulation steps as a step has micro batches.
+        accelerator: how the run is spread over processes.
         objective: what is minimized.
         batches: what it is computed from.
         settings: how long, and what is written.
         hooks: what else is done.
-
-    Raises:
-        ValueError: the accelerator accumulates another number of micro batches than a step has.
     """
 
     def __init__(
@@ -187,17 +136,18 @@ class Trainer:
         hooks: Sequence[Hook] = (),
     ):
         self.accelerator, self.batches, self.settings, self.hooks = accelerator, batches, settings, tuple(hooks)
-        if accelerator.gradient_accumulation_steps != batches.per_step:
-            raise ValueError(
-                f"gradient_accumulation_steps must be {batches.per_step}, the micro batches of a step, got "
-                f"{accelerator.gradient_accumulation_steps}; leave it out of the launcher's file"
-            )
+        self.agreement = Agreement()
+        self.writer = CheckpointWriter(settings.output, settings.keep, self.agreement)
         self.bare_objective = objective
         optimizer = build_optimizer(objective, settings.optimizer)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
         self.average = AveragedWeights(self.objective, settings.optimizer.average)
         self.progress = Progress()
+        self.interruption = Interruption()
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
+        # Skipped steps, and those in a row: counted on the device, which a step does not wait for.
+        self._skipped = torch.zeros(2, dtype=torch.float64 if accelerator.device.type != "mps" else torch.float32)
+        self._skipped = self._skipped.to(accelerator.device)
 
     def run(self) -> None:
         """
@@ -205,12 +155,15 @@ class Trainer:
 
         Raises:
             Diverged: the gradients were not finite for too many steps in a row.
+            Stopped: a signal asked for it; a checkpoint of the last step is complete.
+            StoppedElsewhere: another process had an error.
         """
         self.settings.output.mkdir(parents=True, exist_ok=True)
         for hook in self.hooks:
             hook.on_start(self)
         try:
-            self._run()
+            with self.interruption:
+                self._run()
         finally:
             for hook in self.hooks:
                 hook.on_end()
@@ -218,89 +171,129 @@ class Trainer:
     def _run(self) -> None:
         settings, progress = self.settings, self.progress
         self.objective.train()
-        began, tokens, flops = time.perf_counter(), 0, []
+        began, tokens, flops = perf_counter(), 0.0, []
         is_last = progress.step >= settings.steps or self._share_of_time() >= 1
         while not is_last:
-            step_began = time.perf_counter()
-            micro_batches = [batch.to(self.accelerator.device) for batch in next(self.batches)]
-            self.step(micro_batches)
-            self._count_time(time.perf_counter() - step_began)
-            tokens += sum(batch.num_tokens for batch in micro_batches)
+            step_began = perf_counter()
+            micro_batches, stop = self._next_step()
+            tokens += self.step(micro_batches)
+            self._count_time(perf_counter() - step_began)
             flops += [self.bare_objective.count_flops(batch) for batch in micro_batches]
             is_last = progress.step == settings.steps or self._share_of_time() >= 1
             if progress.step % settings.log_every == 0 or is_last:
-                self._log(time.perf_counter() - began, tokens, flops)
-                began, tokens, flops = time.perf_counter(), 0, []
-            if progress.step % settings.save_every == 0 or is_last:
+                self._log(perf_counter() - began, tokens, flops)
+                began, tokens, flops = perf_counter(), 0.0, []
+            if progress.step % settings.save_every == 0 or is_last or stop:
                 self.save()
-            paused = time.perf_counter()
+            if stop and not is_last:
+                self.writer.finish()
+                raise Stopped(f"the run was told to stop after step {progress.step}, and can be resumed from there")
+            paused = perf_counter()
             for hook in self.hooks:
                 hook.after_step(self)
-            began += time.perf_counter() - paused
+            began += perf_counter() - paused
+        self.writer.finish()
         self.export(settings.exported)
 
-    def step(self, micro_batches: Sequence[Batch]) -> None:
+    def _next_step(self) -> tuple[Sequence[Batch], bool]:
+        """Gives the next step's micro batches, and whether the run is to stop behind it: all processes agree."""
+        error, micro_batches, is_written = None, [], False
+        try:
+            is_written = self.writer.is_written
+            micro_batches = next(self.batches)
+        except Exception as caught:  # whatever it is, the other processes must not wait for this one
+            error = caught
+        failed, asked, written = self.agreement.sum([error is not None, self.interruption.asked, is_written])
+        if error is not None:
+            raise error
+        if failed:
+            raise StoppedElsewhere(f"{int(failed)} other processes cannot go on; their own messages say why")
+        if written == self.agreement.processes:
+            self.writer.seal()
+        return micro_batches, asked > 0
+
+    def step(self, micro_batches: Sequence[Batch]) -> float:
         """
         Does one optimizer step on the sum of the micro batches' losses, or skips it if a gradient is not finite.
 
+        Returns:
+            The tokens of the step, of all processes.
+
         Raises:
-            Diverged: that happened in too many steps in a row.
+            Diverged: DeepSpeed alone, the loss is not finite.
         """
-        progress, settings = self.progress, self.settings.optimizer
+        progress, settings, accelerator = self.progress, self.settings.optimizer, self.accelerator
         share = None if self.settings.minutes is None else self._share_of_time()
         set_rates(self.optimizer, settings.factor(progress.step, self.settings.steps, share))
-        norm = None
-        for batch in micro_batches:
-            with self.accelerator.accumulate(self.objective):
-                parts = self.objective(batch)
-                loss = parts["loss"] * self._share(batch)
-                self._check_before_backward(loss)
-                # accelerate divides by the number of micro batches; their losses are added.
-                self.accelerator.backward(loss * len(micro_batches))
-                for name, part in parts.items():
-                    self._sums[f"{batch.task}/{name}"].append(part.detach())
-                if self.accelerator.sync_gradients:
-                    for hook in self.hooks:
-                        hook.before_clip(self.bare_objective.model)
-                    norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip)
-                    # FSDP2's is spread over processes, and DeepSpeed's is a number.
-                    norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-                    if self._is_finite(norm):
-                        self.optimizer.step()
-                        progress.skipped_in_a_row = 0
-                    else:
-                        progress.skipped += 1
-                        progress.skipped_in_a_row += 1
-                    self.optimizer.zero_grad(set_to_none=True)
-        if norm is not None:
-            norm = torch.as_tensor(norm, device=self.accelerator.device)
-            self._sums["gradient norm"].append(norm.detach().float())
+        shares, tokens = self._shares(micro_batches)
+        with torch.no_grad(), accelerator.autocast():
+            commons = self.objective(list(micro_batches))
+        parts: dict[str, torch.Tensor] = {}
+        for index, batch in enumerate(micro_batches):
+            is_last = index + 1 == len(micro_batches)
+            accelerator.sync_gradients = is_last
+            with nullcontext() if is_last else accelerator.no_sync(self.objective):
+                # FSDP2 gets no autocast from accelerate; where there is one already, this is the same again.
+                with accelerator.autocast():
+                    found = self.objective(batch.to(accelerator.device), shares[index], commons[index])
+                self._check_before_backward(found["loss"])
+                accelerator.backward(found["loss"])
+            for name, part in found.items():
+                name = f"{batch.task}/{name}"
+                parts[name] = parts.get(name, 0.0) + part.detach()
+        for name, part in parts.items():
+            self._sums[name].append(part)
+        for hook in self.hooks:
+            hook.before_clip(self.bare_objective.model)
+        self._update(accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip))
         progress.step += 1
-        if not progress.skipped_in_a_row:
-            self.average.update(self.objective, progress.step)
-        if progress.skipped_in_a_row > self.settings.max_skipped:
-            raise Diverged(
-                f"gradients were not finite for {progress.skipped_in_a_row} steps in a row, up to {progress.step}. "
-                "Lower the rate, or resume from a checkpoint with another seed"
+        self.average.update(self.objective, progress.step)
+        return tokens
+
+    def _update(self, norm: Any) -> None:
+        """Lets the optimizer step, if the gradient's norm is finite; the device decides, and the host goes on."""
+        if norm is not None:
+            # FSDP2's is spread over processes, and DeepSpeed's is a number.
+            norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+            norm = torch.as_tensor(norm, device=self.accelerator.device).detach().float()
+            self._sums["gradient norm"].append(norm)
+            bad = (~torch.isfinite(norm)).float()
+            self._skipped += bad
+            self._skipped[1] *= bad
+            if self.accelerator.distributed_type != DistributedType.DEEPSPEED:
+                skip_if([getattr(self.optimizer, "optimizer", self.optimizer)], bad)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _shares(self, micro_batches: Sequence[Batch]) -> tuple[list[Share], float]:
+        """Gives each micro batch's share of what all processes have of its task in this step, and all tokens."""
+        tasks = list(dict.fromkeys(batch.task for batch in micro_batches))
+        counts = {task: [0.0, 0.0] for task in tasks}
+        for batch in micro_batches:
+            counts[batch.task][0] += batch.num_tokens
+            counts[batch.task][1] += batch.num_samples
+        sums = self.agreement.sum([count for task in tasks for count in counts[task]])
+        totals = dict(zip(tasks, zip(sums[::2], sums[1::2], strict=True), strict=True))
+        processes = self.agreement.processes
+        shares = [
+            Share(
+                batch.num_tokens * processes / totals[batch.task][0],
+                batch.num_samples * processes / totals[batch.task][1],
+                self.progress.step,
             )
+            for batch in micro_batches
+        ]
+        return shares, sum(sums[::2])
 
     def _count_time(self, seconds: float) -> None:
         if self.settings.minutes is not None:
             # The first process's clock: all have to end with the same step.
-            seconds = float(broadcast(torch.tensor(seconds, device=self.accelerator.device)))
+            seconds = self.agreement.of_first(seconds)
         self.progress.seconds += seconds
 
     def _share_of_time(self) -> float:
         minutes = self.settings.minutes
         return 0.0 if minutes is None else self.progress.seconds / (60 * minutes)
-
-    def _share(self, batch: Batch) -> torch.Tensor | float:
-        """Gives the factor by which the mean over processes is that over all tokens, as batches differ in size."""
-        count = self.accelerator.num_processes
-        if count == 1 or not batch.weighed_by_tokens:
-            return 1.0
-        tokens = torch.tensor(float(batch.num_tokens), device=self.accelerator.device)
-        return tokens * count / self.accelerator.reduce(tokens, "sum")
 
     def _check_before_backward(self, loss: torch.Tensor) -> None:
         # DeepSpeed's engine steps within backward, so that a bad step cannot be taken back.
@@ -309,15 +302,16 @@ class Trainer:
             if bad:
                 raise Diverged("the loss is not finite; resume from the last checkpoint with another seed")
 
-    def _is_finite(self, norm: Any) -> bool:
-        return norm is None or bool(torch.isfinite(torch.as_tensor(norm)).all())
+    def _read_skipped(self) -> None:
+        self.progress.skipped, self.progress.skipped_in_a_row = (int(value) for value in self._skipped.tolist())
 
-    def _log(self, seconds: float, tokens: int, flops: list[float | None]) -> None:
+    def _log(self, seconds: float, tokens: float, flops: list[float | None]) -> None:
         progress, accelerator = self.progress, self.accelerator
         means = {name: torch.stack(values).mean() for name, values in self._sums.items()}
         numbers = {name: float(value) for name, value in accelerator.reduce(means, "mean").items()}
         self._sums.clear()
-        numbers["tokens per second"] = tokens * accelerator.num_processes / seconds
+        self._read_skipped()
+        numbers["tokens per second"] = tokens / seconds
         peak = device_peak(accelerator.device)
         if peak and None not in flops:
             numbers["MFU"] = sum(flops) / seconds / peak
@@ -329,6 +323,11 @@ class Trainer:
         for hook in self.hooks:
             hook.on_log(numbers)
         self.append_line("log.jsonl", numbers)
+        if progress.skipped_in_a_row > self.settings.max_skipped:
+            raise Diverged(
+                f"gradients were not finite for {progress.skipped_in_a_row} steps in a row, up to {progress.step}. "
+                "Lower the rate, or resume from a checkpoint with another seed"
+            )
 
     def append_line(self, name: str, numbers: dict[str, float]) -> None:
         """Adds numbers of this step to a file of JSON lines in the output folder, in the first process."""
@@ -337,55 +336,55 @@ class Trainer:
                 file.write(json.dumps({"step": self.progress.step, **numbers}) + "\n")
 
     def save(self) -> None:
-        """Writes a checkpoint of this step."""
-        accelerator = self.accelerator
-        folder = checkpoints.folder_for(self.settings.output, self.progress.step)
-        partial = checkpoints.unfinished(folder)
-        if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        accelerator.wait_for_everyone()
-        accelerator.save_state(str(partial / "state"))
-        rank = accelerator.process_index
-        save_file(self.average.values, partial / f"average-{rank}.safetensors")
-        state = {
-            "processes": accelerator.num_processes,
+        """Writes a checkpoint of this step, while training goes on."""
+        self._read_skipped()
+        facts = {
             "progress": asdict(self.progress),
             "sums": {name: [float(value) for value in values] for name, values in self._sums.items()},
-            **self.batches.state(),
+            "data": self.batches.state(),
         }
-        (partial / f"progress-{rank}.json").write_text(json.dumps(state), encoding="utf-8")
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            checkpoints.complete(folder, self.settings.keep)
-        accelerator.wait_for_everyone()
+        step = self.progress.step
+        if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+            beside = partial(zero_shards.save, self.accelerator, self.average)
+            self.writer.begin(step, {"step": torch.tensor(step)}, facts, beside)
+            return
+        self.writer.begin(step, self._tensors() | named_states(self._parameters(), self._optimizers()), facts)
+
+    def _optimizers(self) -> list[torch.optim.Optimizer]:
+        return parts_of(self.optimizer)
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        """Gives all parameters by the names that they have in the objective, whatever wraps it."""
+        return {name.removeprefix("module."): each for name, each in self.objective.named_parameters()}
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Gives weights, buffers and averages; they share memory with what is trained."""
+        state = {f"model.{name.removeprefix('module.')}": value for name, value in self.objective.state_dict().items()}
+        averages = self.average.shards(self.objective)
+        return state | {f"average.{name.removeprefix('module.')}": value for name, value in averages.items()}
 
     def resume(self, folder: Path) -> None:
         """
-        Goes on from a checkpoint.
+        Goes on from a checkpoint, which any number of processes may have written.
 
         Raises:
-            ValueError: it was written by another number of processes.
+            ValueError: with DeepSpeed, another number of processes wrote it.
         """
-        rank = self.accelerator.process_index
-        first = json.loads((folder / "progress-0.json").read_text(encoding="utf-8"))
-        if first["processes"] != self.accelerator.num_processes:
-            raise ValueError(
-                f"processes must be {first['processes']}, which wrote {folder}, got {self.accelerator.num_processes}; "
-                "launch as many, or start from its exported weights"
-            )
-        state = json.loads((folder / f"progress-{rank}.json").read_text(encoding="utf-8"))
-        self.accelerator.load_state(str(folder / "state"))
-        averages = load_file(folder / f"average-{rank}.safetensors")
-        # Not load_file's own device, as it does not know the "cpu:0" of several processes.
-        self.average.values = {name: value.to(self.accelerator.device) for name, value in averages.items()}
+        state = checkpoints.read_part(folder, self.agreement.rank)
+        if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
+            zero_shards.load(self.accelerator, self.average, folder)
+        else:
+            load_tensors(folder, self._tensors(), self._parameters(), self._optimizers(), self.agreement)
         self.progress = Progress(**state["progress"])
-        for name, values in state["sums"].items():
-            self._sums[name] = [torch.tensor(value, device=self.accelerator.device) for value in values]
+        skipped = [self.progress.skipped, self.progress.skipped_in_a_row]
+        self._skipped = torch.tensor(skipped, dtype=self._skipped.dtype, device=self.accelerator.device)
+        if checkpoints.processes_of(folder) == self.agreement.processes:
+            for name, values in state["sums"].items():
+                self._sums[name] = [torch.tensor(value, device=self.accelerator.device) for value in values]
         if self.accelerator.is_main_process:
             for log in self.settings.output.glob("*.jsonl"):
                 _forget_after(log, self.progress.step)
-        self.batches.restore(state)
+        self.batches.restore(state["data"])
 
     def export(self, folder: Path) -> None:
         """Writes the averaged weights and what goes with them, whole or not at all."""

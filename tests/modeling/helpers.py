@@ -3,7 +3,8 @@
 import torch
 
 from atoken import AtokenConfig, AtokenModel
-from atoken.tokens_atoken import grid_coords, patchify
+from atoken.token_layouts_atoken import grid_coords
+from atoken.tokens_atoken import patchify
 
 PATCH = (4, 16, 16)
 WIDTH, LATENTS = 48, 12

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, Gaussians, gaussian_decoder_atoken
+from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, Gaussians, gaussian_windows_atoken
 from atoken.gaussian_conversion_atoken import convert_original_gaussian_decoder, to_original_gaussian_state_dict
 from atoken.gaussian_decoder_atoken import hammersley_offsets
 
@@ -209,7 +209,7 @@ def test_few_logits_at_a_time_give_the_same(monkeypatch):
     model, inputs = small_decoder(), pack([cluster(1500, 0, 12, 0), cluster(300, 0, 64, 1)])
     with torch.no_grad():
         at_once = model(*inputs)
-        monkeypatch.setattr(gaussian_decoder_atoken, "_MAX_LOGITS", 1)  # every window by itself
+        monkeypatch.setattr(gaussian_windows_atoken, "_MAX_LOGITS", 1)  # every window by itself
         one_by_one = model(*inputs)
     for some, others in zip(at_once, one_by_one, strict=True):
         for name in FIELDS:

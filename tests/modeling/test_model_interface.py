@@ -9,7 +9,7 @@ from transformers import AttentionInterface
 
 from atoken import AtokenConfig, AtokenModel, AtokenVisionModel, layers_atoken
 from atoken.outputs_atoken import LatentDistribution
-from atoken.tokens_atoken import PackedSequences
+from atoken.token_layouts_atoken import PackedSequences
 
 from .helpers import LATENTS, WIDTH, as_tokens, assert_close, make_model, media, pack, tiny_config, voxel_tokens
 

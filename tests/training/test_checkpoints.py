@@ -1,7 +1,5 @@
 """Checkpoints that are whole or not there."""
 
-import json
-
 import pytest
 
 from atoken.training import checkpoints
@@ -10,10 +8,13 @@ from atoken.training import checkpoints
 def write(output, step, keep=3):
     folder = checkpoints.folder_for(output, step)
     partial = checkpoints.unfinished(folder)
-    (partial / "state").mkdir(parents=True)
-    (partial / "state/weights.bin").write_bytes(bytes(range(200)))
-    (partial / "progress.json").write_text(json.dumps({"step": step}))
-    checkpoints.complete(folder, keep)
+    (partial / "tensors").mkdir(parents=True)
+    for rank in range(2):
+        (partial / f"tensors/__{rank}_0").write_bytes(bytes(range(200)))
+    for rank in range(2):
+        own = f"__{rank}_0"
+        checkpoints.write_part(folder, rank, {"step": step}, lambda path, own=own: path.name == own)
+    checkpoints.complete(folder, 2, keep)
     return folder
 
 
@@ -37,22 +38,23 @@ def test_one_that_was_never_sealed_does_not_count(tmp_path):
 
 
 def _cut(folder):
-    path = folder / "state/weights.bin"
+    path = folder / "tensors/__1_0"
     path.write_bytes(path.read_bytes()[:100])
 
 
 def _flip(folder):
-    path = folder / "state/weights.bin"
+    path = folder / "tensors/__1_0"
     path.write_bytes(b"\xff" + path.read_bytes()[1:])
 
 
 @pytest.mark.parametrize(
     "harm, message",
     [
-        (_cut, "state/weights.bin has 100 bytes instead of 200"),
-        (_flip, "state/weights.bin has been changed"),
-        (lambda folder: (folder / "progress.json").unlink(), "progress.json is missing"),
-        (lambda folder: (folder / "files.json").write_text("{"), "it has no readable files.json"),
+        (_cut, "tensors/__1_0 has 100 bytes instead of 200"),
+        (_flip, "tensors/__1_0 has been changed"),
+        (lambda folder: (folder / "tensors/__0_0").unlink(), "tensors/__0_0 is missing"),
+        (lambda folder: (folder / "part-00001.json").write_text("{}"), "part-00001.json has been changed"),
+        (lambda folder: (folder / "complete.json").write_text("{"), "it has no readable complete.json"),
     ],
 )
 def test_damage_is_found_and_the_one_before_is_used(tmp_path, caplog, harm, message):
@@ -66,3 +68,16 @@ def test_a_step_that_is_saved_again_replaces_the_first(tmp_path):
     write(tmp_path, 5)
     folder = write(tmp_path, 5)
     assert checkpoints.damage(folder) is None and len(list(tmp_path.iterdir())) == 1
+
+
+def test_processes_share_the_reading_and_one_of_them_finds_the_damage(tmp_path):
+    folder = write(tmp_path, 5)
+    _flip(folder)
+    faults = [checkpoints.damage(folder, rank, 2) for rank in range(2)]
+    assert faults == [None, "tensors/__1_0 has been changed"]
+
+
+def test_what_a_process_wrote_is_read_back(tmp_path):
+    folder = write(tmp_path, 5)
+    assert checkpoints.processes_of(folder) == 2
+    assert [checkpoints.read_part(folder, rank)["step"] for rank in (0, 1, 7)] == [5, 5, 5]

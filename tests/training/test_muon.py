@@ -75,3 +75,21 @@ def test_processes_share_the_work_and_move_alike(tmp_path):
 def test_vectors_are_refused():
     with pytest.raises(ValueError, match=r"params must be matrices, got one of shape \(3,\)"):
         Muon([torch.nn.Parameter(torch.zeros(3))])
+
+
+def test_a_flag_on_the_device_skips_a_step():
+    plain, flagged = _matrices(), _matrices()
+    optimizers = [Muon(matrices) for matrices in (plain, flagged)]
+    optimizers[1].found_inf = torch.zeros(())
+    for optimizer, matrices in zip(optimizers, (plain, flagged), strict=True):
+        _train(optimizer, matrices, steps=2)
+    assert all(torch.equal(one, other) for one, other in zip(plain, flagged, strict=True))
+    optimizers[1].found_inf = torch.ones(())
+    for matrix in flagged:
+        matrix.grad = torch.full_like(matrix, torch.nan)
+    optimizers[1].step()
+    assert all(torch.equal(one, other) for one, other in zip(plain, flagged, strict=True))
+    optimizers[1].found_inf = torch.zeros(())
+    for optimizer, matrices in zip(optimizers, (plain, flagged), strict=True):
+        _train(optimizer, matrices, steps=1)
+    assert all(torch.equal(one, other) for one, other in zip(plain, flagged, strict=True))

@@ -13,9 +13,11 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from atoken.training import checkpoints
-from atoken.training.optimization import OptimizerSettings
+from atoken.training.contracts import Share
+from atoken.training.optimization import OptimizerSettings, parts_of
 from atoken.training.trainer import Diverged, Hook, Trainer, TrainerSettings
 
 SETTINGS = {"optimizer": OptimizerSettings(warm_up=2, rate=0.1, final_rate=0.01, average=0.9), "steps": 8}
@@ -26,7 +28,10 @@ TRUTH = torch.tensor([[1.0, -2.0, 3.0]])
 class Numbers:
     values: torch.Tensor
     task: str
-    weighed_by_tokens: bool = True
+
+    @property
+    def num_samples(self) -> int:
+        return 1
 
     @property
     def num_tokens(self) -> int:
@@ -38,8 +43,6 @@ class Numbers:
 
 class RandomNumbers:
     """Gives two micro batches a step."""
-
-    per_step = 2
 
     def __init__(self):
         self.drawn, self.closed = 0, False
@@ -70,11 +73,14 @@ class Fit(nn.Module):
         torch.manual_seed(0)
         self.model, self.calls, self.bad_steps = nn.Linear(3, 1), 0, bad_steps
 
-    def forward(self, batch: Numbers) -> dict[str, torch.Tensor]:
+    def forward(self, batch, share=None, common=None) -> Any:
+        if share is None:
+            return [None] * len(batch)
         error = self.model(batch.values) - batch.values @ TRUTH.T
         factor = torch.inf if self.calls // 2 in self.bad_steps else 1.0
         self.calls += 1
-        return {"loss": error.square().mean() * factor, "distance": error.abs().mean().detach()}
+        parts = {"loss": error.square().mean() * factor, "distance": error.abs().mean().detach()}
+        return {name: share.tokens * part for name, part in parts.items()}
 
     def count_flops(self, batch: Numbers) -> None:
         return None
@@ -110,6 +116,21 @@ class Watch(Hook):
         self.told.append("end")
 
 
+class Reads(TorchDispatchMode):
+    """Notes operations that wait for a device: numbers of tensors, and sizes that depend on them."""
+
+    NAMES = ("_local_scalar_dense", "nonzero", "_unique2", "unique_dim", "unique_consecutive", "masked_select", "equal")
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.overloadpacket.__name__ in self.NAMES:
+            self.found.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
 def forget_processes() -> None:
     """Drops what accelerate keeps for a process: also which data loader of another test has come to its end."""
     AcceleratorState._reset_state(reset_partial_state=True)
@@ -120,9 +141,9 @@ def forget_processes() -> None:
 def make():
     """Makes trainers, each as in a process of its own."""
 
-    def build(output: Path, bad_steps: set[int] = frozenset(), micro_batches: int = 2, **changes: Any) -> Trainer:
+    def build(output: Path, bad_steps: set[int] = frozenset(), **changes: Any) -> Trainer:
         forget_processes()
-        accelerator = Accelerator(gradient_accumulation_steps=micro_batches, cpu=True)
+        accelerator = Accelerator(cpu=True)
         settings = TrainerSettings(output, **{**SETTINGS, "save_every": 3, "log_every": 2, **changes})
         return Trainer(accelerator, Fit(bad_steps), RandomNumbers(), settings, [Watch()])
 
@@ -158,7 +179,7 @@ def test_a_run_is_resumed_where_it_was(make, tmp_path):
     for name in ("whole", "part"):
         make(tmp_path / name).run()
     # As if it had been killed in the seventh step.
-    for name in ("checkpoint-00000008/files.json", "model/linear.safetensors"):
+    for name in ("checkpoint-00000008/complete.json", "model/linear.safetensors"):
         (tmp_path / "part" / name).unlink()
     newest = checkpoints.newest(tmp_path / "part")
     assert newest.name == "checkpoint-00000006"
@@ -173,7 +194,9 @@ def test_a_run_is_resumed_where_it_was(make, tmp_path):
 
 def test_a_run_ends_when_its_time_is_over_and_rates_fall_with_time(make, tmp_path, monkeypatch):
     ticks = count()
-    monkeypatch.setattr("time.perf_counter", lambda: float(next(ticks)))  # a second from one look to the next
+    monkeypatch.setattr(
+        "atoken.training.trainer.perf_counter", lambda: float(next(ticks))
+    )  # a second from one look to the next
     trainer = make(tmp_path, steps=1000, minutes=0.1, log_every=1)
     trainer.run()
     assert trainer.progress.step == 6 and trainer.progress.seconds == 6
@@ -200,39 +223,60 @@ def test_hooks_are_told_in_order(make, tmp_path):
 def test_losses_of_micro_batches_are_added(make, tmp_path):
     trainer = make(tmp_path, steps=1)
     objective = Fit()
-    sum(objective(batch)["loss"] for batch in next(RandomNumbers())).backward()
+    sum(objective(batch, Share(1.0, 1.0))["loss"] for batch in next(RandomNumbers())).backward()
     trainer.run()
     expected = objective.model.weight.grad.norm()
     assert lines(tmp_path)[0]["gradient norm"] == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_a_bad_step_changes_nothing_and_is_counted(make, tmp_path):
-    trainer = make(tmp_path, bad_steps={1, 2, 5}, steps=7, max_skipped=2)
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_bad_step_changes_nothing_and_is_counted(make, tmp_path, kind):
+    optimizer = OptimizerSettings(kind, warm_up=2, rate=0.1, final_rate=0.01, average=0.9)
+    trainer = make(tmp_path, bad_steps={1, 2, 5}, steps=7, max_skipped=2, optimizer=optimizer)
+    states = []
+    take = trainer.writer.begin
+    trainer.writer.begin = lambda step, tensors, facts: (states.append(step), take(step, tensors, facts))
     trainer.run()
     watch, progress = trainer.hooks[0], trainer.progress
-    for values in (watch.weights, watch.averages):
-        moved = [not torch.equal(before, after) for before, after in zip(values, values[1:], strict=False)]
-        assert moved == [False, False, True, True, False, True]
-        assert all(torch.isfinite(value).all() for value in values)
+    moved = [not torch.equal(old, new) for old, new in zip(watch.weights, watch.weights[1:], strict=False)]
+    assert moved == [False, False, True, True, False, True] and states == [3, 6, 7]
+    # Averages go on towards weights that stay.
+    assert all(torch.isfinite(value).all() for value in (*watch.weights, *watch.averages))
+    steps = [float(state["step"]) for part in parts_of(trainer.optimizer) for state in part.state.values()]
+    assert steps == [4.0, 4.0]
     assert (progress.step, progress.skipped, progress.skipped_in_a_row) == (7, 3, 0)
 
 
 def test_too_many_in_a_row_stop_the_run(make, tmp_path):
     trainer = make(tmp_path, bad_steps={2, 3, 4, 5, 6}, max_skipped=2, save_every=100)
-    with pytest.raises(Diverged, match="not finite for 3 steps in a row, up to 5.*another seed"):
+    with pytest.raises(Diverged, match="not finite for 4 steps in a row, up to 6.*another seed"):
         trainer.run()
     assert trainer.hooks[0].told[-1] == "end" and not trainer.settings.exported.exists()
 
 
-def test_other_numbers_of_processes_and_micro_batches_are_refused(make, tmp_path):
-    with pytest.raises(ValueError, match="gradient_accumulation_steps must be 2, the micro batches of a step, got 3"):
-        make(tmp_path, micro_batches=3)
-    trainer = make(tmp_path, steps=1)
-    trainer.run()
-    state = tmp_path / "checkpoint-00000001/progress-0.json"
-    state.write_text(json.dumps({**json.loads(state.read_text()), "processes": 4}))
-    with pytest.raises(ValueError, match="processes must be 4, which wrote .*, got 1"):
-        trainer.resume(state.parent)
+def test_a_step_reads_nothing_from_its_device(make, tmp_path):
+    trainer = make(tmp_path, steps=3, log_every=3, save_every=3)
+    with Reads() as reads:
+        for _ in range(3):
+            trainer.step(next(trainer.batches))
+        assert reads.found == []
+        trainer._log(1.0, 1.0, [])
+        assert reads.found
+
+
+def test_data_that_cannot_be_read_end_the_run(make, tmp_path):
+    trainer = make(tmp_path, steps=8, save_every=2)
+
+    class Failing(RandomNumbers):
+        def __next__(self):
+            if self.drawn == 5:
+                raise ValueError("too many samples cannot be read")
+            return super().__next__()
+
+    trainer.batches = Failing()
+    with pytest.raises(ValueError, match="too many samples cannot be read"):
+        trainer.run()
+    assert trainer.progress.step == 5
 
 
 @pytest.mark.parametrize("name", ["steps", "save_every", "log_every", "keep"])

@@ -44,6 +44,9 @@ class TrainingBatch:
         numbers: of the samples, over all processes and the whole run; what is random about a sample follows from it.
         input_ids: (B, length), of understanding.
         views: a (K, 3, S, S) uint8 tensor for every sample, and its cameras, of 3D reconstruction.
+        layout: what the model wants to know of this batch beforehand, None if it finds that out itself.
+        step_samples: samples that each process has in this step of this task; empty if all have as many.
+        text_embeds: (B, d), the texts' embeddings, in place of `input_ids` where they have been computed already.
     """
 
     task: str
@@ -56,6 +59,9 @@ class TrainingBatch:
     input_ids: torch.Tensor | None = None
     views: list[torch.Tensor] = field(default_factory=list)
     cameras: list[Cameras] = field(default_factory=list)
+    layout: Any = None
+    step_samples: list[int] = field(default_factory=list)
+    text_embeds: torch.Tensor | None = None
 
     @property
     def num_samples(self) -> int:
@@ -78,6 +84,8 @@ class TrainingBatch:
         for name in ("pixel_values", "coords", "cu_seqlens", "input_ids"):
             value = getattr(self, name)
             setattr(moved, name, None if value is None else value.to(device, non_blocking=True))
+        if self.layout is not None:
+            moved.layout = self.layout.to(device)
         moved.views = [views.to(device, non_blocking=True) for views in self.views]
         return moved
 

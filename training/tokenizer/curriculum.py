@@ -1,16 +1,19 @@
 """The four stages (paper, section 3.4 and Table 2): what is trained in which order, and what changes between stages."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import yaml
 
-from atoken import AtokenModel, AtokenQuantizerConfig
+from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel, AtokenQuantizerConfig
+from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.quantization_atoken import AtokenQuantizer
 
+from ..data.batches import TrainingBatch
 from ..data.samples import Limits
 from ..optimization import OptimizerSettings
 
@@ -37,13 +40,18 @@ class Stage:
         steps: optimizer steps.
         ratios: share of each of `TASKS` that takes turns beside the distillation; they need not add up to 1. Without
             any, only the understanding of images is trained.
-        batch_sizes: samples of a global batch, of each task with a ratio and of "image_understanding". Batches of
-            reconstruction may be smaller, as they are filled by tokens.
-        max_tokens: of one process's batch of reconstruction.
+        batch_sizes: samples of a global batch, of each task with a ratio and of "image_understanding": a number, or
+            the smallest and the largest.
+        step_tokens: of a global batch of reconstruction, where its size is between two numbers.
+        max_tokens: of one forward pass; batches with more are cut into micro batches.
         image_resolution, video_resolution: smallest and largest geometric mean of the sides in pixels, or None without
             that medium.
         frames, understanding_tokens, understanding_frames, max_voxels, object_voxels, views: see `Limits`.
+        tile_frames, cached_share: of temporal tiles, see `Tiles`.
         quantize: whether latents pass through FSQ.
+        gaussian: options of `AtokenGaussianConfig` for a Gaussian decoder that a model without one gets; None for none.
+        gradient_checkpointing: whether blocks are computed again in the backward pass, or None, which is decided by
+            what the memory of the device allows (see `memory.py`).
         losses: weights of the parts of the reconstruction loss of each medium.
         optimizer: see `OptimizerSettings`.
     """
@@ -52,17 +60,22 @@ class Stage:
     latent_channels: int
     steps: int
     ratios: dict[str, float]
-    batch_sizes: dict[str, int]
+    batch_sizes: dict[str, int | list[int]]
     image_resolution: tuple[int, int]
     video_resolution: tuple[int, int] | None = None
     max_tokens: int = 32768
+    step_tokens: int | None = None
     frames: tuple[int, ...] = Limits.frames
     understanding_tokens: int = Limits.understanding_tokens
     understanding_frames: int = Limits.understanding_frames
     max_voxels: int | None = None
     object_voxels: int | None = None
     views: int = Limits.views
+    tile_frames: int | str | None = None
+    cached_share: float = 0.0
     quantize: bool = False
+    gaussian: dict[str, Any] | None = None
+    gradient_checkpointing: bool | None = None
     losses: dict[str, dict[str, float]] = field(default_factory=lambda: PAPER_LOSSES)
     optimizer: OptimizerSettings = OptimizerSettings()
 
@@ -81,6 +94,13 @@ class Stage:
                 raise ValueError(f"{name} must be the smallest and the largest side, got {given}")
         if self.video_resolution is None and any(task.startswith("video") for task in self.ratios):
             raise ValueError("video_resolution must be given for tasks with videos, got None")
+        if self.gaussian is not None:
+            known = AtokenGaussianConfig().to_dict()
+            if unknown := set(self.gaussian) - set(known):
+                raise ValueError(
+                    f"gaussian must have options of AtokenGaussianConfig, got {', '.join(sorted(unknown))}"
+                )
+            AtokenGaussianConfig(**self.gaussian)
         for name in ("steps", "latent_channels", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -196,15 +216,25 @@ def grow_latents(
 @torch.no_grad()
 def prepare_model(model: AtokenModel, stage: Stage, generator: torch.Generator | None = None) -> None:
     """
-    Makes the model of the stage before into that of `stage`, in place: latents that grow, FSQ switched on.
+    Makes the model of the stage before into that of `stage`, in place: latents that grow, a Gaussian decoder, FSQ.
+
+    Args:
+        generator: of new weights of the encoder's projection; those of a Gaussian decoder are drawn by torch's own.
 
     Raises:
-        ValueError: latents that would have to shrink, or a quantized model in a stage that is not.
+        ValueError: latents that would have to shrink, a quantized model in a stage that is not, or objects to
+            reconstruct without a Gaussian decoder.
     """
     if model.quantizer is not None and not stage.quantize:
         raise ValueError(f"model must be continuous for stage {stage.name!r}, got a quantized one")
     if model.config.latent_channels != stage.latent_channels:
         grow_latents(model, stage.latent_channels, generator)
+    if stage.gaussian is not None and model.gaussian_decoder is None:
+        attach_gaussian_decoder(model, AtokenGaussianDecoder(AtokenGaussianConfig(**stage.gaussian)))
+    if "3d_reconstruction" in stage.ratios and model.gaussian_decoder is None:
+        raise ValueError(
+            f"stage {stage.name!r} must have a section `gaussian` for a model without a Gaussian decoder, got none"
+        )
     if stage.quantize and model.quantizer is None:
         config = AtokenQuantizerConfig()
         channels = config.num_codebooks * config.codebook_dim
@@ -220,13 +250,37 @@ FSQ_DEVIATION = 0.8
 
 
 @torch.no_grad()
-def fit_to_quantizer(model: AtokenModel, latents: torch.Tensor) -> None:
+def fit_to_quantizer(model: AtokenModel, deviations: torch.Tensor) -> None:
     """
     Scales every latent to the range in which FSQ has its levels, and the decoder's entrance back, in place.
 
     Args:
-        latents: (N, latent_channels) of the model as it is, before it is quantized.
+        deviations: (latent_channels,), standard deviations of the latents as they are.
     """
-    factors = FSQ_DEVIATION / latents.float().std(0).clamp(min=1e-4).to(latents.device)
+    factors = FSQ_DEVIATION / deviations.float().clamp(min=1e-4).to(model.latent_proj.weight.device)
     model.latent_proj.weight[: len(factors)] *= factors[:, None].to(model.latent_proj.weight)
     model.decoder.input_layer.weight /= factors[None].to(model.decoder.input_layer.weight)
+
+
+@torch.no_grad()
+def latent_deviations(model: AtokenModel, batches: Iterable[TrainingBatch], device: torch.device) -> torch.Tensor:
+    """
+    Measures the standard deviation of every latent over the batches of all processes.
+
+    Args:
+        model: on the device; its quantizer, if it has one already, is passed by.
+        batches: of this process.
+
+    Returns:
+        (latent_channels,) float64, the same in all processes.
+    """
+    sums = torch.zeros(3, model.config.latent_channels, dtype=torch.float64, device=device)
+    for batch in batches:
+        batch = batch.to(device)
+        encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False, layout=batch.layout)
+        latents = encoded.latent_dist.mode().double()
+        sums += torch.stack([torch.ones_like(latents), latents, latents.square()]).sum(1)
+    if dist.is_available() and dist.is_initialized():
+        dist.all_reduce(sums)
+    count, mean, square = sums[0], sums[1] / sums[0], sums[2] / sums[0]
+    return ((square - mean.square()) * count / (count - 1)).clamp(min=0).sqrt()

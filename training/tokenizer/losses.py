@@ -1,15 +1,16 @@
 """The paper's losses (section 3.3) without networks of their own: pixels, semantics, and the latents' prior.
 
-All of them compute in float32 whatever they are given, and return means over the samples of this process. Texts are
-gathered from all processes, so that the mean over processes, which data parallelism takes of gradients, is the loss of
-the global batch. There is no discriminator. Losses by frozen networks are in `perceptual.py`.
+All of them compute in float32 whatever they are given, also within autocast, and return means over the tokens or the
+samples that they are given. Losses of understanding compare these with the texts of a whole step, which come from a
+frozen tower: so they are sums over pictures, and any number of micro batches gives the gradient of all at once.
+There is no discriminator. Losses by frozen networks are in `perceptual.py`.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
-from torch.distributed.nn.functional import all_gather
 from torch.nn import functional as F
 
 DISTILLATION_TEMPERATURE = 2.0
@@ -44,9 +45,9 @@ def log_mse_loss(reconstruction: torch.Tensor, target: torch.Tensor, lengths: li
         lengths: patches of every sample.
     """
     errors = (reconstruction.float() - target.float()).square().mean(1)  # (N,)
-    owners = torch.arange(len(lengths), device=errors.device)
     counts = torch.tensor(lengths, device=errors.device)
-    sums = errors.new_zeros(len(lengths)).index_add(0, owners.repeat_interleave(counts), errors)
+    owners = torch.repeat_interleave(counts, output_size=len(errors))
+    sums = errors.new_zeros(len(lengths)).index_add(0, owners, errors)
     return (sums / counts + 1e-5).log().mean()
 
 
@@ -56,19 +57,26 @@ def kl_loss(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     return 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum(-1).mean()
 
 
-def gather_texts(texts: torch.Tensor) -> tuple[torch.Tensor, int]:
+def gather_texts(texts: torch.Tensor, counts: Sequence[int] | None = None) -> tuple[torch.Tensor, int]:
     """
-    Gathers the texts (B, d) of all processes: (P B, d) in the order of ranks, and where this one's begin.
+    Gathers the texts (B, d) of all processes: (sum of B, d) in the order of ranks, and where this one's begin.
 
-    Every process must have as many. Gradients find their way back to where a text came from.
+    Args:
+        counts: how many each process has; None if all have as many.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return texts, 0
-    return torch.cat(all_gather(texts.contiguous())), dist.get_rank() * len(texts)
+    counts = [len(texts)] * dist.get_world_size() if counts is None else list(counts)
+    padded = F.pad(texts.contiguous(), (0, 0, 0, max(counts) - len(texts)))
+    found = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(found, padded)
+    joined = torch.cat([each[:count] for each, count in zip(found, counts, strict=True)])
+    return joined, sum(counts[: dist.get_rank()])
 
 
 def _scores(samples: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-    return F.normalize(samples.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
+    with torch.autocast(samples.device.type, enabled=False):
+        return F.normalize(samples.float(), dim=-1) @ F.normalize(texts.float(), dim=-1).T
 
 
 def distillation_loss(
@@ -79,44 +87,45 @@ def distillation_loss(
     temperature: float = DISTILLATION_TEMPERATURE,
 ) -> torch.Tensor:
     """
-    Computes KL(softmax(teacher / tau) || softmax(student / tau)) over the global batch of texts (equation 7), a mean
-    over images.
+    Computes KL(softmax(teacher / tau) || softmax(student / tau)) over the texts of a step (equation 7), a mean over
+    images.
 
     Scores are exp(logit_scale) times cosines; a bias would cancel.
 
     Args:
         student, teacher: (B, d) embeddings of the same images; only the student's get a gradient.
-        texts: (B, d) embeddings of this process's texts by the frozen text tower.
+        texts: (M, d) embeddings of all texts by the frozen text tower, see `gather_texts`.
         logit_scale: the teacher's, a logarithm.
     """
-    everything, _ = gather_texts(texts.detach())
+    texts = texts.detach()
     factor = torch.as_tensor(logit_scale, dtype=torch.float32).detach().exp().to(student.device) / temperature
     with torch.no_grad():
-        target = (factor * _scores(teacher, everything)).log_softmax(-1)
-    prediction = (factor * _scores(student, everything)).log_softmax(-1)
+        target = (factor * _scores(teacher, texts)).log_softmax(-1)
+    prediction = (factor * _scores(student, texts)).log_softmax(-1)
     return F.kl_div(prediction, target, reduction="batchmean", log_target=True)
 
 
 def sigmoid_loss(
-    samples: torch.Tensor, texts: torch.Tensor, logit_scale: torch.Tensor, logit_bias: torch.Tensor
+    samples: torch.Tensor, texts: torch.Tensor, first: int, logit_scale: torch.Tensor, logit_bias: torch.Tensor
 ) -> torch.Tensor:
     """
     Computes SigLIP's loss, -mean_i sum_j log sigmoid(y_ij (exp(scale) cos_ij + bias)), where y is 1 for a sample's own
     text, else -1.
 
     Args:
-        samples: (B, d) embeddings of this process's videos or objects.
-        texts: (B, d) of their texts; all processes' texts are negatives.
+        samples: (B, d) embeddings of videos or objects.
+        texts: (M, d) of all texts of the step, see `gather_texts`.
+        first: where the samples' own texts begin among them, in the same order.
         logit_scale, logit_bias: scalars, learned; see `SIGMOID_SCALE` and `SIGMOID_BIAS`.
 
     Raises:
         ValueError: not one text for each sample.
     """
-    if samples.shape != texts.shape:
-        raise ValueError(f"texts must be one for each sample, {tuple(samples.shape)}, got {tuple(texts.shape)}")
-    everything, start = gather_texts(texts)
-    logits = logit_scale.float().exp() * _scores(samples, everything) + logit_bias.float()  # (B, P B)
-    signs = torch.full_like(logits, -1.0)
-    rows = torch.arange(len(samples), device=logits.device)
-    signs[rows, start + rows] = 1.0
+    if first + len(samples) > len(texts) or samples.shape[1:] != texts.shape[1:]:
+        raise ValueError(
+            f"texts must have one for each of {tuple(samples.shape)} samples from {first} on, got {tuple(texts.shape)}"
+        )
+    logits = logit_scale.float().exp() * _scores(samples, texts) + logit_bias.float()  # (B, M)
+    own = torch.arange(len(samples), device=logits.device)[:, None] + first
+    signs = 2.0 * (own == torch.arange(len(texts), device=logits.device)) - 1
     return -F.logsigmoid(signs * logits).sum(-1).mean()

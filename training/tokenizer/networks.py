@@ -4,6 +4,7 @@ Everything is found before the first step. What is missing is named with how to 
 the user says so.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,6 @@ from atoken import AtokenConfig, AtokenModel, AtokenVisionModel
 from atoken.conversion_atoken import vision_model_from_siglip2
 from atoken.processing import AtokenProcessor
 
-from .losses import SIGMOID_BIAS, SIGMOID_SCALE
 from .perceptual import DISTANCES, ClipLoss, Crops, StLpipsLosses, TrunkLosses, VggLosses
 
 CLIP = "openai/clip-vit-base-patch16"
@@ -88,7 +88,9 @@ class ImageLosses:
             raise ValueError(f"losses must be of one kind for LPIPS and Gram, which share one trunk, got {text!r}")
         return cls(chosen, "random" in kinds)
 
-    def load(self, weights: str | None, clip: str) -> tuple[TrunkLosses | None, ClipLoss | None]:
+    def load(
+        self, weights: str | None, clip: str, views: Iterable[str] = ()
+    ) -> tuple[TrunkLosses | None, ClipLoss | None]:
         """
         Loads the networks that the parts need.
 
@@ -96,6 +98,7 @@ class ImageLosses:
             weights: file of the trunk: torchvision's VGG-16 for LPIPS and for Gram alone, stlpips-pytorch's for
                 ST-LPIPS. None for torch's download folder, or for that installed package.
             clip: folder or Hub name of a CLIP model.
+            views: parts of the loss of 3D objects, which may have LPIPS as well.
 
         Raises:
             FileNotFoundError: weights are missing; says which, how to get them and how to go without.
@@ -107,7 +110,7 @@ class ImageLosses:
                 trunk = StLpipsLosses("vgg", weights)
             elif "st_lpips_alex" in self.weights:
                 trunk = StLpipsLosses("alex", weights, ALEX_CROPS)
-            elif {"lpips", "gram"} & set(self.weights):
+            elif {"lpips", "gram"} & {*self.weights, *views}:
                 trunk = VggLosses(weights, random=self.random)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}{without}") from error
@@ -217,8 +220,9 @@ def _start_from_siglip2(name: str) -> tuple[AtokenModel, AtokenProcessor]:
         decoder_config={each: getattr(vision, each) for each in same},
         text_config=whole.text_model.config,
         latent_channels=32,
-        logit_scale_init_value=SIGMOID_SCALE,
-        logit_bias_init_value=SIGMOID_BIAS,
+        # Both towers are SigLIP 2's, and so are their calibrated scale and bias; `SIGMOID_SCALE` is for new towers.
+        logit_scale_init_value=float(whole.logit_scale.detach()),
+        logit_bias_init_value=float(whole.logit_bias.detach()),
     )
     model = AtokenModel(config)
     model.vision_model.load_state_dict(tower.state_dict())

@@ -3,7 +3,8 @@
 One module, so that whatever wraps a model for data parallelism or sharding sees one forward call per batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,39 @@ from atoken import AtokenModel, AtokenVisionModel, render
 from atoken.processing import AtokenProcessor
 from atoken.tokens_atoken import unpatchify
 
+from ..contracts import Share
 from ..data.batches import TrainingBatch
 from .arithmetic import training_flops
-from .losses import distillation_loss, kl_loss, l1_loss, log_mse_loss, sigmoid_loss
+from .losses import distillation_loss, gather_texts, kl_loss, l1_loss, log_mse_loss, sigmoid_loss
+from .noise import sample_noise
 from .perceptual import DISTANCES, ClipLoss, TrunkLosses, perceptual_size
+from .tiles import Tiles
 
 RECONSTRUCTION_WEIGHT, SEMANTIC_WEIGHT, KL_WEIGHT = 0.2, 1.0, 1e-8
-# Parts of the reconstruction loss of each medium; video and 3D have no perceptual terms in the paper.
+# Parts of the reconstruction loss of each medium. Video and 3D have no perceptual terms in the paper; the released 3D
+# decoder was trained with LPIPS and MS-SSIM on views.
 LOSSES = {
     "image": ("l1", "log_mse", *DISTANCES, "gram", "clip"),
     "video": ("l1", "log_mse"),
-    "3d": ("l1", "ms_ssim"),
+    "3d": ("l1", "ms_ssim", "lpips"),
 }
 TRUNK_PARTS = (*DISTANCES, "gram")  # of one pass through one trunk
+BY_TOKEN = ("l1", "kl")  # of images and videos: means over tokens; all else are means over samples
+TEXTS_AT_ONCE = 256  # that the text tower embeds
+
+
+@dataclass(frozen=True)
+class Texts:
+    """
+    Holds the embeddings of all texts of a task in one step.
+
+    Attributes:
+        embeds: (M, d), of all processes and micro batches.
+        first: where those of a micro batch begin.
+    """
+
+    embeds: torch.Tensor
+    first: int
 
 
 class Objective(nn.Module):
@@ -44,6 +65,7 @@ class Objective(nn.Module):
         trunk, clip: networks of the perceptual parts that have a weight.
         seed: of the posterior's noise, which follows from a sample's number alone.
         processor: is exported with the model.
+        tiles: how clips are cut; as the model does if None.
 
     Raises:
         ValueError: a part without its network, or an unknown one.
@@ -59,6 +81,7 @@ class Objective(nn.Module):
         clip: ClipLoss | None = None,
         seed: int = 0,
         processor: AtokenProcessor | None = None,
+        tiles: Tiles | None = None,
     ):
         super().__init__()
         for medium, parts in weights.items():
@@ -66,11 +89,12 @@ class Objective(nn.Module):
             if unknown:
                 known = ", ".join(LOSSES.get(medium, ())) or "none"
                 raise ValueError(f"losses of {medium} must be among {known}, got {', '.join(sorted(unknown))}")
-        image = weights.get("image", {})
+        seen = {part: medium for medium in ("3d", "image") for part in weights.get(medium, {})}
         for name, network, parts in (("trunk", trunk, TRUNK_PARTS), ("clip", clip, ("clip",))):
-            if network is None and set(parts) & set(image):
-                raise ValueError(f"{name} must be given for image losses {', '.join(image)}, got None")
-        if trunk is not None and (others := set(TRUNK_PARTS) & set(image) - {trunk.part, "gram"}):
+            if network is None and (missing := set(parts) & set(seen)):
+                medium = seen[min(missing)]
+                raise ValueError(f"{name} must be given for {medium} losses {', '.join(weights[medium])}, got None")
+        if trunk is not None and (others := set(TRUNK_PARTS) & set(seen) - {trunk.part, "gram"}):
             raise ValueError(f"trunk must be that of {', '.join(sorted(others))}, got that of {trunk.part}")
         self.model, self.weights = model, weights
         self._no_split_modules = model._no_split_modules  # for wrappers that shard by block
@@ -80,6 +104,7 @@ class Objective(nn.Module):
         # In a plain dict they are no submodules: they are in no checkpoint, and no wrapper shards or casts them.
         self.frozen = {name: net.requires_grad_(False).eval() for name, net in frozen.items() if net is not None}
         self.teacher_scale, self.seed, self.processor = teacher_scale, seed, processor
+        self.tiles = Tiles(model.config) if tiles is None else tiles
 
     def count_flops(self, batch: TrainingBatch) -> float:
         """Counts the floating point operations of a forward and backward pass."""
@@ -110,50 +135,78 @@ class Objective(nn.Module):
             self.model.text_model.eval()
         return self
 
-    def forward(self, batch: TrainingBatch) -> dict[str, torch.Tensor]:
-        """Gives "loss", to be minimized, and its parts, detached: scalars, means over this process's batch."""
+    def forward(
+        self, batch: TrainingBatch | Sequence[TrainingBatch], share: Share | None = None, common: Texts | None = None
+    ) -> dict[str, torch.Tensor] | list[Texts | None]:
+        """
+        Gives "loss", to be minimized, and its parts, detached: scalars, times the batch's share.
+
+        Given all micro batches of a step instead, and no share, it gives the texts that each is to be called with.
+        """
+        if share is None:
+            return self._texts(batch)
         if batch.task.endswith("understanding"):
-            parts = {"semantic": self._understanding(batch)}
+            parts = {"semantic": share.samples * self._understanding(batch, share, common)}
             loss = SEMANTIC_WEIGHT * parts["semantic"]
         else:
-            parts, loss = self._reconstruction(batch)
+            parts, loss = self._reconstruction(batch, share)
         return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
 
-    def _understanding(self, batch: TrainingBatch) -> torch.Tensor:
-        with torch.no_grad():
-            texts = self.model.text_model(input_ids=batch.input_ids).pooler_output
+    @torch.no_grad()
+    def _texts(self, batches: Sequence[TrainingBatch]) -> list[Texts | None]:
+        """Embeds a step's texts and gathers them from all processes; the tower is frozen, so there is no gradient."""
+        found: list[Texts | None] = [None] * len(batches)
+        for task in dict.fromkeys(batch.task for batch in batches if batch.task.endswith("understanding")):
+            places = [place for place, batch in enumerate(batches) if batch.task == task]
+            own = torch.cat([self._embedded(batches[place]) for place in places])
+            embeds, first = gather_texts(own, batches[places[0]].step_samples or None)
+            for place in places:
+                found[place] = Texts(embeds, first)
+                first += batches[place].num_samples
+        return found
+
+    def _embedded(self, batch: TrainingBatch) -> torch.Tensor:
+        device = self.model.logit_scale.device
+        if batch.text_embeds is not None:
+            return batch.text_embeds.to(device, non_blocking=True).float()
+        pieces = batch.input_ids.to(device, non_blocking=True).split(TEXTS_AT_ONCE)
+        return torch.cat([self.model.text_model(input_ids=piece).pooler_output for piece in pieces]).float()
+
+    def _understanding(self, batch: TrainingBatch, share: Share, texts: Texts) -> torch.Tensor:
         packed = batch.pixel_values, batch.coords, batch.cu_seqlens
-        prediction = self.model.vision_model(*packed).pooler_output
+        options = self.tiles.options(batch, share.step)
+        prediction = self.model.vision_model(*packed, **options).pooler_output
         if batch.task == "image_understanding" and self.has_teacher:
             with torch.no_grad():
-                target = self.frozen["teacher"](*packed).pooler_output
-            return distillation_loss(prediction, target, texts, self.teacher_scale)
-        return sigmoid_loss(prediction, texts, self.model.logit_scale, self.model.logit_bias)
+                target = self.frozen["teacher"](*packed, **options).pooler_output
+            return distillation_loss(prediction, target, texts.embeds, self.teacher_scale)
+        scale, bias = self.model.logit_scale, self.model.logit_bias
+        return sigmoid_loss(prediction, texts.embeds, texts.first, scale, bias)
 
-    def _reconstruction(self, batch: TrainingBatch) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        encoded = self.model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False)
+    def _reconstruction(self, batch: TrainingBatch, share: Share) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        options = self.tiles.options(batch, share.step)
+        encoded = self.model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False, **options)
         posterior, latents = encoded.latent_dist, encoded.latents
         if self.model.quantizer is None:
             latents = latents + torch.exp(0.5 * posterior.logvar) * self._noise(batch, latents)
         medium = batch.task.removesuffix("_reconstruction")
         if medium == "3d":
-            parts = self._compare_views(batch, latents)
+            parts = self._compare_views(batch, latents, share)
         else:
-            decoded = self.model.decode(latents, batch.coords, batch.cu_seqlens).pixel_values
+            decoded = self.model.decode(latents, batch.coords, batch.cu_seqlens, **options).pixel_values
             parts = self._compare_patches(batch, decoded)
-        loss = RECONSTRUCTION_WEIGHT * sum(self.weights[medium][name] * part for name, part in parts.items())
         if self.model.quantizer is None:
             parts["kl"] = kl_loss(posterior.mean, posterior.logvar)
-            loss = loss + KL_WEIGHT * parts["kl"]
-        return parts, loss
+        by_token = ("kl",) if medium == "3d" else BY_TOKEN
+        parts = {name: part * (share.tokens if name in by_token else share.samples) for name, part in parts.items()}
+        weights = {"kl": KL_WEIGHT} | {
+            name: RECONSTRUCTION_WEIGHT * weight for name, weight in self.weights[medium].items()
+        }
+        return parts, sum(weights[name] * part for name, part in parts.items())
 
     def _noise(self, batch: TrainingBatch, latents: torch.Tensor) -> torch.Tensor:
-        generator = torch.Generator(latents.device)
-        parts = []
-        for number, length in zip(batch.numbers, batch.lengths, strict=True):
-            generator.manual_seed(self.seed * 2**40 + number)
-            parts.append(torch.randn(length, latents.shape[1], generator=generator, device=latents.device))
-        return torch.cat(parts).to(latents.dtype)
+        numbers = torch.tensor(batch.numbers).to(latents.device, non_blocking=True)
+        return sample_noise(self.seed, numbers, batch.cu_seqlens, *latents.shape).to(latents.dtype)
 
     def _compare_patches(self, batch: TrainingBatch, decoded: torch.Tensor) -> dict[str, torch.Tensor]:
         medium = batch.task.removesuffix("_reconstruction")
@@ -171,12 +224,18 @@ class Objective(nn.Module):
         if not {*TRUNK_PARTS, "clip"} & set(weighed):
             return parts
         pictures = self._pictures(batch, decoded), self._pictures(batch, batch.pixel_values)
+        trunk = self.frozen.get("trunk")
+        resized = None
+        if "clip" in weighed or (trunk is not None and trunk.crops is None):
+            resized = [torch.cat([perceptual_size(one) for one in side]) for side in pictures]
         if set(TRUNK_PARTS) & set(weighed):
-            trunk = self.frozen["trunk"]
-            found = zip((trunk.part, "gram"), trunk.of_pictures(*pictures, f"{self.seed} {batch.numbers}"), strict=True)
+            if trunk.crops is None:
+                losses = trunk.of_resized(*resized)
+            else:
+                losses = trunk.of_pictures(*pictures, f"{self.seed} {batch.numbers}")
+            found = zip((trunk.part, "gram"), losses, strict=True)
             parts |= {name: part for name, part in found if name in weighed}
         if "clip" in weighed:
-            resized = (torch.cat([perceptual_size(one) for one in side]) for side in pictures)
             parts["clip"] = self.frozen["clip"](*resized)
         return parts
 
@@ -188,23 +247,29 @@ class Objective(nn.Module):
             for tokens, grid in zip(patches.split(batch.lengths), batch.grids, strict=True)
         ]
 
-    def _compare_views(self, batch: TrainingBatch, latents: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _compare_views(self, batch: TrainingBatch, latents: torch.Tensor, share: Share) -> dict[str, torch.Tensor]:
         parts: dict[str, torch.Tensor] = {}
-        objects = self.model.decode_gaussians(latents, batch.coords, batch.cu_seqlens)
+        options = self.tiles.options(batch, share.step)
+        objects = self.model.decode_gaussians(latents, batch.coords, batch.cu_seqlens, **options)
         for gaussians, views, cameras in zip(objects, batch.views, batch.cameras, strict=True):
-            prediction = render(gaussians.to(dtype=torch.float32), cameras, views.shape[-1])
+            with torch.autocast(latents.device.type, enabled=False):
+                prediction = render(gaussians, cameras, views.shape[-1])
             for name, part in self._compare_pictures(prediction, views.float() / 255).items():
                 parts[name] = parts.get(name, 0.0) + part / len(objects)
         return parts
 
     def _compare_pictures(self, prediction: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
         """Compares (K, 3, S, S) in [0, 1] on black."""
+        weighed = self.weights["3d"]
         parts = {"l1": F.l1_loss(prediction, target)}
-        if "ms_ssim" in self.weights["3d"]:
-            similarity = multiscale_structural_similarity_index_measure(
-                prediction, target, data_range=1.0, normalize="relu"
-            )
+        if "ms_ssim" in weighed:
+            with torch.autocast(prediction.device.type, enabled=False):
+                similarity = multiscale_structural_similarity_index_measure(
+                    prediction, target, data_range=1.0, normalize="relu"
+                )
             parts["ms_ssim"] = 1 - similarity
+        if "lpips" in weighed:
+            parts["lpips"] = self.frozen["trunk"](2 * prediction - 1, 2 * target - 1)[0]
         return parts
 
 

@@ -1,7 +1,7 @@
 """Losses by frozen networks: LPIPS or ST-LPIPS with Gram on the same trunk, and CLIP (paper, equations 5 and 6).
 
-They compute in float32 whatever they are given. Where a network is too slow for whole pictures, as on a CPU, it sees
-crops of some of a batch's pictures.
+Networks compute as autocast says, and what is made of their features is computed in float32. Where a network is too
+slow for whole pictures, as on a CPU, it sees crops of some of a batch's pictures.
 """
 
 import random
@@ -98,10 +98,14 @@ class TrunkLosses(nn.Module):
 
     def forward(self, reconstruction: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Gives distance and Gram loss, scalars, of (B, 3, H, W) in [-1, 1] each."""
+        return self.of_resized(self._sized(reconstruction), self._sized(target))
+
+    def of_resized(self, reconstruction: torch.Tensor, target: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Gives the same of float32 pictures that have the size already that the trunk looks at."""
+        with torch.no_grad():
+            target_taps = [tap.float() for tap in self._taps(target)]
+        taps = [tap.float() for tap in self._taps(reconstruction)]
         with torch.autocast(reconstruction.device.type, enabled=False):
-            with torch.no_grad():
-                target_taps = self._taps(self._sized(target))
-            taps = self._taps(self._sized(reconstruction))
             scaled = [self._scaled_for_gram(one) for one in (taps, target_taps)]
             gram = sum(
                 (gram_matrix(one) - gram_matrix(other)).square().sum((1, 2)).mean()
@@ -120,7 +124,7 @@ class TrunkLosses(nn.Module):
         """
         if self.crops is None:
             whole = (torch.cat([perceptual_size(one) for one in pictures]) for pictures in (reconstructions, targets))
-            return self(*whole)
+            return self.of_resized(*whole)
         chosen = self.crops.choose([one.shape[-2:] for one in targets], key)
         groups: dict[torch.Size, list[tuple[torch.Tensor, ...]]] = {}
         for crop in chosen:
@@ -128,7 +132,7 @@ class TrunkLosses(nn.Module):
             groups.setdefault(pair[0].shape, []).append(pair)
         distance = gram = torch.zeros((), device=targets[0].device)
         for pairs in groups.values():
-            found = self(*(torch.cat(side) for side in zip(*pairs, strict=True)))
+            found = self.of_resized(*(torch.cat(side).float() for side in zip(*pairs, strict=True)))
             weight = len(pairs) / len(chosen)
             distance, gram = distance + weight * found[0], gram + weight * found[1]
         return distance, gram
@@ -246,14 +250,14 @@ class ClipLoss(nn.Module):
 
     def forward(self, reconstruction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         """Gives a scalar of (B, 3, H, W) in [-1, 1] each."""
-        with torch.autocast(reconstruction.device.type, enabled=False):
-            with torch.no_grad():
-                target_embeds = self._embed(target)
-            return 1 - F.cosine_similarity(self._embed(reconstruction), target_embeds, dim=-1).mean()
+        with torch.no_grad():
+            target_embeds = self._embed(target)
+        return 1 - F.cosine_similarity(self._embed(reconstruction), target_embeds, dim=-1).mean()
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
         size = self.tower.config.image_size
-        images = perceptual_size(images)
+        if images.shape[-2:] != (PERCEPTUAL_SIDE, PERCEPTUAL_SIDE):
+            images = perceptual_size(images)
         if size != PERCEPTUAL_SIDE:
             images = F.interpolate(images, (size, size), mode="bilinear", antialias=True, align_corners=False)
         images = ((images + 1) / 2 - self.mean) / self.std

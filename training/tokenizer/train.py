@@ -18,21 +18,23 @@ import typer
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from atoken import AtokenModel
-
 from .. import checkpoints
-from ..data.batches import Batches
+from ..agreement import Agreement
 from ..data.tasks import open_tasks, read_data
 from ..frozen_rows import ProtectedRows
-from ..parallelism import build_accelerator
+from ..interruption import Stopped
+from ..parallelism import build_accelerator, shards_of
 from ..trainer import Hook, Trainer, TrainerSettings
-from .curriculum import Stage, fit_to_quantizer, prepare_model
+from .curriculum import Stage, fit_to_quantizer, latent_deviations, prepare_model
+from .memory import device_memory, estimate
 from .networks import CLIP, ImageLosses, load_start, load_teacher
 from .objective import Objective, trained_parameters
+from .tiles import Tiles
 from .turns import DISTILLED, TurnBatches
-from .validation import Validation
+from .validation import Exports
 
 FITTING_BATCHES = 8  # whose latents say how they fit the quantizer
+STOPPED = 75  # exit code of a run that was told to stop and can be resumed: "try again later" in sysexits.h
 
 
 class ProgressBar(Hook):
@@ -55,15 +57,6 @@ class ProgressBar(Hook):
     def on_end(self) -> None:
         """Leaves the bar as it is."""
         self._bar.close()
-
-
-@torch.no_grad()
-def _fit_latents(model: AtokenModel, batches: dict[str, Batches], tasks: list[str]) -> None:
-    latents = []
-    for index in range(FITTING_BATCHES):
-        batch = next(batches[tasks[index % len(tasks)]])
-        latents.append(model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False).latents)
-    fit_to_quantizer(model, torch.cat(latents))
 
 
 def main(
@@ -101,16 +94,19 @@ def main(
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
     keep: Annotated[int, typer.Option(help="Number of newest checkpoints to keep.")] = 3,
     log_every: Annotated[int, typer.Option(help="Steps per line of the log, which shows their mean.")] = 10,
-    validation: Annotated[
-        Path | None, typer.Option(help="Configuration of atoken evaluate that names its model MODEL.")
+    export_every: Annotated[
+        int | None,
+        typer.Option(help="Steps between exports into OUTPUT/exports, which `validation` measures. Default: none."),
     ] = None,
-    validate_every: Annotated[int, typer.Option(help="Steps between validations.")] = 5000,
     tracker: Annotated[str, typer.Option(help='Where to show the log: "tensorboard", "trackio" or "none".')] = "none",
     max_skipped: Annotated[
         int, typer.Option(help="Steps in a row whose gradients may be infinite or NaN before the run stops.")
     ] = 10,
     threads: Annotated[int, typer.Option(help="Threads that read samples, for each task.")] = 4,
-    gradient_checkpointing: Annotated[bool, typer.Option(help="Use less memory, but a third more time.")] = False,
+    gradient_checkpointing: Annotated[
+        bool | None,
+        typer.Option(help="Use less memory, but a third more time. Default: as the stage says, or as memory demands."),
+    ] = None,
     compile_blocks: Annotated[bool, typer.Option("--compile", help="Compile every block with torch.compile.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the data order, the samples and new weights.")] = 0,
 ) -> None:
@@ -127,10 +123,27 @@ def main(
     # Before there is an accelerator: with ZeRO-3 set up, transformers would load shards, and scalars have none.
     model, processor = load_start(init_from)
     tower, scale = (None, 0.0) if teacher is None else load_teacher(teacher)
-    networks = image_losses.load(vgg, clip)
-    accelerator = build_accelerator(2 if stage.ratios else 1, stage.optimizer.clip, tracker, output)
+    views = stage.losses.get("3d", {}) if "3d_reconstruction" in stage.ratios else {}
+    networks = image_losses.load(vgg, clip, views)
+    accelerator = build_accelerator(stage.optimizer.clip, tracker, output)
+    agreement = Agreement()
     protected = ProtectedRows.load(init_from, accelerator.distributed_type)
     tasks = [DISTILLED, *stage.ratios]
+    found = _checkpoint(resume, output, agreement)
+    is_new_quantizer = stage.quantize and model.quantizer is None and found is None
+    prepare_model(model, stage, torch.Generator().manual_seed(seed))
+    room, shards = device_memory(accelerator.device), shards_of(accelerator)
+    memory = estimate(model, tower, stage, agreement.processes, shards, room)
+    if gradient_checkpointing is None:
+        gradient_checkpointing = stage.gradient_checkpointing
+    if gradient_checkpointing is None:
+        gradient_checkpointing = memory.needs_checkpointing
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    if compile_blocks:
+        for block in (*model.vision_model.blocks, *model.decoder.blocks):
+            block.compile(dynamic=True)
+    tiles = Tiles(model.config, stage.tile_frames, stage.cached_share, seed)
     batches = open_tasks(
         tasks,
         read_data(data),
@@ -143,19 +156,15 @@ def main(
         accelerator.num_processes,
         threads,
     )
-    found = _checkpoint(resume, output)
-    if stage.quantize and model.quantizer is None and found is None:
-        _fit_latents(model, batches, [task for task in tasks if task.endswith("reconstruction")])
-    prepare_model(model, stage, torch.Generator().manual_seed(seed))
-    if gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-    if compile_blocks:
-        for block in (*model.vision_model.blocks, *model.decoder.blocks):
-            block.compile(dynamic=True)
-    objective = Objective(model, stage.losses, tower, scale, *networks, seed, processor).to(accelerator.device)
+    objective = Objective(model, stage.losses, tower, scale, *networks, seed, processor, tiles).to(accelerator.device)
+    if is_new_quantizer:
+        # On the device, and the same factors in all processes.
+        rebuilt = [task for task in tasks if task.endswith("reconstruction")]
+        drawn = (next(batches[rebuilt[index % len(rebuilt)]]) for index in range(FITTING_BATCHES))
+        fit_to_quantizer(model, latent_deviations(model, drawn, accelerator.device))
     hooks: list[Hook] = [protected, ProgressBar()]
-    if validation is not None:
-        hooks.append(Validation(validation, validate_every))
+    if export_every is not None:
+        hooks.append(Exports(export_every))
     turns = TurnBatches(batches, stage.ratios)
     trainer = Trainer(accelerator, objective, turns, settings, hooks)
     if found is not None:
@@ -163,21 +172,30 @@ def main(
     if accelerator.is_main_process:
         counts = trained_parameters(objective)
         print(f"{stage.name}: {counts}, from step {trainer.progress.step} to {stage.steps}", flush=True)
+        print(memory.describe(gradient_checkpointing), flush=True)
     if tracker != "none":
         accelerator.init_trackers("atoken", config={"stage": stage.name, "seed": seed})
     try:
         trainer.run()
+    except Stopped as stop:
+        print(stop, flush=True)
+        raise typer.Exit(STOPPED) from None
     finally:
         turns.close()
     accelerator.end_training()
 
 
-def _checkpoint(resume: str, output: Path) -> Path | None:
+def _checkpoint(resume: str, output: Path, agreement: Agreement) -> Path | None:
+    def fault_of(folder: Path) -> str | None:
+        fault = checkpoints.damage(folder, agreement.rank, agreement.processes)
+        # Every process has read another part of the files.
+        return (fault or "another process found it damaged") if agreement.any(fault is not None) else None
+
     if resume == "never":
         return None
     if resume == "auto":
-        return checkpoints.newest(output)
-    fault = checkpoints.damage(Path(resume))
+        return checkpoints.newest(output, fault_of)
+    fault = fault_of(Path(resume))
     if fault is not None:
         raise ValueError(f"resume must be a whole checkpoint, got {resume}: {fault}")
     return Path(resume)

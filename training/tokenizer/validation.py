@@ -1,10 +1,20 @@
-"""A run seen from outside: numbers of the evaluation harness, and pictures beside their originals."""
+"""A run seen from outside: numbers of the evaluation harness, and pictures beside their originals.
 
+    python -m atoken.training.tokenizer.validation TEMPLATE RUN --follow
+
+It is a job of its own, on a device of its own, so that no training waits for it. A training with --export-every writes
+RUN/exports/STEP, which this measures.
+"""
+
+import json
+import shutil
+import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+import typer
 from PIL import Image
 
 from atoken.evaluation.configuration import EvaluationConfig
@@ -17,36 +27,70 @@ from ..trainer import Hook, Trainer
 
 MODEL_NAME = "MODEL"  # stands for the folder of the exported weights in a validation file
 PICTURES = 4  # samples of each set
+PAUSE = 30  # seconds between two looks for exports
 
 
-class Validation(Hook):
+EXPORTS = "exports"
+
+
+class Exports(Hook):
     """
-    Exports and measures the model every so often, and after the last step.
+    Exports the averaged weights every so often, and after the last step, for whoever measures them.
+
+    Args:
+        every: steps between exports.
+    """
+
+    def __init__(self, every: int):
+        self.every = every
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Writes RUN/exports/STEP."""
+        step = trainer.progress.step
+        if step % self.every == 0 or step == trainer.settings.steps:
+            trainer.export(trainer.settings.output / EXPORTS / f"{step:08d}")
+
+
+def validate_exports(template: Path, run: Path, tensorboard: bool = False, remove: bool = False) -> list[int]:
+    """
+    Measures the exports of a run that have not been measured yet, the oldest first.
+
+    Numbers go into RUN/validation.jsonl, reports and pictures into RUN/validation/STEP.
 
     Args:
         template: an evaluation configuration whose models lie at MODEL.
-        every: steps between validations.
+        run: output folder of the run, which may go on meanwhile.
+        tensorboard: whether to show numbers and pictures there, too.
+        remove: whether to remove an export once it is measured.
+
+    Returns:
+        Their steps.
     """
+    log, measured = run / "validation.jsonl", []
+    known = {json.loads(line)["step"] for line in log.read_text(encoding="utf-8").splitlines()} if log.is_file() else ()
+    for folder in sorted((run / EXPORTS).glob("[0-9]*")):
+        step = int(folder.name)
+        if step in known:
+            continue
+        numbers, pictures = validate(template, folder, run / "validation" / folder.name)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **numbers}) + "\n")
+        if tensorboard:
+            _show(run, step, numbers, pictures)
+        if remove:
+            shutil.rmtree(folder)
+        measured.append(step)
+    return measured
 
-    def __init__(self, template: Path, every: int):
-        self.template, self.every = template, every
 
-    def after_step(self, trainer: Trainer) -> None:
-        """Measures in the first process, while the others wait."""
-        step, settings, accelerator = trainer.progress.step, trainer.settings, trainer.accelerator
-        if step % self.every and step != settings.steps:
-            return
-        trainer.export(settings.exported)
-        if accelerator.is_main_process:
-            output = settings.output / "validation" / f"{step:08d}"
-            numbers, pictures = validate(self.template, settings.exported, output)
-            accelerator.log({f"validation/{name}": value for name, value in numbers.items()}, step)
-            for tracker in accelerator.trackers:
-                if tracker.name == "tensorboard":
-                    images = {name: np.asarray(Image.open(path))[None] for name, path in pictures.items()}
-                    tracker.log_images(images, step=step, dataformats="NHWC")
-            trainer.append_line("validation.jsonl", numbers)
-        accelerator.wait_for_everyone()
+def _show(run: Path, step: int, numbers: dict[str, float], pictures: dict[str, Path]) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(run / "validation")) as writer:
+        for name, value in numbers.items():
+            writer.add_scalar(f"validation/{name}", value, step)
+        for name, path in pictures.items():
+            writer.add_image(name, np.asarray(Image.open(path)), step, dataformats="HWC")
 
 
 def write_configuration(template: Path, model: Path, path: Path) -> EvaluationConfig:
@@ -121,3 +165,26 @@ def draw_samples(config: EvaluationConfig, models: OpenedModels, output: Path) -
             with atomic_file(written[one.name]) as temporary:
                 Image.fromarray(torch.cat(columns, dim=2).permute(1, 2, 0).numpy()).save(temporary)
     return written
+
+
+def main(
+    template: Annotated[Path, typer.Argument(help="Configuration of atoken evaluate that names its model MODEL.")],
+    run: Annotated[Path, typer.Argument(help="Output folder of a training with --export-every.")],
+    follow: Annotated[
+        bool, typer.Option(help="Wait for further exports, until the run's final model is there.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Show numbers and pictures in TensorBoard.")] = False,
+    remove: Annotated[bool, typer.Option(help="Remove an export once it is measured.")] = False,
+) -> None:
+    """Measures what has not been measured yet."""
+    while True:
+        is_over = (run / "model").is_dir()  # asked first: whatever is exported before it is measured below
+        for step in validate_exports(template, run, tensorboard, remove):
+            print(f"step {step} is measured", flush=True)
+        if is_over or not follow:
+            return
+        time.sleep(PAUSE)
+
+
+if __name__ == "__main__":
+    typer.run(main)

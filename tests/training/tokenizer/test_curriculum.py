@@ -1,15 +1,26 @@
 """Stages and their turns against Table 2, and latents that grow."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 
-from atoken.training.tokenizer.curriculum import FSQ_DEVIATION, TASKS, Stage, TaskRound, fit_to_quantizer, grow_latents
+from atoken.training.tokenizer.curriculum import (
+    FSQ_DEVIATION,
+    TASKS,
+    Stage,
+    TaskRound,
+    fit_to_quantizer,
+    grow_latents,
+    latent_deviations,
+    prepare_model,
+)
 
 from ...modeling.helpers import make_model
+from .test_micro_batches import whole_batch
 
 TRAINING = Path(__file__).parents[3] / "training"
 STAGES = TRAINING / "tokenizer" / "stages"
@@ -22,9 +33,10 @@ TABLE = {
 }
 
 
+@pytest.mark.parametrize("size", ["so400m", "base"])
 @pytest.mark.parametrize("number", TABLE)
-def test_stages_are_those_of_table_2(number):
-    stage = Stage.read(STAGES / f"so400m-{number}.yaml")
+def test_stages_are_those_of_table_2(number, size):
+    stage = Stage.read(STAGES / f"{size}-{number}.yaml")
     channels, steps, quantize, image, video, ratios = TABLE[number]
     assert (stage.latent_channels, stage.steps, stage.quantize) == (channels, steps, quantize)
     assert stage.image_resolution == (64, image)
@@ -149,8 +161,39 @@ def test_latents_are_fitted_to_the_quantizer_without_changing_what_is_decoded():
     with torch.no_grad():
         before = model.encode(pixels)
         expected = model.decode(before.latents, before.coords, before.cu_seqlens).pixel_values
-        fit_to_quantizer(model, before.latents)
+        fit_to_quantizer(model, before.latents.std(0))
         after = model.encode(pixels)
         found = model.decode(after.latents, after.coords, after.cu_seqlens).pixel_values
     torch.testing.assert_close(after.latents.std(0), torch.full((12,), FSQ_DEVIATION), rtol=1e-3, atol=0)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_stage_3_gives_a_model_its_gaussian_decoder(tmp_path):
+    small = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1}
+    stage = replace(Stage.read(STAGES / "so400m-3.yaml"), latent_channels=12, gaussian={**small, "num_gaussians": 2})
+    with pytest.raises(ValueError, match="must have a section `gaussian` for a model without a Gaussian decoder"):
+        prepare_model(make_model(), replace(stage, gaussian=None))
+    model = make_model()
+    prepare_model(model, stage)
+    coords = torch.tensor([[0, 1, 2, 3], [0, 4, 5, 6]])
+    (gaussians,) = model.decode_gaussians(torch.zeros(2, 12), coords, torch.tensor([0, 2]))
+    assert len(gaussians.means) == 4
+    decoder = model.gaussian_decoder
+    prepare_model(model, stage)
+    assert model.gaussian_decoder is decoder
+    model.save_pretrained(tmp_path / "model")
+    assert type(model).from_pretrained(tmp_path / "model").gaussian_decoder.config.num_gaussians == 2
+    for name in ("so400m-3", "base-4"):
+        assert Stage.read(STAGES / f"{name}.yaml").gaussian["num_gaussians"] == 32
+    with pytest.raises(ValueError, match="gaussian must have options of AtokenGaussianConfig, got depth"):
+        replace(stage, gaussian={"depth": 3})
+
+
+def test_deviations_are_those_of_all_latents_also_of_a_quantized_model():
+    batches = [whole_batch("image_reconstruction"), whole_batch("video_reconstruction")]
+    for model in (make_model(), make_model(discrete=True)):
+        with torch.no_grad():
+            packed = [(each.pixel_values, each.coords, each.cu_seqlens) for each in batches]
+            latents = torch.cat([model.encode(*each).latent_dist.mean for each in packed])
+        found = latent_deviations(model, batches, torch.device("cpu"))
+        assert found.numpy() == pytest.approx(latents.double().numpy().std(0, ddof=1), rel=1e-4)

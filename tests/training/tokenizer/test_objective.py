@@ -16,10 +16,12 @@ from atoken.training.data.batches import collate
 from atoken.training.data.samples import Limits, make_sample
 from atoken.training.recipes.tiny.text_tower import LENGTH
 from atoken.training.tokenizer.losses import distillation_loss, sigmoid_loss
+from atoken.training.tokenizer.noise import sample_noise
 from atoken.training.tokenizer.objective import Objective, model_state
 from atoken.training.tokenizer.perceptual import ClipLoss, Crops, StLpipsLosses, VggLosses
 
 from ..stage_samples import make_start, write_objects, write_photos
+from ..whole_batches import losses_of
 
 LIMITS = Limits(image_resolution=(48, 64), video_resolution=(32, 32), frames=(8,), understanding_tokens=9)
 TEXTS = ["a plain red ball", "a striped blue cube", "something green"]
@@ -72,7 +74,7 @@ def still(model: AtokenModel) -> AtokenModel:
 @pytest.mark.parametrize("task, weight", [("image_reconstruction", 2.0), ("video_reconstruction", 3.0)])
 def test_reconstruction_is_l1_and_kl(model, batch_of, task, weight):
     batch = batch_of(task)
-    parts = objective_of(still(model))(batch)
+    parts = losses_of(objective_of(still(model)), batch)
     packed = batch.pixel_values, batch.coords, batch.cu_seqlens
     encoded = model.encode(*packed)
     decoded = model.decode(encoded.latents, batch.coords, batch.cu_seqlens).pixel_values
@@ -86,7 +88,7 @@ def test_reconstruction_is_l1_and_kl(model, batch_of, task, weight):
 
 def test_every_picture_counts_alike_in_log_mse(model, batch_of):
     batch = batch_of("image_reconstruction")
-    parts = objective_of(still(model), ("l1", "log_mse"))(batch)
+    parts = losses_of(objective_of(still(model), ("l1", "log_mse")), batch)
     encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens)
     decoded = model.decode(encoded.latents, batch.coords, batch.cu_seqlens).pixel_values
     errors = (decoded - batch.pixel_values)[:, :768].double().square()
@@ -97,13 +99,13 @@ def test_every_picture_counts_alike_in_log_mse(model, batch_of):
 
 def test_noise_belongs_to_samples_not_to_batches(model, batch_of):
     batch = batch_of("image_reconstruction")
-    found = objective_of(model)(batch)["l1"]
+    found = losses_of(objective_of(model), batch)["l1"]
     encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens)
 
     def l1(first: int) -> torch.Tensor:
-        """Gives the loss if the samples were numbered from `first` on."""
+        """Gives the loss if the samples were numbered from `first` on, each in a batch of its own."""
         numbered = enumerate(batch.cu_seqlens.diff().tolist(), start=first)
-        noise = [torch.randn(length, 12, generator=torch.Generator().manual_seed(n)) for n, length in numbered]
+        noise = [sample_noise(0, torch.tensor([n]), torch.tensor([0, length]), length, 12) for n, length in numbered]
         latents = encoded.latents + (0.5 * encoded.latent_dist.logvar).exp() * torch.cat(noise)
         decoded = model.decode(latents, batch.coords, batch.cu_seqlens).pixel_values
         return (decoded - batch.pixel_values)[:, :768].abs().mean().detach()
@@ -124,7 +126,7 @@ def test_perceptual_parts_are_added(model, batch_of):
     }
     batch = batch_of("image_reconstruction")
     objective = objective_of(still(model), ("l1", "lpips", "gram", "clip"), **networks)
-    parts = objective(batch)
+    parts = losses_of(objective, batch)
     encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens)
     decoded = model.decode(encoded.latents, batch.coords, batch.cu_seqlens).pixel_values
     found, target = (_pictures(patches, batch) for patches in (decoded, batch.pixel_values))
@@ -145,7 +147,7 @@ def test_st_lpips_sees_crops_that_a_resumed_run_sees_too(model, batch_of):
     trunk = StLpipsLosses(network=StLpipsNetwork("alex"), crops=Crops(side=32, share=0.5))
     batch = batch_of("image_reconstruction")
     objective = objective_of(still(model), ("l1", "st_lpips_alex", "gram"), trunk=trunk)
-    parts = objective(batch)
+    parts = losses_of(objective, batch)
     assert set(parts) == {"loss", "l1", "st_lpips_alex", "gram", "kl"}
     sizes = [(16 * rows, 16 * columns) for _, rows, columns in batch.grids]
     crops = trunk.crops.choose(sizes, "0 [7, 8, 9]")
@@ -157,10 +159,10 @@ def test_st_lpips_sees_crops_that_a_resumed_run_sees_too(model, batch_of):
     for name, index in (("st_lpips_alex", 0), ("gram", 1)):
         expected = torch.stack([one[index] for one in found]).mean().detach()
         torch.testing.assert_close(parts[name], expected, rtol=1e-4, atol=1e-9)
-    again = objective(batch)
+    again = losses_of(objective, batch)
     assert {name: float(part) for name, part in again.items()} == {name: float(part) for name, part in parts.items()}
     objective.seed = 1
-    assert float(objective(batch)["st_lpips_alex"]) != float(parts["st_lpips_alex"])
+    assert float(losses_of(objective, batch)["st_lpips_alex"]) != float(parts["st_lpips_alex"])
     parts["loss"].backward()
     assert model.decoder.out_layer.weight.grad.abs().sum() > 0
 
@@ -185,7 +187,7 @@ def _native_pictures(patches: torch.Tensor, batch) -> list[torch.Tensor]:
 
 def test_objects_are_compared_by_their_views(model, batch_of):
     batch = batch_of("3d_reconstruction")
-    parts = objective_of(still(model))(batch)
+    parts = losses_of(objective_of(still(model)), batch)
     encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens)
     errors = []
     for index, gaussians in enumerate(model.decode_gaussians(encoded.latents, batch.coords, batch.cu_seqlens)):
@@ -197,13 +199,29 @@ def test_objects_are_compared_by_their_views(model, batch_of):
     assert model.vision_model.input_layer.weight.grad.abs().sum() > 0
 
 
+def test_views_may_be_compared_by_lpips(model, batch_of):
+    torch.manual_seed(0)
+    trunk = VggLosses(random=True)
+    batch = batch_of("3d_reconstruction")
+    parts = losses_of(objective_of(still(model), three_d=("l1", "lpips"), trunk=trunk), batch)
+    encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens)
+    expected = []
+    for index, gaussians in enumerate(model.decode_gaussians(encoded.latents, batch.coords, batch.cu_seqlens)):
+        sides = render(gaussians, batch.cameras[index], 32), batch.views[index].float() / 255
+        sized = [F.interpolate(2 * side - 1, (224, 224), mode="bilinear", antialias=True) for side in sides]
+        expected.append(trunk.lpips(*sized).mean())
+    torch.testing.assert_close(parts["lpips"], torch.stack(expected).mean().detach(), rtol=1e-4, atol=1e-7)
+    with pytest.raises(ValueError, match="trunk must be given for 3d losses l1, lpips, got None"):
+        objective_of(model, three_d=("l1", "lpips"))
+
+
 def test_images_are_distilled_and_nothing_frozen_gets_a_gradient(model, start, batch_of):
     teacher = AtokenVisionModel.from_pretrained(start).float()
     with torch.no_grad():
         teacher.head.probe.add_(0.5)
     batch = batch_of("image_understanding")
     objective = objective_of(model, teacher=teacher)
-    parts = objective(batch)
+    parts = losses_of(objective, batch)
     packed = batch.pixel_values, batch.coords, batch.cu_seqlens
     texts = model.text_model(input_ids=batch.input_ids).pooler_output
     prediction, target = model.vision_model(*packed).pooler_output, teacher(*packed).pooler_output
@@ -221,10 +239,10 @@ def test_images_are_distilled_and_nothing_frozen_gets_a_gradient(model, start, b
 def test_videos_and_objects_are_contrasted(model, start, batch_of, task):
     objective = objective_of(model, teacher=AtokenVisionModel.from_pretrained(start).float())
     batch = batch_of(task)
-    parts = objective(batch)
+    parts = losses_of(objective, batch)
     texts = model.text_model(input_ids=batch.input_ids).pooler_output
     found = model.vision_model(batch.pixel_values, batch.coords, batch.cu_seqlens).pooler_output
-    expected = sigmoid_loss(found, texts, torch.tensor(math.log(10)), torch.tensor(-10.0))
+    expected = sigmoid_loss(found, texts, 0, torch.tensor(math.log(10)), torch.tensor(-10.0))
     torch.testing.assert_close(parts["loss"], expected, rtol=1e-6, atol=0)
     parts["loss"].backward()
     got = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.grad is not None}
@@ -242,5 +260,5 @@ def test_what_is_missing_is_named(model):
         objective_of(model, ("l1", "lpips"))
     with pytest.raises(ValueError, match="trunk must be that of lpips, got that of st_lpips_alex"):
         objective_of(model, ("l1", "lpips"), trunk=StLpipsLosses(network=StLpipsNetwork("alex")))
-    with pytest.raises(ValueError, match="losses of 3d must be among l1, ms_ssim, got gram"):
+    with pytest.raises(ValueError, match="losses of 3d must be among l1, ms_ssim, lpips, got gram"):
         objective_of(model, three_d=("gram",))

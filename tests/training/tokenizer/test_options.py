@@ -8,6 +8,7 @@ import yaml
 
 from atoken import AtokenModel
 from atoken.evaluation.runner import evaluate
+from atoken.training.tokenizer.validation import validate_exports
 
 from ..stage_samples import make_start, write_data, write_photos, write_stage
 from . import trainer_runs
@@ -46,17 +47,19 @@ def validation(tmp_path):
     return path
 
 
-def test_validation_is_the_harness_and_tensorboard_shows_it(files, plain, validation, tmp_path):
+def test_exports_are_measured_by_a_job_of_their_own(files, plain, validation, tmp_path):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     output = tmp_path / "run"
-    options = ["--validation", str(validation), "--validate-every", "2", "--tracker", "tensorboard"]
-    train(files, output, *options)
+    train(files, output, "--export-every", "3", "--tracker", "tensorboard")
     assert losses(output) == losses(plain)  # looking on changes nothing
+    assert sorted(path.name for path in (output / "exports").iterdir()) == ["00000003", "00000004"]
+    assert validate_exports(validation, output, tensorboard=True, remove=True) == [3, 4]
+    assert validate_exports(validation, output) == [] and not list((output / "exports").iterdir())
     lines = [json.loads(line) for line in (output / "validation.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4] and lines[0]["photos/psnr"] != lines[1]["photos/psnr"]
-    # The last line is what the harness says of the exported weights.
+    assert [line["step"] for line in lines] == [3, 4] and lines[0]["photos/psnr"] != lines[1]["photos/psnr"]
+    # The last line is what the harness says of the final weights.
     by_hand = tmp_path / "by hand.yaml"
     by_hand.write_text(validation.read_text().replace("MODEL", str(output / "model")))
     (result,) = evaluate(by_hand, tmp_path / "by hand").results
@@ -64,13 +67,11 @@ def test_validation_is_the_harness_and_tensorboard_shows_it(files, plain, valida
     (events,) = (path for path in output.rglob("atoken/events.out.*"))
     shown = EventAccumulator(str(events))
     shown.Reload()
-    tags = shown.Tags()
-    assert {"image_understanding/loss", "tokens per second", "learning rate", "validation/photos/psnr"} <= set(
-        tags["scalars"]
-    )
-    assert tags["images"] == ["photos"]
-    assert [point.step for point in shown.Scalars("validation/photos/psnr")] == [2, 4]
+    assert {"image_understanding/loss", "tokens per second", "learning rate"} <= set(shown.Tags()["scalars"])
     assert [point.step for point in shown.Scalars("image_understanding/loss")] == [1, 2, 3, 4]
+    shown = EventAccumulator(str(output / "validation"))
+    shown.Reload()
+    assert shown.Tags()["images"] == ["photos"]
 
 
 def test_trackio_takes_the_same_numbers(files, tmp_path, monkeypatch):

@@ -1,12 +1,17 @@
 """Shards of weights, gradients and optimizers: FSDP2 and DeepSpeed's ZeRO, in two processes with gloo."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from ..stage_samples import make_start, write_data, write_stage
-from .trainer_runs import losses, train, weights
+from . import trainer_runs
+from .trainer_runs import SHARDED, losses, train, weights
+
+LAUNCH = Path(__file__).parents[3] / "training/launch"
 
 
 @pytest.fixture(scope="module")
@@ -50,3 +55,44 @@ def test_shards_train_resume_and_equal_whole_copies(files, copies, sharded, tmp_
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
     for name, value in whole.items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-5, msg=name)
+
+
+@pytest.fixture(scope="module")
+def in_bf16(files, tmp_path_factory):
+    """Trains in bf16 in one process, two with whole copies, two with shards, and four with shards in pairs."""
+    folder = tmp_path_factory.mktemp("bf16")
+    # Batches of samples, not of tokens, so that they are the same in any number of processes; all kinds of tasks.
+    ratios = {"image_reconstruction": 1, "video_understanding": 1}
+    sizes = {"image_understanding": 4, "image_reconstruction": 4, "video_understanding": 4}
+    options = {"max_tokens": 4096, "ratios": ratios, "batch_sizes": sizes}
+    of_bf16 = {**files, "stage": write_stage(folder / "stage.yaml", **options)}
+    patch = pytest.MonkeyPatch()
+    patch.setitem(trainer_runs.ENVIRONMENT, "ACCELERATE_MIXED_PRECISION", "bf16")
+    arguments = ["--steps", "4", "--teacher", str(files["start"])]
+    runs = {"one": (1, ""), "copies": (2, ""), "fsdp2": (2, "fsdp2"), "hsdp": (4, "hsdp")}
+    for name, (processes, sharded) in runs.items():
+        train(of_bf16, folder / name, *arguments, processes=processes, sharded=sharded)
+    patch.undo()
+    return folder
+
+
+@pytest.mark.parametrize("name", ["copies", "fsdp2", "hsdp"])
+def test_in_bf16_any_number_of_shards_is_one_process_but_for_rounding(in_bf16, files, name):
+    expected, found = losses(in_bf16 / "one"), losses(in_bf16 / name)
+    for one, other in zip(expected, found, strict=True):
+        names = [each for each in one if each.endswith(("/loss", "/l1", "/semantic", "gradient norm"))]
+        # bfloat16 has 8 bits: rounding errors of 0.4 %.
+        assert [other[each] for each in names] == pytest.approx([one[each] for each in names], rel=3e-2)
+    weights_of = weights(in_bf16 / name)
+    assert {value.dtype for value in weights_of.values()} == {torch.float32}
+
+
+def test_launcher_files_shard_the_blocks_that_the_tests_shard():
+    for name, kind in (("fsdp2", "fsdp2"), ("hsdp", "hsdp")):
+        values = yaml.safe_load((LAUNCH / f"{name}.yaml").read_text())
+        assert values["mixed_precision"] == "bf16" and values["fsdp_config"]["fsdp_version"] == 2
+        wrapped = values["fsdp_config"]["fsdp_transformer_layer_cls_to_wrap"]
+        assert wrapped == SHARDED[kind]["FSDP_TRANSFORMER_CLS_TO_WRAP"]
+    sizes = values["parallelism_config"]
+    both = sizes["parallelism_config_dp_replicate_size"], sizes["parallelism_config_dp_shard_size"]
+    assert both[0] * both[1] == values["num_processes"]

@@ -8,10 +8,12 @@ import time
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file
 
 from atoken import AtokenModel
 from atoken.training import checkpoints
+from atoken.training.tokenizer.train import STOPPED
 
 from ..stage_samples import make_start, write_data, write_stage
 from .trainer_runs import ENVIRONMENT, command, losses, processes_of, train, weights
@@ -79,22 +81,42 @@ def test_killed_and_resumed_equals_uninterrupted(files, whole_run, tmp_path):
     assert log.read_text().count("\n") >= 5 and not (tmp_path / "model").exists()
     # The newest checkpoint is cut in half, as if the disk had been full: the one before it has to do.
     newest = checkpoints.newest(tmp_path)
-    tensors = newest / "average-0.safetensors"
+    tensors = newest / "tensors/__0_0.distcp"
     tensors.write_bytes(tensors.read_bytes()[: tensors.stat().st_size // 2])
     messages = train(files, tmp_path, "--save-every", "2", "--resume", "auto")
-    assert f"{newest} is passed over: average-0.safetensors has" in messages
+    assert f"{newest} is passed over: tensors/__0_0.distcp has" in messages
+    assert losses(tmp_path) == losses(whole_run)
+    expected, found = weights(whole_run), weights(tmp_path)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_run_that_is_told_to_stop_saves_and_goes_on(files, whole_run, tmp_path):
+    process = subprocess.Popen(
+        command(files, tmp_path, "--save-every", "100"), env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
+    log = tmp_path / "log.jsonl"
+    deadline = time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        if log.is_file() and log.read_text().count("\n") >= 2:
+            break
+        os.sched_yield()
+    process.send_signal(signal.SIGUSR1)
+    said, _ = process.communicate()
+    assert process.returncode == STOPPED and "can be resumed from there" in said
+    (saved,) = tmp_path.glob("checkpoint-*")
+    assert checkpoints.damage(saved) is None and not (tmp_path / "model").exists()
+    train(files, tmp_path, "--save-every", "100")
     assert losses(tmp_path) == losses(whole_run)
     expected, found = weights(whole_run), weights(tmp_path)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
 
 def test_what_is_exported_is_the_average(files, whole_run):
-    state = load_file(whole_run / "checkpoint-00000008/state/model.safetensors")
-    average = load_file(whole_run / "checkpoint-00000008/average-0.safetensors")
-    exported = weights(whole_run)
     name = "decoder.out_layer.weight"
-    torch.testing.assert_close(exported[name], average[f"model.{name}"], rtol=0, atol=0)
-    assert not torch.equal(exported[name], state[f"model.{name}"])
+    saved = {f"{kind}.model.{name}": torch.empty_like(weights(whole_run)[name]) for kind in ("model", "average")}
+    dcp.load(saved, checkpoint_id=whole_run / "checkpoint-00000008/tensors", no_dist=True)
+    assert torch.equal(weights(whole_run)[name], saved[f"average.model.{name}"])
+    assert not torch.equal(weights(whole_run)[name], saved[f"model.model.{name}"])
 
 
 def test_two_processes_equal_one(files, tmp_path):

@@ -18,10 +18,22 @@ SHARDED = {
         "ACCELERATE_USE_FSDP": "true",
         "FSDP_VERSION": "2",
         "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-        "FSDP_TRANSFORMER_CLS_TO_WRAP": "AtokenBlock,Siglip2EncoderLayer",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "AtokenBlock,AtokenGaussianBlock,Siglip2EncoderLayer",
         "FSDP_RESHARD_AFTER_FORWARD": "true",
         "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
         "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+    },
+    "hsdp": {
+        "ACCELERATE_USE_FSDP": "true",
+        "FSDP_VERSION": "2",
+        "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
+        "FSDP_TRANSFORMER_CLS_TO_WRAP": "AtokenBlock,AtokenGaussianBlock,Siglip2EncoderLayer",
+        "FSDP_RESHARD_AFTER_FORWARD": "true",
+        "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
+        "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
+        "ACCELERATE_USE_PARALLELISM_CONFIG": "true",
+        "PARALLELISM_CONFIG_DP_REPLICATE_SIZE": "2",
+        "PARALLELISM_CONFIG_DP_SHARD_SIZE": "2",
     },
     "zero2": {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2"},
     "zero3": {
@@ -57,7 +69,7 @@ def train(*arguments, **options) -> str:
 
 
 def processes_of(output: Path) -> int:
-    return json.loads((checkpoints.newest(output) / "progress-0.json").read_text())["processes"]
+    return checkpoints.processes_of(checkpoints.newest(output))
 
 
 def losses(output: Path) -> list[dict[str, float]]:

@@ -129,7 +129,7 @@ def main(
     model, processor = load_start(init_from)
     tower, scale = (None, 0.0) if teacher is None else load_teacher(teacher)
     trunk, clip = image_losses.load(None, CLIP)
-    accelerator = build_accelerator(2, stage.optimizer.clip, "none", output)
+    accelerator = build_accelerator(stage.optimizer.clip, "none", output)
     if accelerator.num_processes > 1:
         raise ValueError(f"num_processes must be 1 with a discriminator, got {accelerator.num_processes}")
     length = model.config.text_config.max_position_embeddings

@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase, Siglip2TextModel
 
+from ...contracts import Share
 from ...data.batches import TrainingBatch
 from ...tokenizer.losses import distillation_loss
-from ...tokenizer.objective import Objective
+from ...tokenizer.objective import Objective, Texts
 from ...tokenizer.turns import DISTILLED
 from .words_targets import MAP_CHANNELS, SPACES
 from .words_task import WordsBatch
@@ -79,10 +80,17 @@ class WordsObjective(Objective):
         """Counts the operations of a stage's own tasks; those of words are not known."""
         return None if isinstance(batch, WordsBatch) else super().count_flops(batch)
 
-    def forward(self, batch: TrainingBatch | WordsBatch) -> dict[str, torch.Tensor]:
-        """Gives "loss", to be minimized, and its parts, detached."""
-        if not isinstance(batch, WordsBatch):
-            parts = super().forward(batch)
+    def forward(
+        self,
+        batch: TrainingBatch | WordsBatch | Sequence[TrainingBatch | WordsBatch],
+        share: Share | None = None,
+        common: Texts | None = None,
+    ) -> dict[str, torch.Tensor] | list[Texts | None]:
+        """Gives "loss", to be minimized, and its parts, detached; or what `Objective` gives for a step's batches."""
+        if share is None or not isinstance(batch, WordsBatch):
+            parts = super().forward(batch, share, common)
+            if share is None:
+                return parts
             factor = DISTILLATION_WEIGHT if batch.task == DISTILLED else 1.0
             return {**parts, "loss": factor * parts["loss"]}
         encoded = self.model.vision_model(batch.pixel_values, batch.coords, batch.cu_seqlens)
@@ -90,8 +98,8 @@ class WordsObjective(Objective):
         words = 1 - F.cosine_similarity(encoded.pooler_output, target, dim=-1).mean()
         names = distillation_loss(encoded.pooler_output, target, self.names, LOGIT_SCALE)
         maps = F.mse_loss(self.map_head(self._places(encoded.last_hidden_state, batch)), _by_place(batch.maps))
-        loss = WEIGHT * (words + names + MAP_WEIGHT * maps)
-        parts = {"words": words, "names": names, "maps": maps}
+        parts = {name: share.samples * part for name, part in (("words", words), ("names", names), ("maps", maps))}
+        loss = WEIGHT * (parts["words"] + parts["names"] + MAP_WEIGHT * parts["maps"])
         return {"loss": loss, **{name: part.detach() for name, part in parts.items()}}
 
     def _places(self, tokens: torch.Tensor, batch: WordsBatch) -> torch.Tensor:

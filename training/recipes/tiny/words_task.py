@@ -39,7 +39,11 @@ class WordsBatch:
     vectors: torch.Tensor
     maps: torch.Tensor
     task: str = TASK
-    weighed_by_tokens: bool = False
+
+    @property
+    def num_samples(self) -> int:
+        """Counts the crops."""
+        return len(self.vectors)
 
     @property
     def num_tokens(self) -> int:
@@ -129,11 +133,6 @@ class WordTurns:
 
     def __init__(self, turns: TurnBatches, words: WordBatches):
         self._turns, self._words = turns, words
-
-    @property
-    def per_step(self) -> int:
-        """Counts the micro batches of a step."""
-        return self._turns.per_step + 1
 
     def __next__(self) -> Sequence[TrainingBatch | WordsBatch]:
         return [*next(self._turns), next(self._words)]

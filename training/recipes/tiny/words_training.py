@@ -53,7 +53,7 @@ def main(
     set_seed(seed)
     model, processor = load_start(init_from)
     tower, scale = (None, 0.0) if teacher is None else load_teacher(teacher)
-    accelerator = build_accelerator(3 if stage.ratios else 2, stage.optimizer.clip, "none", output)
+    accelerator = build_accelerator(stage.optimizer.clip, "none", output)
     rank, processes = accelerator.process_index, accelerator.num_processes
     length = model.config.text_config.max_position_embeddings
     tasks = [DISTILLED, *stage.ratios]

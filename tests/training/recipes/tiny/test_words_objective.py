@@ -21,6 +21,7 @@ from atoken.training.tokenizer.networks import load_start
 from atoken.training.tokenizer.objective import Objective
 
 from ...stage_samples import WIDTH, make_start
+from ...whole_batches import losses_of
 from .word_samples import DIMENSIONS, NAMES, word_vectors, write_targets
 
 
@@ -49,7 +50,7 @@ def test_a_tower_that_is_linear_in_words_is_found_out(folder, monkeypatch):
 
 def test_the_loss_is_what_its_parts_say(folder, objective):
     batch = next(WordBatches(folder, 3, seed=0))
-    found = objective(batch)
+    found = losses_of(objective, batch)
     with torch.no_grad():
         encoded = objective.model.vision_model(batch.pixel_values, batch.coords, batch.cu_seqlens)
     pooled = F.normalize(encoded.pooler_output.double(), dim=-1).numpy()
@@ -81,7 +82,7 @@ def test_places_of_tokens_are_those_of_the_map(folder, objective):
     maps = torch.zeros(2, MAP_CHANNELS, 7, 7)
     maps[:, : grid.shape[-1]] = grid.permute(0, 3, 1, 2)
     batch.maps = maps
-    assert float(objective(batch)["maps"]) < 1e-9
+    assert float(losses_of(objective, batch)["maps"]) < 1e-9
 
 
 def _drawn(task: str) -> TrainingBatch:
@@ -100,7 +101,7 @@ def test_other_tasks_stay_as_they_are_but_for_the_weight_of_what_is_known(object
     plain = Objective(objective.model, {"image": {"l1": 1.0}})
     objective.weights = plain.weights
     for task, factor in (("image_understanding", DISTILLATION_WEIGHT), ("image_reconstruction", 1.0)):
-        found, expected = objective(_drawn(task)), plain(_drawn(task))
+        found, expected = losses_of(objective, _drawn(task)), losses_of(plain, _drawn(task))
         torch.testing.assert_close(found.pop("loss"), factor * expected.pop("loss"))
         assert found == expected
 
@@ -112,10 +113,10 @@ def test_heads_begin_where_regressions_end(folder, objective):
     batches = WordBatches(folder, 8, seed=0)
     words = [next(batches) for _ in range(6)]
     with torch.no_grad():
-        before = [objective(batch) for batch in words]
+        before = [losses_of(objective, batch) for batch in words]
         known = objective.model.vision_model(*packed).pooler_output
         objective.fit_heads(words, [other])
-        after = [objective(batch) for batch in words]
+        after = [losses_of(objective, batch) for batch in words]
         found = objective.model.vision_model(*packed).pooler_output
     for name in ("maps", "words"):
         assert sum(part[name] for part in after) < 0.97 * sum(part[name] for part in before)

@@ -70,7 +70,6 @@ def test_a_mirrored_crop_has_a_mirrored_map(folder, tmp_path):
 def test_words_come_beside_the_batches_of_a_stage(folder):
     closed = []
     turns = SimpleNamespace(
-        per_step=2,
         counters=lambda: {"unreadable": 0},
         state=lambda: {"round": {"a": 1.0}, "batches": {}},
         restore=closed.append,
@@ -80,7 +79,7 @@ def test_words_come_beside_the_batches_of_a_stage(folder):
     for name in ("counters", "state", "restore", "close"):
         setattr(stage, name, staticmethod(getattr(turns, name)))
     both = WordTurns(stage(), WordBatches(folder, 2, seed=0))
-    assert both.per_step == 3 and both.counters() == {"unreadable": 0}
+    assert both.counters() == {"unreadable": 0}
     first = next(both)
     assert first[:2] == ["one", "two"] and first[2].task == "photo_words"
     assert both.state() == {"round": {"a": 1.0}, "batches": {}, "words": {"number": 1}}
