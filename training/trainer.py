@@ -141,7 +141,7 @@ class Trainer:
         self.bare_objective = objective
         optimizer = build_optimizer(objective, settings.optimizer)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
-        self.average = AveragedWeights(self.objective, settings.optimizer.average)
+        self.average = AveragedWeights(self.objective, settings.optimizer.average, settings.optimizer.average_ramp)
         self.progress = Progress()
         self.interruption = Interruption()
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)

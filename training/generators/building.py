@@ -32,8 +32,8 @@ def build_generator(
     wanted = "latents" if stage.generator == "lightning-dit" else "codes"
     if wanted not in first or "label" not in first:
         raise ValueError(
-            f"tokens must hold {wanted} and a kept label for {stage.generator}, got {', '.join(sorted(first))}; tokenize "
-            f"with --content {wanted} --keep label"
+            f"corpus must hold {wanted} and a kept label for {stage.generator}, got {', '.join(sorted(first))}; "
+            "tokenize with the other kind of model, or with --keep label"
         )
     sizes = {tuple(size) for size in corpus.sizes().tolist()}
     rows, columns = first[wanted].shape[1:] if wanted == "latents" else first[wanted].shape[:2]

@@ -19,10 +19,10 @@ from tqdm import tqdm
 from atoken import AutoencoderAtoken
 from atoken.tokenizing.corpus.reading import AtokenTokens
 
-from .. import checkpoints
 from ..agreement import Agreement
 from ..interruption import STOPPED, Stopped
 from ..parallelism import build_accelerator
+from ..resuming import checkpoint_to_resume
 from ..trainer import Hook, Trainer, TrainerSettings
 from .building import build_generator, build_objective
 from .drawn_samples import DrawnSamples
@@ -101,7 +101,7 @@ def main(
     if draw_every is not None:
         hooks.append(DrawnSamples(model, vae, draw_every))
     trainer = Trainer(accelerator, objective, batches, settings, hooks)
-    found = checkpoints.to_resume(resume, output, agreement)
+    found = checkpoint_to_resume(resume, output, agreement)
     if found is not None:
         trainer.resume(found)
     if accelerator.is_main_process:
