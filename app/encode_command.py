@@ -1,14 +1,11 @@
 """`atoken encode`: media to files of latents or codes."""
 
-from typing import Annotated
-
-import typer
-
 from .errors import UsageError
 from .jobs import Job, assign_outputs, find_media, run_jobs
 from .loading import load
 from .options import (
     LATENTS_SUFFIX,
+    AsCodes,
     AsJson,
     Device,
     DeviceName,
@@ -27,14 +24,7 @@ from .tables import about, report, stored_table
 def encode(
     inputs: Inputs,
     output: OutputFolder,
-    codes: Annotated[
-        bool | None,
-        typer.Option(
-            "--codes/--latents",
-            help="What to store. Default: codes if the model is discrete, latents if it is continuous.",
-            show_default=False,
-        ),
-    ] = None,
+    codes: AsCodes = None,
     model: ModelName = None,
     device: DeviceName = Device.auto,
     dtype: DtypeName = Dtype.float32,

@@ -66,7 +66,7 @@ def export(
 ) -> None:
     """Write a complete Hub repository: weights, processor, remote code, vae/ for diffusers, model card."""
     out = out.absolute()
-    if (Path(model) / "model_index.json").is_file():
+    if is_generator_folder(Path(model)):
         only_models = {"--evaluation": evaluation, "--dtype": dtype}
         for option, value in only_models.items():
             if value is not None:
@@ -87,6 +87,11 @@ def export(
         standard_output().print(f"{facts['model']} -> {facts.get('pushed', out)}", markup=False, highlight=False)
 
 
+def is_generator_folder(folder: Path) -> bool:
+    """Tells whether a folder holds a pipeline of diffusers."""
+    return (folder / "model_index.json").is_file()
+
+
 def _export_generator(source: Path, out: Path, name: str, license: str | None, overwrite: bool) -> dict[str, str]:
     """Writes the repository of a generator's pipeline; gives what is to be reported."""
     from diffusers import DiffusionPipeline
@@ -98,11 +103,7 @@ def _export_generator(source: Path, out: Path, name: str, license: str | None, o
 
     if out.resolve() == source.resolve():
         raise UsageError(f"OUT: {out} is MODEL itself; give another folder")
-    if out.is_dir() and any(out.iterdir()):
-        if not overwrite:
-            raise ValueError(f"OUT: {out} exists and is not empty; use --overwrite to replace it")
-        if not (out / "model_index.json").is_file():
-            raise ValueError(f"OUT: {out} is no generator's folder, so it is not replaced; remove it or give another")
+    check_model_output(out, overwrite, is_generator_folder, "generator's folder")
     if license is None:
         raise UsageError("--license: a generator's files state none; give one, such as apache-2.0")
     pipeline = DiffusionPipeline.from_pretrained(source)

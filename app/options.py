@@ -34,6 +34,14 @@ Inputs = Annotated[
         metavar="INPUT...", help="Images, videos and meshes: files, folders (searched recursively) or glob patterns."
     ),
 ]
+AsCodes = Annotated[
+    bool | None,
+    typer.Option(
+        "--codes/--latents",
+        help="What to store. Default: codes if the model is discrete, latents if it is continuous.",
+        show_default=False,
+    ),
+]
 ModelName = Annotated[
     str | None,
     typer.Option(

@@ -13,7 +13,7 @@ from .console import say
 from .errors import UsageError
 from .jobs import check_output_folder
 from .loading import chosen_device, load
-from .options import AsJson, Device, DeviceName, Dtype, DtypeName, ModelName
+from .options import AsCodes, AsJson, Device, DeviceName, Dtype, DtypeName, ModelName
 
 
 class Kind(StrEnum):
@@ -44,14 +44,7 @@ def tokenize(
         ),
     ] = None,
     kind: Annotated[Kind, typer.Option("--kind", help="What the source holds.")] = Kind.image,
-    codes: Annotated[
-        bool | None,
-        typer.Option(
-            "--codes/--latents",
-            help="What to store. Default: codes if the model is discrete, latents if it is continuous.",
-            show_default=False,
-        ),
-    ] = None,
+    codes: AsCodes = None,
     model: ModelName = None,
     device: DeviceName = Device.auto,
     dtype: DtypeName = Dtype.float32,

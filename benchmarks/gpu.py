@@ -29,7 +29,8 @@ PARTS = (
     ("coding", "coding", "measure_coding", 4.0),
     ("training", "training_steps", "measure_training", 4.0),
     ("tokenizing", "tokenizing", "measure_tokenizing", 2.0),
-    ("variants", "coding", "measure_variants", 4.0),
+    ("compiled", "coding", "measure_compiled", 3.0),
+    ("attention", "coding", "measure_attention", 3.0),
     ("wan", "against_wan", "measure_wan", 3.0),
     ("splats", "splats", "measure_splats", 3.0),
 )

@@ -108,21 +108,16 @@ def killed_tasks(plan: Plan, kills: int, rng: random.Random) -> int:
     met, over = 0, threading.Event()
 
     def kill() -> None:
-        """Kills all that are at work a moment after a unit was done, as a start takes far longer than a unit."""
         nonlocal met
-        done = plan.files.count()
-        while met < kills and not over.wait(0.01):
-            if plan.files.count() == done:
-                continue
-            time.sleep(rng.uniform(0, 0.1))
-            for each in psutil.Process().children(recursive=True):
+        while met < kills and not over.wait(rng.uniform(0.05, 1.0)):
+            mine = psutil.Process().children(recursive=True)
+            tasks = [each for each in mine if each.name().startswith("ray::_encode")]
+            if tasks:
                 try:
-                    if each.name().startswith("ray::_encode"):
-                        each.kill()
-                        met += 1
+                    rng.choice(tasks).kill()
+                    met += 1
                 except psutil.NoSuchProcess:
                     pass
-            done = plan.files.count()
 
     thread = threading.Thread(target=kill)
     thread.start()

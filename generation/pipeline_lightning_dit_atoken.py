@@ -108,10 +108,9 @@ class LightningDiTPipeline(DiffusionPipeline):
         latents = latents.to(device, torch.float32)
         labels = torch.tensor(numbers, device=device)
         both_labels = torch.cat([labels, torch.full_like(labels, config.num_classes)])
-        scheduler = self._scheduler_for(num_inference_steps, shift, device)
+        scheduler, times = self._scheduled(num_inference_steps, shift, device)
         for step, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
-            # 1 is data here, and noise in the scheduler. On the host, as it decides what runs.
-            time = 1 - float(self._host_times[step])
+            time = times[step]
             is_guided = guidance_scale != 1 and time >= guidance_start
             velocity = self._velocity(latents, time, both_labels if is_guided else labels)
             if is_guided:
@@ -131,15 +130,20 @@ class LightningDiTPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
-    def _scheduler_for(self, steps: int, shift: float, device: torch.device) -> Any:
-        """Makes a scheduler of this pipeline's kind with the authors' grid, where it takes one, and that shift."""
+    def _scheduled(self, steps: int, shift: float, device: torch.device) -> tuple[Any, list[float]]:
+        """
+        Makes a scheduler of this pipeline's kind with the authors' grid, where it takes one, and that shift.
+
+        Returns:
+            The scheduler, and the time of each step on the host, as it decides what runs; 1 is data here, and noise in
+            the scheduler.
+        """
         scheduler = type(self.scheduler).from_config(self.scheduler.config, shift=1 / shift)
         if "sigmas" in inspect.signature(scheduler.set_timesteps).parameters:
             scheduler.set_timesteps(sigmas=np.linspace(1, 0, steps + 1)[:-1], device=device)
         else:
             scheduler.set_timesteps(steps, device=device)
-        self._host_times = (scheduler.timesteps / scheduler.config.num_train_timesteps).tolist()
-        return scheduler
+        return scheduler, (1 - scheduler.timesteps / scheduler.config.num_train_timesteps).tolist()
 
     def _velocity(self, latents: torch.Tensor, time: float, labels: torch.Tensor) -> torch.Tensor:
         """Gives velocities in fp32, of each image once for every label: (B, C, H, W) -> (labels, C, H, W)."""

@@ -14,6 +14,7 @@ from .code_values_atoken import fsq_code_values  # noqa: F401
 from .drawing_atoken import Generators
 from .latent_statistics_atoken import check_autoencoder
 from .modulation_atoken import Modulation  # noqa: F401
+from .token_bridge_checks_atoken import check_sampling  # noqa: F401
 from .token_bridge_head_atoken import TokenBridgeHead  # noqa: F401
 from .transformer_token_bridge_atoken import TokenBridgeModel
 

@@ -5,7 +5,6 @@ after another. Released checkpoints of its authors are converted by `convert_tok
 `pip install "atoken[diffusers]"`.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from .attention_atoken import MLP, GeneratorAttention
 from .code_values_atoken import fsq_code_values, normal_code_values
 from .drawing_atoken import CodeDrawing, Generators, masked_counts, random_orders
 from .modulation_atoken import Modulation  # noqa: F401
+from .token_bridge_checks_atoken import check_config, check_sampling, check_training
 from .token_bridge_head_atoken import TokenBridgeHead
 
 # Encoder and decoder: d, blocks each, heads; head: q, blocks, heads.
@@ -122,7 +122,7 @@ class TokenBridgeModel(ModelMixin, ConfigMixin):
         id2label: dict[int, str] | None = None,
     ):
         super().__init__()
-        self._check_config()
+        check_config(self.config)
         positions = self.num_positions = sample_size * sample_size
         width, inner = encoder_hidden_size, decoder_hidden_size
         values = (
@@ -175,28 +175,6 @@ class TokenBridgeModel(ModelMixin, ConfigMixin):
             sizes |= {f"{part}_hidden_size": width, f"{part}_num_layers": layers, f"{part}_num_attention_heads": heads}
         return cls(**{**sizes, **kwargs})
 
-    def _check_config(self) -> None:
-        config = self.config
-        for name, value in config.items():
-            least = 0 if name == "buffer_size" else 1
-            if isinstance(value, int) and not isinstance(value, bool) and value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}")
-        for part in ("encoder", "decoder", "head"):
-            width, heads = config[f"{part}_hidden_size"], config[f"{part}_num_attention_heads"]
-            if width % heads:
-                raise ValueError(f"{part}_hidden_size must be a multiple of {heads} heads, got {width}")
-        if not 0 <= config.dropout < 1:
-            raise ValueError(f"dropout must be from 0 to below 1, got {config.dropout}")
-        if config.code_levels is None and config.code_channels != 1:
-            raise ValueError(f"code_levels must be given where code_channels is not 1, got {config.code_channels}")
-        if config.code_levels is not None and config.code_levels**config.code_channels != config.codebook_size:
-            raise ValueError(
-                f"codebook_size must be code_levels ** code_channels = {config.code_levels**config.code_channels}, got "
-                f"{config.codebook_size}"
-            )
-        if config.code_order is not None and sorted(config.code_order) != list(range(config.num_codes)):
-            raise ValueError(f"code_order must have each of 0 to {config.num_codes - 1} once, got {config.code_order}")
-
     def _initialize(self) -> None:
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) and "modulation" not in name:
@@ -239,9 +217,7 @@ class TokenBridgeModel(ModelMixin, ConfigMixin):
         Raises:
             ValueError: a shape or a dtype does not fit, or images have different numbers of masked positions.
         """
-        self._check_inputs(codes, class_labels)
-        if mask.shape != codes.shape[:2] or mask.dtype != torch.bool:
-            raise ValueError(f"mask must be {tuple(codes.shape[:2])} bool, got {tuple(mask.shape)} {mask.dtype}")
+        check_training(codes, class_labels, mask, self.num_positions, self.config.num_codes)
         if num_masked is None:
             counts = mask.sum(1).tolist()
             num_masked = counts[0]
@@ -336,15 +312,21 @@ class TokenBridgeModel(ModelMixin, ConfigMixin):
             ValueError: an argument is out of range.
         """
         positions = self.num_positions
-        self._check_sampling(class_labels, num_inference_steps, guidance_scale, guidance_schedule, temperature)
-        if first_element not in ("training", "official"):
-            raise ValueError(f'first_element must be "training" or "official", got {first_element!r}')
+        check_sampling(
+            class_labels,
+            order,
+            num_classes=self.config.num_classes,
+            positions=positions,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            guidance_schedule=guidance_schedule,
+            temperature=temperature,
+            first_element=first_element,
+        )
         batch, device = len(class_labels), class_labels.device
         drawing = CodeDrawing(batch, temperature, generator, device)
         if order is None:
             order = random_orders(batch, positions, generator, device)
-        else:
-            _check_order(order, batch, positions)
         is_guided = guidance_scale != 1
         labels = torch.cat([class_labels, torch.full_like(class_labels, self.config.num_classes)])
         codes = torch.zeros(batch, positions, self.config.num_codes, dtype=torch.int64, device=device)
@@ -370,42 +352,6 @@ class TokenBridgeModel(ModelMixin, ConfigMixin):
             if callback is not None:
                 callback(step)
         return codes
-
-    def _check_inputs(self, codes: torch.Tensor, class_labels: torch.Tensor) -> None:
-        expected = (self.num_positions, self.config.num_codes)
-        if codes.ndim != 3 or tuple(codes.shape[1:]) != expected or codes.dtype != torch.int64:
-            raise ValueError(
-                f"codes must be (B, {expected[0]}, {expected[1]}) int64, got {tuple(codes.shape)} {codes.dtype}"
-            )
-        if class_labels.shape != codes.shape[:1] or class_labels.dtype != torch.int64:
-            raise ValueError(
-                f"class_labels must be ({codes.shape[0]},) int64, got {tuple(class_labels.shape)} {class_labels.dtype}"
-            )
-
-    def _check_sampling(self, class_labels, steps: int, scale: float, schedule: str, temperature: float) -> None:
-        classes = self.config.num_classes
-        if class_labels.ndim != 1 or class_labels.dtype != torch.int64 or not len(class_labels):
-            raise ValueError(f"class_labels must be (B,) int64, got {tuple(class_labels.shape)} {class_labels.dtype}")
-        low, high = int(class_labels.min()), int(class_labels.max())
-        if low < 0 or high > classes:
-            raise ValueError(
-                f"class_labels must be from 0 to {classes}, where {classes} is no class, got {low} to {high}"
-            )
-        if not 1 <= steps <= self.num_positions:
-            raise ValueError(f"num_inference_steps must be from 1 to {self.num_positions} positions, got {steps}")
-        if not 0 <= scale < math.inf:
-            raise ValueError(f"guidance_scale must be at least 0, got {scale}")
-        if schedule not in ("linear", "constant"):
-            raise ValueError(f'guidance_schedule must be "linear" or "constant", got {schedule!r}')
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature must be at least 0, got {temperature}")
-
-
-def _check_order(order: torch.Tensor, batch: int, positions: int) -> None:
-    if tuple(order.shape) != (batch, positions) or order.dtype != torch.int64:
-        raise ValueError(f"order must be ({batch}, {positions}) int64, got {tuple(order.shape)} {order.dtype}")
-    if not torch.equal(order.sort(dim=1).values, torch.arange(positions, device=order.device).expand(batch, -1)):
-        raise ValueError(f"order must have each of the {positions} positions once in every row")
 
 
 def _take(values: torch.Tensor, indices: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,7 @@ def record_of(name: str) -> dict:
     return json.loads((ROOT / "checkpoints" / name / "training.json").read_text())
 
 
-@pytest.mark.parametrize(("name", "stages"), [("atoken-tiny", "3"), ("atoken-tiny-d", "1234")])
+@pytest.mark.parametrize(("name", "stages"), [("atoken-tiny", "3"), ("atoken-tiny-d", "34")])
 def test_files_are_small_and_recorded(name, stages):
     folder = ROOT / "checkpoints" / name
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
@@ -35,8 +35,8 @@ def test_files_are_small_and_recorded(name, stages):
 
 
 def test_stages_gain_media_and_keep_images():
-    record = record_of("atoken-tiny")  # of a run that went on from weights with a record of their own
-    first, second, before = (record["before"]["stages"][stage] for stage in "123")
+    record = record_of("atoken-tiny")  # of a run that went on, twice, from weights with a record of their own
+    first, second, before = (record["before"]["before"]["stages"][stage] for stage in "123")
     third = record["stages"]["3"]
     assert third["photos 256/psnr"] > before["photos 256/psnr"] and third["clips/psnr"] > before["clips/psnr"]
     assert third["photos 256/psnr"] >= second["photos 256/psnr"] >= first["photos 256/psnr"]
@@ -124,12 +124,7 @@ def test_a_held_out_photo_comes_back(name):
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [
-        ("atoken-tiny", 32.8),
-        pytest.param(
-            "atoken-tiny-d", 29.9, marks=pytest.mark.xfail(strict=True, reason="29.41 dB: stage 4 was too short")
-        ),
-    ],
+    [("atoken-tiny", 32.8), ("atoken-tiny-d", 29.9)],
 )
 def test_a_held_out_photo_comes_back_as_well_as_by_a_model_of_pixels_alone(name, least):
     original, image = round_trip(name)

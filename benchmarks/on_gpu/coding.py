@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from bare_products import bare_decoder, bare_encoder
@@ -72,16 +73,38 @@ def measure_coding(setup: Setup) -> Iterator[Row]:
 
     for row, coding in codings(model, setup):
         row["attention"] = model.config._attn_implementation
-        yield attempt(row, lambda coding=coding: measure(coding))
+        yield attempt(row, partial(measure, coding))
 
 
 @torch.inference_mode()
-def measure_variants(setup: Setup) -> Iterator[Row]:
-    """Measures compiled blocks, other attention and a naive pass, each with how far its result is from the default."""
+def measure_compiled(setup: Setup) -> Iterator[Row]:
+    """Measures compiled blocks, with how far their result is from that of the same blocks before."""
+    model = make_model(setup)
+    before = [(row, coding, coding.code(coding.inputs)) for row, coding in codings(model, setup)]
+    for block in (*model.vision_model.blocks, *model.decoder.blocks):
+        # A test has no time for a compiler.
+        block.compile(backend="eager" if setup.tiny else "inductor")
+
+    def measure(coding: Coding, expected: torch.Tensor) -> Row:
+        found = coding.measure(coding.code, setup)
+        return found | {"distance": _distance(coding.code(coding.inputs), expected)}
+
+    for row, coding, expected in before:
+        yield attempt(row, partial(measure, coding, expected))
+
+
+@torch.inference_mode()
+def measure_attention(setup: Setup) -> Iterator[Row]:
+    """Measures a naive pass and other attention, with how far the result is from the default one."""
     model = make_model(setup)
     usual = model.config._attn_implementation
+    # FlexAttention is compiled, for which a test has no time.
+    backends = BACKENDS[:-1] if setup.tiny else BACKENDS
 
-    def with_attention(coding: Coding, backend: str, call: Callable[[torch.Tensor], torch.Tensor]) -> Row:
+    def one_by_one(coding: Coding, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.cat([coding.code(one) for one in inputs.split(1)])
+
+    def measure(coding: Coding, backend: str, call: Callable[[torch.Tensor], torch.Tensor]) -> Row:
         expected = coding.code(coding.inputs)
         try:
             model.set_attn_implementation(backend)
@@ -91,31 +114,10 @@ def measure_variants(setup: Setup) -> Iterator[Row]:
             model.set_attn_implementation(usual)
 
     for row, coding in codings(model, setup):
-        # One sample after another, with every matrix of attention in memory.
-        one_by_one = lambda inputs, coding=coding: torch.cat([coding.code(one) for one in inputs.split(1)])  # noqa: E731
-        for name, backend, call in (
-            ("naive", "eager", one_by_one),
-            # FlexAttention is compiled, for which a test has no time.
-            *((backend, backend, coding.code) for backend in BACKENDS[: 2 if setup.tiny else None]),
-        ):
-            yield attempt(
-                row | {"variant": name},
-                lambda coding=coding, backend=backend, call=call: with_attention(coding, backend, call),
-            )
-    expected = {
-        (row["case"], coding.name): (coding, coding.code(coding.inputs)) for row, coding in codings(model, setup)
-    }
-    for block in (*model.vision_model.blocks, *model.decoder.blocks):
-        # A test has no time for a compiler.
-        block.compile(backend="eager" if setup.tiny else "inductor")
-
-    def compiled(coding: Coding, reference: torch.Tensor) -> Row:
-        found = coding.measure(coding.code, setup)
-        return found | {"distance": _distance(coding.code(coding.inputs), reference)}
-
-    for (case, direction), (coding, reference) in expected.items():
-        row = {"case": case, "direction": direction, "variant": "compiled blocks"}
-        yield attempt(row, lambda coding=coding, reference=reference: compiled(coding, reference))
+        for backend in backends:
+            yield attempt(row | {"variant": backend}, partial(measure, coding, backend, coding.code))
+        # What one writes first: sample after sample, with every matrix of attention in memory.
+        yield attempt(row | {"variant": "naive"}, partial(measure, coding, "eager", partial(one_by_one, coding)))
 
 
 def _distance(found: torch.Tensor, expected: torch.Tensor) -> float:

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
-from ..interface import DTYPES, Embedder
+from ..interface import DTYPES
+from .frame_embedder import FrameEmbedder
 
 
-class OpenClipEmbedder(Embedder):
+class OpenClipEmbedder(FrameEmbedder):
     """
-    Embeds with a model of open_clip and its own preprocessing. Every frame of a video is embedded as an image, and unit
-    vectors are averaged (Table 7). Prompts come as they are written; a tokenizer that wants others makes them so.
+    Embeds with a model of open_clip and its own preprocessing. Prompts come as they are written; a tokenizer that wants
+    others makes them so.
 
     Args:
         model: open_clip's name of an architecture, such as "PE-Core-L-14-336", or "hf-hub:OWNER/NAME".
@@ -30,7 +30,6 @@ class OpenClipEmbedder(Embedder):
         ValueError: no such architecture or dtype, or weights that were left out, which would be drawn at random.
     """
 
-    kinds = frozenset({"image", "video"})
     canonical_prompts = False
 
     def __init__(self, model: str, pretrained: str | None = None, dtype: str = "float32", device: str = "cpu"):
@@ -66,12 +65,6 @@ class OpenClipEmbedder(Embedder):
         self.facts = {"model": model, "pretrained": pretrained, "dtype": dtype}
         if is_file:
             self.facts["sha256"] = hashlib.sha256(Path(pretrained).read_bytes()).hexdigest()
-
-    @torch.no_grad()
-    def embed(self, samples: Sequence[torch.Tensor]) -> torch.Tensor:
-        frames = torch.cat([self._embed_frames(sample) for sample in samples])
-        parts = frames.split([len(sample) for sample in samples])
-        return torch.stack([part[0] if len(part) == 1 else F.normalize(part, dim=-1).mean(0) for part in parts])
 
     def _embed_frames(self, video: torch.Tensor) -> torch.Tensor:
         """Embeds (T, 3, H, W) uint8 as (T, d)."""

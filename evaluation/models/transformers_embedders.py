@@ -5,10 +5,10 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, AutoVideoProcessor
 
 from ..interface import Embedder
+from .frame_embedder import FrameEmbedder
 from .pretrained import load_model, load_pretrained
 
 
@@ -69,21 +69,11 @@ class _TransformersEmbedder(Embedder):
         return {"class": type(self.model).__name__, **self.facts, "transformers": version("transformers")}
 
 
-class ImageTextEmbedder(_TransformersEmbedder):
-    """
-    Embeds with CLIP, SigLIP or SigLIP 2 and their own image processors. Every frame of a video is embedded as an image,
-    and unit vectors are averaged (Table 7).
-    """
+class ImageTextEmbedder(FrameEmbedder, _TransformersEmbedder):
+    """Embeds with CLIP, SigLIP or SigLIP 2 and their own image processors."""
 
-    kinds = frozenset({"image", "video"})
     needed = "get_image_features"
     processor_class = AutoImageProcessor
-
-    @torch.no_grad()
-    def embed(self, samples: Sequence[torch.Tensor]) -> torch.Tensor:
-        frames = torch.cat([self._embed_frames(sample) for sample in samples])
-        parts = frames.split([len(sample) for sample in samples])
-        return torch.stack([part[0] if len(part) == 1 else F.normalize(part, dim=-1).mean(0) for part in parts])
 
     def _embed_frames(self, video: torch.Tensor) -> torch.Tensor:
         """Embeds (T, 3, H, W) uint8 as (T, d)."""

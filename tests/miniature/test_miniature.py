@@ -1,5 +1,6 @@
 """The miniature world: what is held out, that captions are true, and that pictures show what captions say."""
 
+import gc
 from collections import Counter
 
 import numpy as np
@@ -60,6 +61,8 @@ class TestDeterminism:
 
     def test_worker_processes_draw_the_same(self):
         world = MiniatureWorld("image", length=8, seed=5)
+        # What other tests have left may hold threads, which a fork has not: it must not be cleared away there.
+        gc.collect()
         loader = torch.utils.data.DataLoader(world, batch_size=4, num_workers=2)
         batches = torch.cat([batch["sample"] for batch in loader])
         assert torch.equal(batches, torch.stack([item["sample"] for item in world]))

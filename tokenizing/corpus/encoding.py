@@ -1,10 +1,10 @@
 """From decoded rows to latents or codes: dense batches of equal sizes, and what is left packed to a token budget."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -17,6 +17,7 @@ from ..loading import LoadedModel
 from .decoding import DecodedRow, padded
 from .options import TokenizeOptions
 
+T = TypeVar("T")
 # Rows are looked at this many budgets of tokens at a time to find equal sizes among them.
 _WINDOW = 4
 NOT_FINITE = "the latents must be finite, got NaN or infinite values; compute in float32 or bfloat16 (dtype)"
@@ -85,24 +86,15 @@ class RowEncoder:
     def encode(self, rows: Iterable[DecodedRow]) -> Iterator[EncodedRow]:
         """Yields rows encoded, in their order, each followed by its mirror image where that is asked for."""
         pending: list[_Running] = []
-        for window in self._windows(rows):
+        for window in _within(rows, self._tokens, _WINDOW * self.options.batch_tokens):
             started = self._start(window)
             # The copies of a window come to the host while the next one is computed.
             yield from self._finish(pending)
             pending = started
         yield from self._finish(pending)
 
-    def _windows(self, rows: Iterable[DecodedRow]) -> Iterator[list[DecodedRow]]:
-        window, tokens, most = [], 0, _WINDOW * self.options.batch_tokens
-        for row in rows:
-            count = 0 if row.error is not None else row.tokens(self.patch)
-            if window and tokens + count > most:
-                yield window
-                window, tokens = [], 0
-            window.append(row)
-            tokens += count
-        if window:
-            yield window
+    def _tokens(self, row: DecodedRow) -> int:
+        return 0 if row.error is not None else row.tokens(self.patch)
 
     def _start(self, window: list[DecodedRow]) -> "list[_Running]":
         """Begins the batches of a window; the results are in the order of its rows."""
@@ -134,16 +126,7 @@ class RowEncoder:
             whole = 0 if size is None else whole
             yield from (group[start : start + count] for start in range(0, whole, count))
             left += group[whole:]
-        batch, tokens = [], 0
-        for each in left:
-            length = each.row.tokens(self.patch)
-            if batch and tokens + length > budget:
-                yield batch
-                batch, tokens = [], 0
-            batch.append(each)
-            tokens += length
-        if batch:
-            yield batch
+        yield from _within(left, lambda each: self._tokens(each.row), budget)
 
     def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         if self.device.type == "cuda":
@@ -211,6 +194,20 @@ class RowEncoder:
                 said = () if flip else about.warnings
                 done.append(replace(about, flipped=flip, warnings=said, **tensors))
             yield from [about] if about.error is not None else done
+
+
+def _within(items: Iterable[T], count: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Cuts items, in their order, into lists of at most so many tokens together; a larger item is alone."""
+    cut, tokens = [], 0
+    for item in items:
+        more = count(item)
+        if cut and tokens + more > most:
+            yield cut
+            cut, tokens = [], 0
+        cut.append(item)
+        tokens += more
+    if cut:
+        yield cut
 
 
 class _Running:

@@ -49,6 +49,7 @@ class TarSource(CorpusSource):
 
     def rows(self, unit: Unit) -> Iterator[SourceRow]:
         check_unchanged(unit)
+        _check_end(Path(unit["file"]))
         for index, (key, files) in enumerate(_samples(Path(unit["file"]))):
             ending = self.media or _media_ending(files, self.kind)
             error = None if ending in files else f"the sample has no {self.kind}, but {', '.join(files)}"
@@ -59,7 +60,6 @@ class TarSource(CorpusSource):
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Key, and ending -> bytes, of each sample of a tar."""
-    _check_end(path)
     key, files = None, {}
     try:
         # As a stream: a tar may be larger than memory, and lie where seeking is slow.

@@ -1,13 +1,11 @@
-"""One shard of prepared objects: each in a process of its own, kept as it is done, and packed when all are there.
+"""One shard of prepared objects: each prepared in another process, kept as it is done, and packed when all are there.
 
 Meshes of the wild crash their readers, need too much memory or never end. None of this ends the run: such an object is
 passed over with its reason. A run that is killed loses the objects that it was at.
 """
 
 import json
-import multiprocessing
 import shutil
-import signal
 import tarfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +21,7 @@ from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
 from .object_manifest import ListedObject
 from .object_shards import encode_pictures
 from .prepare_objects import prepare
+from .worker_apart import WorkerApart
 
 TOKENS_SUFFIX, VIEWS_SUFFIX, REASON_SUFFIX = ".safetensors", ".views.safetensors", ".skipped.txt"
 
@@ -60,7 +59,9 @@ def is_done(out: Path, shard: int) -> bool:
     return json.loads(index.read_text(encoding="utf-8"))["bytes"] == tar.stat().st_size
 
 
-def write_shard(out: Path, shard: int, objects: Sequence[ListedObject], preparation: Preparation) -> dict[str, int]:
+def write_shard(
+    out: Path, shard: int, objects: Sequence[ListedObject], preparation: Preparation, worker: WorkerApart
+) -> dict[str, int]:
     """
     Prepares the objects of a shard and writes its tar and then its index, unless they are there.
 
@@ -69,6 +70,7 @@ def write_shard(out: Path, shard: int, objects: Sequence[ListedObject], preparat
         shard: its number.
         objects: all of this shard, in their order.
         preparation: how.
+        worker: a process that runs `prepare_object`.
 
     Returns:
         How many objects are "prepared" and how many "passed over".
@@ -79,7 +81,7 @@ def write_shard(out: Path, shard: int, objects: Sequence[ListedObject], preparat
         waiting.mkdir(parents=True, exist_ok=True)
         for each in objects:
             if not any((waiting / f"{each.name}{suffix}").is_file() for suffix in (TOKENS_SUFFIX, REASON_SUFFIX)):
-                _prepare_apart(each, waiting, preparation)
+                _prepare_apart(each, waiting, preparation, worker)
         _pack(out, shard, objects, waiting, preparation)
         shutil.rmtree(waiting)
     index = json.loads(_index_path(out, shard).read_text(encoding="utf-8"))
@@ -90,19 +92,9 @@ def _index_path(out: Path, shard: int) -> Path:
     return out / f"objects-{shard:06d}.json"
 
 
-def _prepare_apart(each: ListedObject, waiting: Path, preparation: Preparation) -> None:
-    """Prepares an object in a process of its own, which may be killed or crash."""
-    process = multiprocessing.get_context("fork").Process(target=_prepare_one, args=(each, waiting, preparation))
-    process.start()
-    process.join(preparation.seconds)
-    reason = None
-    if process.is_alive():
-        process.kill()
-        process.join()
-        reason = f"it took longer than {preparation.seconds:g} seconds"
-    elif process.exitcode:
-        code = process.exitcode
-        reason = f"its process ended by {signal.Signals(-code).name}" if code < 0 else f"its process ended with {code}"
+def _prepare_apart(each: ListedObject, waiting: Path, preparation: Preparation, worker: WorkerApart) -> None:
+    """Prepares an object where it may crash or never end."""
+    reason = worker.run(each, waiting, preparation, seconds=preparation.seconds)
     if reason is not None:
         _skip(each, waiting, reason)
 
@@ -112,7 +104,8 @@ def _skip(each: ListedObject, waiting: Path, reason: str) -> None:
         temporary.write_text(reason, encoding="utf-8")
 
 
-def _prepare_one(each: ListedObject, waiting: Path, preparation: Preparation) -> None:
+def prepare_object(each: ListedObject, waiting: Path, preparation: Preparation) -> None:
+    """Prepares an object and writes its files into a folder, or the reason why it is passed over."""
     torch.set_num_threads(1)
     processor = AtokenVoxelProcessor(check_visibility=preparation.check_visibility)
     try:

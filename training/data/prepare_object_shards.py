@@ -11,10 +11,9 @@ time. Training reads OUT by `{source: object-shards, path: OUT}`.
 
 import importlib.util
 import json
-import multiprocessing
 import re
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +24,8 @@ from tqdm import tqdm
 from atoken.processing.atomic_files_atoken import atomic_file
 
 from .object_manifest import ListedObject, fingerprint, read_manifest
-from .object_shard_writing import Preparation, write_shard
+from .object_shard_writing import Preparation, prepare_object, write_shard
+from .worker_apart import WorkerApart
 
 PLAN = "plan.json"
 
@@ -76,29 +76,18 @@ def prepare_shards(
     """Prepares shards, `processes` of them at a time; gives how many objects are "prepared" and "passed over"."""
     totals = {"prepared": 0, "passed over": 0}
 
-    def add(counts: dict[str, int]) -> None:
-        for name, count in counts.items():
-            totals[name] += count
+    def write(shard: int) -> dict[str, int]:
+        with WorkerApart(prepare_object) as worker:
+            return write_shard(out, shard, shards[shard], preparation, worker)
 
+    # Threads only wait for their processes.
     with tqdm(total=len(shards), desc="shards", disable=not sys.stderr.isatty()) as bar:
-        if processes == 1:
-            for shard, objects in shards.items():
-                add(write_shard(out, shard, objects, preparation))
-                bar.update()
-            return totals
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(processes, mp_context=context, initializer=_import_readers) as pool:
-            jobs = [pool.submit(write_shard, out, shard, objects, preparation) for shard, objects in shards.items()]
-            for job in as_completed(jobs):
-                add(job.result())
+        with ThreadPoolExecutor(processes) as pool:
+            for job in as_completed([pool.submit(write, shard) for shard in shards]):
+                for name, count in job.result().items():
+                    totals[name] += count
                 bar.update()
     return totals
-
-
-def _import_readers() -> None:
-    """Imports what the processes of objects, forked from this one, would else import each by itself."""
-    import embreex.rtcore_scene  # noqa: F401
-    import trimesh  # noqa: F401
 
 
 def main(

@@ -33,6 +33,12 @@ def encode(loaded, options, rows):
     return list(RowEncoder(loaded, options).encode(decoded))
 
 
+def assert_stored(stored, exact):
+    """Latents are stored in bfloat16, which has eight bits: half a step of rounding, and as much for other batches."""
+    assert stored.dtype == torch.bfloat16
+    torch.testing.assert_close(stored.float(), exact, atol=1e-4, rtol=2**-8)
+
+
 def rows_of(folder):
     return [SourceRow(index, str(index), folder / f"{name_of(index)}.png") for index in range(COUNT)]
 
@@ -49,8 +55,8 @@ def test_pictures_of_several_sizes_are_encoded_as_each_alone(batch_tokens, loade
             1,
             *(-(-side // 16) for side in image.shape[:2]),
         )
-        torch.testing.assert_close(row.values.float(), expected.latents, atol=2e-2, rtol=1e-2)
-        torch.testing.assert_close(row.logvar.float(), expected.latent_dist.logvar, atol=2e-2, rtol=1e-2)
+        assert_stored(row.values, expected.latents)
+        assert_stored(row.logvar, expected.latent_dist.logvar)
 
 
 def test_codes_are_those_of_the_model(loaded, pictures):
@@ -58,10 +64,7 @@ def test_codes_are_those_of_the_model(loaded, pictures):
     for row in encoded:
         expected = alone(loaded["discrete"], images=[pixels_of(row.index)]).codes
         assert row.values.dtype == torch.int16
-        # A value at the border of two levels may fall on either side.
-        assert (row.values != expected).float().mean() < 0.1
-    same = torch.cat([row.values == alone(loaded["discrete"], images=[pixels_of(row.index)]).codes for row in encoded])
-    assert same.float().mean() > 0.98
+        assert torch.equal(row.values.long(), expected)
 
 
 def test_mirror_images_follow(loaded, pictures):
@@ -71,7 +74,7 @@ def test_mirror_images_follow(loaded, pictures):
         decoded = decode_row(rows_of(pictures)[row.index], TokenizeOptions(size=32), PATCH).pixels[0]
         image = (decoded.flip(-1) if row.flipped else decoded).permute(1, 2, 0).numpy()
         expected = alone(loaded["continuous"], images=[image])
-        torch.testing.assert_close(row.values.float(), expected.latents, atol=2e-2, rtol=1e-2)
+        assert_stored(row.values, expected.latents)
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 10_000])
@@ -81,7 +84,7 @@ def test_mirror_images_of_sizes_that_are_no_whole_patches(batch_tokens, loaded, 
     for row in encode(loaded["continuous"], options, rows_of(pictures)[:4]):
         image = pixels_of(row.index)
         expected = alone(loaded["continuous"], images=[image[:, ::-1].copy() if row.flipped else image])
-        torch.testing.assert_close(row.values.float(), expected.latents, atol=2e-2, rtol=1e-2)
+        assert_stored(row.values, expected.latents)
 
 
 @pytest.mark.parametrize("frames, grid", [(None, 5), (6, 2)])
@@ -92,9 +95,9 @@ def test_videos(frames, grid, loaded, tmp_path):
     chosen = pixels if frames is None else pixels[6:12]
     assert row.grid == (grid, 2, 3) and row.media_size == (len(chosen), 32, 48) and row.fps == pytest.approx(12.5)
     expected = alone(loaded["continuous"], videos=[chosen], do_sample_frames=False)
-    torch.testing.assert_close(row.values.float(), expected.latents, atol=2e-2, rtol=1e-2)
+    assert_stored(row.values, expected.latents)
     (row,) = encode(loaded["continuous"], options, [SourceRow(0, "a", (tmp_path / "a.mp4").read_bytes())])
-    torch.testing.assert_close(row.values.float(), expected.latents, atol=2e-2, rtol=1e-2)
+    assert_stored(row.values, expected.latents)
 
 
 def test_short_videos_are_failures(tmp_path, loaded):
@@ -114,7 +117,7 @@ def test_objects(loaded, tmp_path):
     for row in encoded[:2]:
         assert row.grid is None and row.coords.shape == (len(row.values), 3)
         torch.testing.assert_close(row.coords.long(), expected.coords[:, 1:])
-        torch.testing.assert_close(row.values.float(), expected.latents, atol=5e-2, rtol=2e-2)
+        assert_stored(row.values, expected.latents)
     assert "must have a name that ends in" in encoded[2].error
 
 

@@ -130,7 +130,7 @@ def test_the_layout_of_lightning_dit(loaded, pictures, tmp_path):
     for shard in shards:
         assert set(shard) == {"latents", "latents_flip", "labels"}
         assert shard["latents"].shape == shard["latents_flip"].shape == (len(shard["labels"]), 12, 2, 2)
-    statistics = torch.load(plan.folder / "latents_stats.pt")
+    statistics = torch.load(plan.folder / "latents_stats.pt", weights_only=True)
     both = torch.cat([torch.cat([shard["latents"], shard["latents_flip"]]) for shard in shards]).double()
     torch.testing.assert_close(statistics["mean"].double(), both.mean((0, 2, 3), keepdim=True), atol=1e-6, rtol=1e-5)
     std = both.std((0, 2, 3), keepdim=True, correction=0)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import tarfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +17,12 @@ from atoken.tokenizing.sources import open_source
 from atoken.training.data import object_shard_writing, prepare_object_shards
 from atoken.training.data.drawn_sources import OPENERS
 from atoken.training.data.object_manifest import ListedObject
-from atoken.training.data.object_shard_writing import Preparation, write_shard
+from atoken.training.data.object_shard_writing import Preparation, prepare_object, write_shard
 from atoken.training.data.object_shards import EncodedPictures, encode_pictures, open_object
 from atoken.training.data.prepare_object_shards import main, parse_share, shards_of
 from atoken.training.data.prepare_objects import prepare
 from atoken.training.data.samples import Limits, make_sample
+from atoken.training.data.worker_apart import WorkerApart
 
 VOXELS, VIEWS, SIZE = 7, 5, 12
 
@@ -41,10 +41,6 @@ def tensors_of(name: str) -> dict[str, torch.Tensor]:
 
 
 def stand_in(path, processor, views, size, max_voxels, seed_name):
-    if seed_name.startswith("crash"):
-        os.kill(os.getpid(), signal.SIGSEGV)
-    if seed_name.startswith("endless"):
-        time.sleep(600)
     if seed_name.startswith("broken"):
         raise ValueError("no faces")
     with open(path, "a") as counted:
@@ -52,10 +48,37 @@ def stand_in(path, processor, views, size, max_voxels, seed_name):
     return tensors_of(seed_name)
 
 
+def fatal(each, waiting, preparation):
+    """What stands in for meshes that end or hold their process; runs there."""
+    if each.name.startswith("crash"):
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if each.name.startswith("endless"):
+        signal.pause()
+    object_shard_writing.prepare = stand_in
+    prepare_object(each, waiting, preparation)
+
+
+class InPlace:
+    """Stands in for a process."""
+
+    def __init__(self, function=prepare_object):
+        self.function = function
+
+    def run(self, *arguments, seconds):
+        self.function(*arguments)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
 @pytest.fixture
 def fast(monkeypatch):
-    """Objects without meshes."""
+    """Objects without meshes, in this process."""
     monkeypatch.setattr(object_shard_writing, "prepare", stand_in)
+    monkeypatch.setattr(prepare_object_shards, "WorkerApart", InPlace)
 
 
 def listed(folder: Path, *names: str) -> list[ListedObject]:
@@ -72,7 +95,10 @@ def contents(out: Path) -> dict[str, bytes]:
 
 def test_training_reads_of_a_shard_what_it_reads_of_a_file(fast, tmp_path):
     out = tmp_path / "out"
-    assert write_shard(out, 0, listed(tmp_path, "cup", "ball"), Preparation()) == {"prepared": 2, "passed over": 0}
+    assert write_shard(out, 0, listed(tmp_path, "cup", "ball"), Preparation(), InPlace()) == {
+        "prepared": 2,
+        "passed over": 0,
+    }
     found = source(out)
     assert found.length == 2
     for index, name in enumerate(("cup", "ball")):
@@ -93,7 +119,7 @@ def test_training_reads_of_a_shard_what_it_reads_of_a_file(fast, tmp_path):
 
 
 def test_a_shard_is_a_tar_and_understanding_reads_no_views(fast, tmp_path):
-    write_shard(tmp_path / "out", 3, listed(tmp_path, "cup"), Preparation())
+    write_shard(tmp_path / "out", 3, listed(tmp_path, "cup"), Preparation(), InPlace())
     with tarfile.open(tmp_path / "out/objects-000003.tar") as tar:
         assert tar.getnames() == ["cup.safetensors", "cup.views.safetensors"]
         assert torch.equal(load(tar.extractfile("cup.safetensors").read())["rgb"], tensors_of("cup")["rgb"])
@@ -110,15 +136,16 @@ def test_pictures_come_back_as_they_were():
     assert len(pictures) == VIEWS and torch.equal(pictures[torch.tensor([3, 0])], images[[3, 0]])
 
 
-def test_what_crashes_or_never_ends_is_passed_over(fast, tmp_path):
-    objects = listed(tmp_path, "crash", "cup", "endless", "broken")
-    counts = write_shard(tmp_path / "out", 0, objects, Preparation(seconds=2.0))
+def test_what_crashes_or_never_ends_is_passed_over(tmp_path):
+    objects = listed(tmp_path, "cup", "broken", "crash", "endless")
+    with WorkerApart(fatal) as worker:
+        counts = write_shard(tmp_path / "out", 0, objects, Preparation(seconds=5.0), worker)
     assert counts == {"prepared": 1, "passed over": 3}
     index = json.loads((tmp_path / "out/objects-000000.json").read_text())
     assert [each["name"] for each in index["objects"]] == ["cup"]
     assert index["skipped"] == {
         "crash": "its process ended by SIGSEGV",
-        "endless": "it took longer than 2 seconds",
+        "endless": "it took longer than 5 seconds",
         "broken": "no faces",
     }
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["objects-000000.json", "objects-000000.tar"]
@@ -126,7 +153,7 @@ def test_what_crashes_or_never_ends_is_passed_over(fast, tmp_path):
 
 def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(fast, tmp_path, monkeypatch):
     objects, undisturbed = listed(tmp_path, "cup", "ball", "box"), tmp_path / "undisturbed"
-    write_shard(undisturbed, 0, objects, Preparation())
+    write_shard(undisturbed, 0, objects, Preparation(), InPlace())
     for each in objects:
         each.path.unlink()
     out, usual, calls = tmp_path / "out", object_shard_writing._prepare_apart, []
@@ -139,20 +166,20 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(fast, tmp_path, monk
 
     monkeypatch.setattr(object_shard_writing, "_prepare_apart", stop)
     with pytest.raises(KeyboardInterrupt):
-        write_shard(out, 0, objects, Preparation())
+        write_shard(out, 0, objects, Preparation(), InPlace())
     assert not list(out.glob("objects-*"))
-    write_shard(out, 0, objects, Preparation())
+    write_shard(out, 0, objects, Preparation(), InPlace())
     assert calls == ["cup", "ball", "box", "box"] and [each.path.read_text() for each in objects] == ["x"] * 3
     assert contents(out) == contents(undisturbed)
     # A shard that is there is left alone, and one that was cut off is made again.
-    write_shard(out, 0, objects, Preparation())
+    write_shard(out, 0, objects, Preparation(), InPlace())
     assert len(calls) == 4
     tar = out / "objects-000000.tar"
     tar.write_bytes(tar.read_bytes()[:600])
     torn = source(out).read(2)["media"]
     with pytest.raises(ValueError, match="shards must be whole"):
         torn["rgb"]
-    write_shard(out, 0, objects, Preparation())
+    write_shard(out, 0, objects, Preparation(), InPlace())
     assert contents(out) == contents(undisturbed)
 
 
