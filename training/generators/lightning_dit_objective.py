@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
@@ -65,11 +66,14 @@ class LightningDiTObjective(nn.Module):
         save_generator(self.model, state, folder)
 
 
+def seed_of(*numbers: int) -> int:
+    """Mixes numbers into one of 32 bits, as generators on the CPU look at no more."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
 def generator_of(batch: TokenImages, seed: int) -> torch.Generator:
     """Gives the random numbers of a batch, on its device."""
-    numbers = torch.Generator(batch.labels.device)
-    # Steps and processes have bits of their own.
-    return numbers.manual_seed((seed << 48) + (batch.rank << 32) + batch.step)
+    return torch.Generator(batch.labels.device).manual_seed(seed_of(seed, batch.rank, batch.step))
 
 
 def drop_labels(labels: torch.Tensor, share: float, no_class: int, generator: torch.Generator) -> torch.Tensor:

@@ -10,7 +10,7 @@ from torch import nn
 from atoken.generation import TokenBridgeModel
 
 from ..contracts import Share
-from .lightning_dit_objective import drop_labels, generator_of, save_generator, weights_of
+from .lightning_dit_objective import drop_labels, generator_of, save_generator, seed_of, weights_of
 from .stage import GeneratorStage
 from .token_batches import TokenImages
 
@@ -22,7 +22,7 @@ class TokenBridgeObjective(nn.Module):
     Args:
         model: the generator.
         stage: says how labels are dropped and positions are masked.
-        seed: of masks and dropped labels, which follow from it and a batch's step and process.
+        seed: of masks, dropped labels and dropout, which follow from it and a batch's step and process.
     """
 
     def __init__(self, model: TokenBridgeModel, stage: GeneratorStage, seed: int = 0):
@@ -33,7 +33,7 @@ class TokenBridgeObjective(nn.Module):
     def masked(self, step: int) -> int:
         """Gives how many positions a step masks in each image: one number for all, drawn on the host."""
         mean, deviation, least = self.stage.mask_rate
-        numbers = torch.Generator().manual_seed((self.seed << 32) + step)
+        numbers = torch.Generator().manual_seed(seed_of(self.seed, step))
         # A normal cut off at both ends, by its inverse distribution function.
         low, high = (torch.special.ndtr(torch.tensor((end - mean) / deviation)) for end in (least, 1.0))
         place = low + (high - low) * torch.rand((), generator=numbers)
@@ -47,6 +47,8 @@ class TokenBridgeObjective(nn.Module):
         if share is None:
             return [None for _ in batch]
         codes, generator, count = batch.tokens, generator_of(batch, self.seed), self.masked(batch.step)
+        # Dropout draws from torch's own numbers, which no checkpoint has.
+        torch.manual_seed(seed_of(self.seed, batch.rank, batch.step))
         order = torch.rand(codes.shape[:2], generator=generator, device=codes.device).argsort(dim=1)
         mask = torch.zeros_like(order, dtype=torch.bool).scatter(1, order[:, :count], True)
         labels = drop_labels(batch.labels, self.stage.label_dropout, self.model.config.num_classes, generator)
