@@ -7,6 +7,7 @@ but not where the light comes from.
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
@@ -65,3 +66,9 @@ def _png(index: int) -> bytes:
     file = BytesIO()
     Image.fromarray(draw_scene("generators", index).transpose(1, 2, 0)).save(file, format="PNG", compress_level=1)
     return file.getvalue()
+
+
+def read_pictures(path: Path) -> np.ndarray:
+    """Reads the pictures that `write_pictures` has written: (N, 3, 64, 64) uint8."""
+    images = pq.read_table(path, columns=["image"])["image"].to_pylist()
+    return np.stack([np.asarray(Image.open(BytesIO(image))).transpose(2, 0, 1) for image in images])
