@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ..agreement import Agreement
 from ..data.tasks import open_tasks, read_data
 from ..frozen_rows import ProtectedRows
-from ..interruption import Stopped
+from ..interruption import STOPPED, Stopped
 from ..parallelism import build_accelerator, shards_of
 from ..resuming import checkpoint_to_resume
 from ..trainer import Hook, Trainer, TrainerSettings
@@ -34,7 +34,6 @@ from .turns import DISTILLED, TurnBatches
 from .validation import Exports
 
 FITTING_BATCHES = 8  # whose latents say how they fit the quantizer
-STOPPED = 75  # exit code of a run that was told to stop and can be resumed: "try again later" in sysexits.h
 
 
 class ProgressBar(Hook):
