@@ -25,6 +25,7 @@ COMMANDS = {
         "rendering": "rendering.py --repeats 3",
         "metrics": "metrics.py",
         "tokenize-corpus-tiny": "tokenize_corpus.py --size tiny",
+        "loading": "loading.py",
     },
     "cuda": {
         "speed-so400m": "speed.py --size so400m --repeats 10",

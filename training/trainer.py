@@ -141,6 +141,9 @@ class Trainer:
         self.bare_objective = objective
         optimizer = build_optimizer(objective, settings.optimizer)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
+        # FSDP2 adds up whole gradients only of groups whose parameters all take part in each micro-batch. Tasks differ in
+        # that, so that shards are added up instead: one reduction more for each micro-batch, but less memory.
+        self._adds_shards = accelerator.distributed_type == DistributedType.FSDP
         self.average = AveragedWeights(self.objective, settings.optimizer.average, settings.optimizer.average_ramp)
         self.progress = Progress()
         self.interruption = Interruption()
@@ -159,6 +162,9 @@ class Trainer:
             StoppedElsewhere: another process had an error.
         """
         self.settings.output.mkdir(parents=True, exist_ok=True)
+        if self.accelerator.is_main_process:
+            for log in self.settings.output.glob("*.jsonl"):
+                _forget_after(log, self.progress.step)
         for hook in self.hooks:
             hook.on_start(self)
         try:
@@ -232,7 +238,7 @@ class Trainer:
         for index, batch in enumerate(micro_batches):
             is_last = index + 1 == len(micro_batches)
             accelerator.sync_gradients = is_last
-            with nullcontext() if is_last else accelerator.no_sync(self.objective):
+            with nullcontext() if is_last or self._adds_shards else accelerator.no_sync(self.objective):
                 # FSDP2 gets no autocast from accelerate; where there is one already, this is the same again.
                 with accelerator.autocast():
                     found = self.objective(batch.to(accelerator.device), shares[index], commons[index])
@@ -381,9 +387,6 @@ class Trainer:
         if checkpoints.processes_of(folder) == self.agreement.processes:
             for name, values in state["sums"].items():
                 self._sums[name] = [torch.tensor(value, device=self.accelerator.device) for value in values]
-        if self.accelerator.is_main_process:
-            for log in self.settings.output.glob("*.jsonl"):
-                _forget_after(log, self.progress.step)
         self.batches.restore(state["data"])
 
     def export(self, folder: Path) -> None:
@@ -403,7 +406,7 @@ class Trainer:
 
 
 def _forget_after(log: Path, step: int) -> None:
-    """Removes the lines of a log that a resumed run will write again."""
+    """Removes the lines of a log that the run will write again."""
     # A line that was cut off has no end.
     lines = [line for line in log.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
     with atomic_file(log) as temporary:

@@ -89,11 +89,16 @@ def _measure_steps(objective: torch.nn.Module, optimizer: torch.optim.Optimizer,
 
 
 def _step(objective: torch.nn.Module, optimizer: torch.optim.Optimizer, batches: tuple, setup: Setup) -> None:
+    from atoken.training.contracts import Share
+
     # Before the step: one that ran out of memory has left its gradients.
     optimizer.zero_grad(set_to_none=True)
-    for batch in batches:
-        with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.device.type == "cuda"):
-            loss = objective(batch)["loss"]
+    autocast = partial(torch.autocast, setup.device.type, torch.bfloat16, enabled=setup.device.type == "cuda")
+    with torch.no_grad(), autocast():
+        commons = objective(list(batches))
+    for batch, common in zip(batches, commons, strict=True):
+        with autocast():
+            loss = objective(batch, Share(1.0, 1.0), common)["loss"]
         loss.backward()
     torch.nn.utils.clip_grad_norm_([one for group in optimizer.param_groups for one in group["params"]], 1.0)
     optimizer.step()
@@ -111,9 +116,11 @@ def _batch(task: str, stage, setup: Setup):
     """Makes one rank's batch of a task, of noise in the sizes that the stage draws."""
     from atoken.training.data.batches import collate
     from atoken.training.data.samples import make_sample
+    from atoken.training.data.tasks import batch_size
 
     rng, limits = np.random.default_rng(0), stage.limits
-    wanted, most = max(1, stage.batch_sizes[task] // RANKS), stage.max_tokens
+    size = batch_size(stage.batch_sizes[task], stage.step_tokens)
+    wanted, most = max(1, size.most // RANKS), stage.max_tokens
     if setup.tiny:
         wanted, most = 2, 64
         limits = replace(limits, image_resolution=(32, 32), video_resolution=(32, 32), frames=(8,))

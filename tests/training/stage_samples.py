@@ -31,6 +31,7 @@ STAGE = {
     "video_resolution": [32, 32],
     "frames": [4, 8],
     "understanding_tokens": 4,
+    "understanding_frames": 8,
     "losses": {"image": {"l1": 1.0}, "video": {"l1": 1.0}, "3d": {"l1": 1.0}},
     "optimizer": {"warm_up": 2, "rate": 1e-3, "final_rate": 1e-4, "encoder_factor": 1.0, "average": 0.9},
 }

@@ -185,7 +185,7 @@ def test_a_run_is_resumed_where_it_was(make, tmp_path):
     assert newest.name == "checkpoint-00000006"
     again = make(tmp_path / "part")
     again.resume(newest)
-    assert (again.progress.step, again.batches.drawn) == (6, 6) and len(lines(tmp_path / "part")) == 3
+    assert (again.progress.step, again.batches.drawn) == (6, 6)
     again.run()
     assert lines(tmp_path / "part") == lines(tmp_path / "whole")
     expected, found = (load_file(tmp_path / name / "model/linear.safetensors") for name in ("whole", "part"))

@@ -1,34 +1,24 @@
-"""Endless batches of one task: sources mixed by size, read ahead in threads, filled by tokens, resumable to the sample.
+"""Packed samples of one task: made as bytes on the host, turned into numbers on the device.
 
-Samples are numbered over all processes. Which source a number belongs to, and all that is random about its sample,
-follows from the seed and the number, so two processes see the samples that one would.
+A token of an image is 768 bytes this way, where the same as a row of the model's input would be 12,288.
 """
 
 import copy
-import logging
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from atoken.processing import Cameras
-from atoken.tokenizing.sources import Source
+from atoken.processing.patching_atoken import PATCH_SIZE
 
-from .samples import UNREADABLE, Limits, TooLarge, TrainingSample, make_sample
+from .samples import TrainingSample
 
-logger = logging.getLogger(__name__)
-
-READ_AHEAD = 4  # samples in work for each thread
-# A run stops when more than this share of its samples cannot be read, once it has seen a few.
-MAX_UNREADABLE, ENOUGH = 0.05, 200
-
-
-class TooManyUnreadable(RuntimeError):
-    """Says that more samples are damaged than chance explains: the data or their description are wrong."""
+TOKEN_VALUES = PATCH_SIZE[0] * PATCH_SIZE[1] * PATCH_SIZE[2] * 3
+Tokenize = Callable[[Sequence[str]], torch.Tensor]
+# Task, coords and lengths -> what a model wants to know of a batch beforehand; has `to` and `pin_memory`.
+MakeLayout = Callable[[str, torch.Tensor, list[int]], Any]
 
 
 @dataclass
@@ -38,15 +28,17 @@ class TrainingBatch:
 
     Attributes:
         task: which.
-        pixel_values: (N, 3072) float32; coords: (N, 4) int64; cu_seqlens: (B + 1,) int32.
+        pixel_values: (N, 3072) float32 in [-1, 1]; before `to`, (N, W) uint8, the W values that tokens have.
+        coords: (N, 4) int64; cu_seqlens: (B + 1,) int32.
         grids: (t, h, w) of every sample, of images and videos.
         lengths: tokens of every sample, known without asking the device.
         numbers: of the samples, over all processes and the whole run; what is random about a sample follows from it.
         input_ids: (B, length), of understanding.
         views: a (K, 3, S, S) uint8 tensor for every sample, and its cameras, of 3D reconstruction.
-        layout: what the model wants to know of this batch beforehand, None if it finds that out itself.
-        step_samples: samples that each process has in this step of this task; empty if all have as many.
+        layout: what the model wants to know of this batch beforehand, as whoever opened the data asked for.
+        step_samples: samples that each process has in this step of this task.
         text_embeds: (B, d), the texts' embeddings, in place of `input_ids` where they have been computed already.
+        true_values: (N,) int32, how many values of a token are the medium's own; None if all are. Others become 0.
     """
 
     task: str
@@ -62,6 +54,7 @@ class TrainingBatch:
     layout: Any = None
     step_samples: list[int] = field(default_factory=list)
     text_embeds: torch.Tensor | None = None
+    true_values: torch.Tensor | None = None
 
     @property
     def num_samples(self) -> int:
@@ -79,203 +72,106 @@ class TrainingBatch:
         return not self.task.endswith("understanding")
 
     def to(self, device: torch.device | str) -> "TrainingBatch":
-        """Gives a copy whose tensors lie on a device; cameras stay, the renderer moves them."""
-        moved = copy.copy(self)
-        for name in ("pixel_values", "coords", "cu_seqlens", "input_ids"):
-            value = getattr(self, name)
-            setattr(moved, name, None if value is None else value.to(device, non_blocking=True))
+        """
+        Gives a copy whose tensors lie on a device, where bytes become numbers; cameras stay, the renderer moves them.
+
+        From pinned memory the host does not wait for it.
+        """
+        moved = self._changed(lambda tensor: tensor.to(device, non_blocking=True))
         if self.layout is not None:
             moved.layout = self.layout.to(device)
-        moved.views = [views.to(device, non_blocking=True) for views in self.views]
+        if moved.pixel_values.dtype == torch.uint8:
+            moved.pixel_values = _normalized(moved.pixel_values, moved.true_values)
+            moved.true_values = None
         return moved
 
+    def pin_memory(self) -> "TrainingBatch":
+        """Gives a copy in pinned memory; data loaders call this."""
+        pinned = self._changed(lambda tensor: tensor.pin_memory())
+        if self.layout is not None:
+            pinned.layout = self.layout.pin_memory()
+        return pinned
 
-Tokenize = Callable[[Sequence[str]], torch.Tensor]
+    def _changed(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "TrainingBatch":
+        changed = copy.copy(self)
+        for name in ("pixel_values", "coords", "cu_seqlens", "input_ids", "text_embeds", "true_values"):
+            value = getattr(self, name)
+            setattr(changed, name, None if value is None else change(value))
+        changed.views = [change(views) for views in self.views]
+        return changed
+
+
+def _normalized(values: torch.Tensor, true_values: torch.Tensor | None) -> torch.Tensor:
+    """Turns (N, W) bytes into (N, 3072) float32 in [-1, 1], with zeros where there is no medium."""
+    numbers = values.float().div_(127.5).sub_(1)
+    if true_values is not None:
+        beyond = torch.arange(values.shape[1], device=values.device) >= true_values[:, None]
+        numbers.masked_fill_(beyond, 0)
+    return torch.nn.functional.pad(numbers, (0, TOKEN_VALUES - values.shape[1]))
+
+
+def pack(
+    task: str,
+    samples: Sequence[TrainingSample],
+    numbers: Sequence[int],
+    tokenize: Tokenize | None,
+    make_layout: MakeLayout | None = None,
+    step_samples: Sequence[int] = (),
+) -> TrainingBatch:
+    """
+    Packs samples as bytes.
+
+    Args:
+        task: which.
+        samples: at least one.
+        numbers: of the samples.
+        tokenize: turns their captions into ids, or into embeddings, where they have any.
+        make_layout: see `TrainingBatch.layout`.
+        step_samples: samples that each process has in this step.
+    """
+    lengths = [len(sample) for sample in samples]
+    captions = [sample.caption for sample in samples]
+    coords = torch.cat([sample.coords for sample in samples])
+    texts = tokenize(captions) if captions[0] is not None else None
+    is_embedded = texts is not None and texts.is_floating_point()
+    pixel_values, true_values = _bytes(samples)
+    return TrainingBatch(
+        task,
+        pixel_values,
+        coords,
+        torch.tensor([0, *lengths]).cumsum(0).to(torch.int32),
+        [sample.grid for sample in samples],
+        lengths,
+        list(numbers),
+        None if is_embedded else texts,
+        [sample.views for sample in samples if sample.views is not None],
+        [sample.cameras for sample in samples if sample.cameras is not None],
+        None if make_layout is None else make_layout(task, coords, lengths),
+        list(step_samples),
+        texts if is_embedded else None,
+        true_values,
+    )
 
 
 def collate(
     task: str, samples: Sequence[TrainingSample], numbers: Sequence[int], tokenize: Tokenize | None
 ) -> TrainingBatch:
-    """Packs samples; `tokenize` turns their captions into ids, where they have any."""
-    lengths = [len(sample) for sample in samples]
-    captions = [sample.caption for sample in samples]
-    return TrainingBatch(
-        task,
-        torch.cat([sample.pixel_values for sample in samples]),
-        torch.cat([sample.coords for sample in samples]),
-        torch.tensor([0, *lengths]).cumsum(0).to(torch.int32),
-        [sample.grid for sample in samples],
-        lengths,
-        list(numbers),
-        tokenize(captions) if captions[0] is not None else None,
-        [sample.views for sample in samples if sample.views is not None],
-        [sample.cameras for sample in samples if sample.cameras is not None],
-    )
+    """Packs samples as numbers, ready for a model on the CPU; see `pack`."""
+    return pack(task, samples, numbers, tokenize).to("cpu")
 
 
-@dataclass
-class Mixture:
-    """
-    Draws from sources, from each in proportion to its size.
-
-    Attributes:
-        number: of the next sample, over all processes.
-        counts: how often each source has been drawn from, by all processes.
-    """
-
-    sources: Sequence[Source]
-    seed: int
-    rank: int = 0
-    processes: int = 1
-    number: int = 0
-    counts: list[int] = field(default_factory=list)
-
-    def __post_init__(self):
-        if not self.sources:
-            raise ValueError("sources must be at least one, got none")
-        self.counts = self.counts or [0] * len(self.sources)
-        sizes = np.array([source.size for source in self.sources])
-        if sizes.min() <= 0:
-            raise ValueError(f"size of every source must be positive, got {sizes.tolist()}")
-        self._shares = np.cumsum(sizes / sizes.sum())
-
-    def draw(self) -> tuple[int, Callable[[], dict[str, Any]]]:
-        """Draws this process's next sample: its number, and what reads it."""
-        while True:
-            number = self.number
-            place = np.random.default_rng((self.seed, 1, number)).random()
-            which = min(int(np.searchsorted(self._shares, place, side="right")), len(self.sources) - 1)
-            count = self.counts[which]
-            self.number, self.counts[which] = number + 1, count + 1
-            if number % self.processes == self.rank:
-                return number, self.sources[which].draw(count)
-
-    def state(self) -> dict[str, Any]:
-        """Gives what `restore` needs to go on behind the sample drawn last."""
-        return {
-            "number": self.number,
-            "counts": list(self.counts),
-            "sources": [source.state() for source in self.sources],
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """
-        Goes on from a `state()`.
-
-        Raises:
-            ValueError: it is that of other sources.
-        """
-        if len(state["sources"]) != len(self.sources):
-            raise ValueError(
-                f"sources must be {len(state['sources'])}, as in the checkpoint, got {len(self.sources)}; resume with "
-                "the data it was written with"
-            )
-        self.number, self.counts = state["number"], list(state["counts"])
-        for source, its in zip(self.sources, state["sources"], strict=True):
-            source.restore(its)
-
-
-class Batches:
-    """
-    Gives endless batches of one task for this process.
-
-    A batch is filled with samples, in their order, until the next one would make it larger than `max_tokens` or it has
-    `max_samples`. Of a task with texts every batch has `max_samples`: its loss compares all with all.
-
-    Args:
-        task: what is done, of which medium, such as "image_understanding".
-        mixture: where samples come from.
-        limits: see `Limits`.
-        max_tokens, max_samples: of one batch of this process.
-        tokenize: captions -> ids.
-        threads: that read and prepare samples.
-
-    Raises:
-        TooManyUnreadable: while iterating.
-    """
-
-    def __init__(
-        self,
-        task: str,
-        mixture: Mixture,
-        limits: Limits,
-        max_tokens: int,
-        max_samples: int,
-        tokenize: Tokenize | None = None,
-        threads: int = 2,
-    ):
-        self.task, self.mixture, self.limits, self.tokenize = task, mixture, limits, tokenize
-        self.max_tokens, self.max_samples, self.threads = max_tokens, max_samples, threads
-        self.seen = self.unreadable = self.too_large = 0
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=task)
-        self._waiting: deque[tuple[int, Future, dict[str, Any]]] = deque()
-        self._state = mixture.state()  # behind the last sample that has been handed out
-        self._left: tuple[int, TrainingSample, dict[str, Any]] | None = None  # did not fit into the last batch
-
-    def state(self) -> dict[str, Any]:
-        """Gives what `restore` needs to go on behind the last batch, however much has been read ahead."""
-        counts = {name: getattr(self, name) for name in ("seen", "unreadable", "too_large")}
-        return copy.deepcopy({"mixture": self._state, **counts})
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a `state()`."""
-        self.close()
-        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix=self.task)
-        self.mixture.restore(state["mixture"])
-        self._state = state["mixture"]
-        for name in ("seen", "unreadable", "too_large"):
-            setattr(self, name, state[name])
-
-    def close(self) -> None:
-        """Ends the threads that read ahead."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
-        self._waiting.clear()
-        self._left = None
-
-    def __iter__(self) -> Iterator[TrainingBatch]:
-        return self
-
-    def __next__(self) -> TrainingBatch:
-        samples, numbers, tokens = [], [], 0
-        has_texts = self.task.endswith("understanding")
-        while len(samples) < self.max_samples:
-            number, sample, state = self._left or self._next_sample()
-            self._left = None
-            if samples and not has_texts and tokens + len(sample) > self.max_tokens:
-                self._left = number, sample, state
-                break
-            samples.append(sample)
-            numbers.append(number)
-            tokens += len(sample)
-            self._state = state
-        return collate(self.task, samples, numbers, self.tokenize)
-
-    def _next_sample(self) -> tuple[int, TrainingSample, dict[str, Any]]:
-        """Gives the number of the next sample that can be used, the sample, and the state behind it."""
-        while True:
-            while len(self._waiting) < self.threads * READ_AHEAD:
-                number, load = self.mixture.draw()
-                future = self._pool.submit(self._prepare, number, load)
-                self._waiting.append((number, future, self.mixture.state()))
-            number, future, state = self._waiting.popleft()
-            self.seen += 1
-            try:
-                return number, future.result(), state
-            except TooLarge as error:
-                self.too_large += 1
-                logger.info("%s: passed over, %s", self.task, error)
-            except UNREADABLE as error:
-                self.unreadable += 1
-                logger.warning("%s: sample cannot be read: %s", self.task, error)
-                if self.seen >= ENOUGH and self.unreadable > MAX_UNREADABLE * self.seen:
-                    raise TooManyUnreadable(
-                        f"{self.task}: {self.unreadable} of {self.seen} samples cannot be read; the last one: {error}"
-                    ) from error
-            if self.too_large + self.unreadable == self.seen >= ENOUGH:
-                raise TooManyUnreadable(
-                    f"{self.task}: none of {self.seen} samples can be used; check the task's sources and the limits"
-                )
-
-    def _prepare(self, number: int, load: Callable[[], dict[str, Any]]) -> TrainingSample:
-        rng = np.random.default_rng((self.mixture.seed, 2, number))
-        return make_sample(self.task, load(), self.limits, rng)
+def _bytes(samples: Sequence[TrainingSample]) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Joins tokens of samples: (N, W) uint8, and how many values of each are true, None if all are."""
+    width = max(sample.pixel_values.shape[1] for sample in samples)
+    joined = torch.zeros(sum(map(len, samples)), width, dtype=torch.uint8)
+    true_values, place = torch.full((len(joined),), width, dtype=torch.int32), 0
+    for sample in samples:
+        end, values = place + len(sample), sample.pixel_values.shape[1]
+        joined[place:end, :values] = sample.pixel_values
+        # Only the last latent frame of a clip is not full.
+        latent_frames = 1 if sample.grid is None else sample.grid[0]
+        last = (sample.frames - (latent_frames - 1) * PATCH_SIZE[0]) * TOKEN_VALUES // PATCH_SIZE[0]
+        true_values[place:end] = values
+        true_values[end - len(sample) // latent_frames : end] = min(last, values)
+        place = end
+    return joined, None if bool((true_values == width).all()) else true_values

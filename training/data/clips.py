@@ -6,6 +6,8 @@ import numpy as np
 
 from atoken.tokenizing.clips import Select
 
+from .limits import LATENT
+
 # Strides of frames (paper, section 4.1): short ones teach consistency, long ones diversity.
 CONSISTENCY, DIVERSITY = (1, 3), (4, 12)
 
@@ -15,16 +17,16 @@ def strided(count: int, rng: np.random.Generator) -> Select:
     Selects `count` frames at a stride of 1 to 3 or, as often, of 4 to 12 where the video is long enough, from a random
     place.
 
-    Where it is shorter, frames are as far apart as they can be, and a video of fewer frames than `count` is refused.
+    Where it is shorter, frames are as far apart as they can be. Of a video of fewer frames than `count`, whole latent
+    frames (4 frames each) are selected, or, of less than one, every frame.
     """
 
     def select(total: int, fps: float) -> Sequence[int]:
-        if total < count:
-            raise ValueError(f"video must have at least {count} frames, got {total}")
+        chosen = count if total >= count else total // LATENT * LATENT or total
         low, high = CONSISTENCY if rng.random() < 0.5 else DIVERSITY
-        stride = min(int(rng.integers(low, high + 1)), (total - 1) // max(count - 1, 1))
-        start = int(rng.integers(0, total - (count - 1) * stride))
-        return range(start, start + count * stride, stride)
+        stride = min(int(rng.integers(low, high + 1)), (total - 1) // max(chosen - 1, 1))
+        start = int(rng.integers(0, total - (chosen - 1) * stride))
+        return range(start, start + max(chosen * stride, 1), max(stride, 1))
 
     return select
 

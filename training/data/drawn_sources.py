@@ -12,6 +12,7 @@ from atoken.tokenizing.sources import IndexedSource, existing_folder, open_folde
 
 from .object_shards import open_object_shards
 from .pans import glide
+from .shards import open_hub, open_parquet, open_webdataset
 
 PANS_OF_A_PHOTO = 20  # different ones, before they repeat
 
@@ -75,4 +76,7 @@ OPENERS: dict[str, sources.Opener] = {
     "objects": open_objects,
     "object-shards": open_object_shards,
     "miniature": open_miniature,
+    "webdataset": open_webdataset,
+    "parquet": open_parquet,
+    "hub": open_hub,
 }

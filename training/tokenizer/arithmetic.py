@@ -1,4 +1,10 @@
-"""The floating point operations of a training step of the tokenizer."""
+"""The floating point operations of a training step of the tokenizer.
+
+A weight and token take 6 operations forward and backward, 2 of them forward; a pair of tokens that attend to each other
+takes 12 times the width in each layer, 4 of them forward.
+"""
+
+from collections.abc import Iterable
 
 import torch
 
@@ -6,31 +12,47 @@ from atoken import AtokenModel
 
 from ..data.batches import TrainingBatch
 
+# Of one picture at 224 px and its reconstruction: two forward passes and one back to the pixels, of VGG-16 (15.35
+# billion products a pass) and of CLIP's ViT-B/16 (17.56 billion).
+VGG_FLOPS, CLIP_FLOPS = 3 * 2 * 15.35e9, 3 * 2 * 17.56e9
+TEXT_TOKENS = 64  # that the text tower sees of a caption, padding included
+
 
 def training_flops(model: AtokenModel, batch: TrainingBatch, with_teacher: bool) -> float:
     """
     Counts the operations of one forward and backward pass.
 
-    They are 6 for each weight of the blocks and token, and 12 d for each pair of tokens that attend to each other in a
-    layer; a teacher's forward pass is a third of its tower's. Videos are taken as tiles that do not see each other.
-    Perceptual networks and the Gaussian decoder are not counted.
+    A teacher's forward pass is a third of its tower's. Videos are taken as tiles that do not see each other. Perceptual
+    networks, the text tower and the Gaussian decoder are not counted.
     """
-    understanding = batch.task.endswith("understanding")
-    total = _tower_flops(model.vision_model, batch)
-    if understanding:
+    shapes = [
+        (1, length) if grid is None else (grid[0], grid[1] * grid[2])
+        for grid, length in zip(batch.grids, batch.lengths, strict=True)
+    ]
+    total = tower_flops(model.vision_model, shapes)
+    if batch.task.endswith("understanding"):
         return total * (4 / 3 if with_teacher and batch.task.startswith("image") else 1)
-    return total + _tower_flops(model.decoder, batch)
+    return total + tower_flops(model.decoder, shapes)
 
 
-def _tower_flops(tower: torch.nn.Module, batch: TrainingBatch) -> float:
+def tower_flops(tower: torch.nn.Module, shapes: Iterable[tuple[int, float]]) -> float:
+    """
+    Counts the operations of one tower.
+
+    Args:
+        tower: the encoder or the decoder.
+        shapes: latent frames and tokens of a latent frame of each sample.
+    """
     weights = sum(parameter.numel() for parameter in tower.blocks.parameters())
     tile = tower.config.tile_frames // tower.patch_size[0]
-    pairs = 0
-    for grid, length in zip(batch.grids, batch.lengths, strict=True):
-        if grid is None:
-            pairs += length**2
-            continue
-        frames, cells = grid[0], grid[1] * grid[2]
+    tokens = pairs = 0.0
+    for frames, cells in shapes:
         whole, rest = divmod(frames, tile)
+        tokens += frames * cells
         pairs += whole * (tile * cells) ** 2 + (rest * cells) ** 2
-    return 6.0 * weights * batch.num_tokens + 12.0 * len(tower.blocks) * tower.config.hidden_size * pairs
+    return 6.0 * weights * tokens + 12.0 * len(tower.blocks) * tower.config.hidden_size * pairs
+
+
+def text_flops(model: AtokenModel, texts: int) -> float:
+    """Counts the forward pass of SigLIP 2's text tower, which is as large as the vision tower it was trained with."""
+    return tower_flops(model.vision_model, [(1, TEXT_TOKENS)] * texts) / 3

@@ -40,10 +40,10 @@ class Stage:
         steps: optimizer steps.
         ratios: share of each of `TASKS` that takes turns beside the distillation; they need not add up to 1. Without
             any, only the understanding of images is trained.
-        batch_sizes: samples of a global batch, of each task with a ratio and of "image_understanding": a number, or
-            the smallest and the largest.
-        step_tokens: of a global batch of reconstruction, where its size is between two numbers.
-        max_tokens: of one forward pass; batches with more are cut into micro batches.
+        batch_sizes: samples of a step of all processes together, of each task with a ratio and of
+            "image_understanding": a number, or the smallest and the largest, between which `step_tokens` decides.
+        max_tokens: of a micro-batch of one process, and of a sample: what memory holds.
+        step_tokens: tokens that a step of reconstruction is filled to, of all processes together.
         image_resolution, video_resolution: smallest and largest geometric mean of the sides in pixels, or None without
             that medium.
         frames, understanding_tokens, understanding_frames, max_voxels, object_voxels, views: see `Limits`.

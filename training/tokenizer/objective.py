@@ -35,6 +35,7 @@ LOSSES = {
 }
 TRUNK_PARTS = (*DISTANCES, "gram")  # of one pass through one trunk
 BY_TOKEN = ("l1", "kl")  # of images and videos: means over tokens; all else are means over samples
+BLOCKS = ("AtokenBlock", "AtokenGaussianBlock", "Siglip2EncoderLayer")  # that sharding gathers one at a time
 TEXTS_AT_ONCE = 256  # that the text tower embeds
 
 
@@ -97,7 +98,8 @@ class Objective(nn.Module):
         if trunk is not None and (others := set(TRUNK_PARTS) & set(seen) - {trunk.part, "gram"}):
             raise ValueError(f"trunk must be that of {', '.join(sorted(others))}, got that of {trunk.part}")
         self.model, self.weights = model, weights
-        self._no_split_modules = model._no_split_modules  # for wrappers that shard by block
+        names = {type(module).__name__ for module in model.modules()}
+        self._no_split_modules = [name for name in BLOCKS if name in names]  # for wrappers that shard
         if model.text_model is not None:
             model.text_model.requires_grad_(False).eval()
         frozen = {"teacher": teacher, "trunk": trunk, "clip": clip}

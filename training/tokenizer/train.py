@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from ..agreement import Agreement
 from ..data.tasks import open_tasks, read_data
+from ..data.text_cache import TextCache, fingerprint
 from ..frozen_rows import ProtectedRows
 from ..interruption import STOPPED, Stopped
 from ..parallelism import build_accelerator, shards_of
@@ -86,6 +87,9 @@ def main(
         str | None, typer.Option(help="File with the weights of LPIPS's or ST-LPIPS's network. Default: searched for.")
     ] = None,
     clip: Annotated[str, typer.Option(help="CLIP model for the CLIP loss: folder or Hub name.")] = CLIP,
+    text_cache: Annotated[
+        Path | None, typer.Option(help="Folder with the embeddings of captions that embed_captions has written.")
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Time for steps: the run ends when it is over, and rates fall with it.")
@@ -101,7 +105,7 @@ def main(
     max_skipped: Annotated[
         int, typer.Option(help="Steps in a row whose gradients may be infinite or NaN before the run stops.")
     ] = 10,
-    threads: Annotated[int, typer.Option(help="Threads that read samples, for each task.")] = 4,
+    workers: Annotated[int, typer.Option(help="Processes that read samples, for each GPU.")] = 6,
     gradient_checkpointing: Annotated[
         bool | None,
         typer.Option(help="Use less memory, but a third more time. Default: as the stage says, or as memory demands."),
@@ -153,7 +157,10 @@ def main(
         seed,
         accelerator.process_index,
         accelerator.num_processes,
-        threads,
+        workers,
+        stage.step_tokens,
+        tiles.layout,
+        None if text_cache is None else TextCache(text_cache, fingerprint(model.text_model)),
     )
     objective = Objective(model, stage.losses, tower, scale, *networks, seed, processor, tiles).to(accelerator.device)
     if is_new_quantizer:

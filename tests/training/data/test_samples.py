@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from atoken.training.data.clips import each_second, strided
-from atoken.training.data.samples import Limits, TooLarge, make_sample, patches_that_fit
+from atoken.training.data.limits import Draw, Limits, patches_that_fit, side_within
+from atoken.training.data.samples import TooLarge, make_sample
 
-from ..stage_samples import write_objects, write_photos
+from ..stage_samples import write_objects
 
 LIMITS = Limits(image_resolution=(32, 96), video_resolution=(32, 32), frames=(4, 8), max_tokens=64)
 
@@ -33,15 +34,37 @@ def test_a_picture_never_has_more_patches_than_fit():
             assert 1 <= rows * columns <= most
 
 
-def test_resolutions_cover_the_range(tmp_path):
-    path = next(write_photos(tmp_path).iterdir())
+def test_resolutions_cover_the_range():
+    picture = torch.zeros(3, 200, 180, dtype=torch.uint8)
     sides = []
     for seed in range(60):
-        sample = make_sample("image_reconstruction", {"media": path}, LIMITS, rng(seed))
-        assert sample.pixel_values.shape == (len(sample), 3072) and sample.pixel_values.abs().max() <= 1
-        assert sample.grid[1] * sample.grid[2] == len(sample) and not sample.pixel_values[:, 768:].any()
+        sample = make_sample("image_reconstruction", {"media": picture}, LIMITS, rng(seed))
+        assert sample.pixel_values.shape == (len(sample), 768) and sample.pixel_values.dtype == torch.uint8
+        assert sample.grid[1] * sample.grid[2] == len(sample)
         sides.append(16 * len(sample) ** 0.5)
     assert 28 <= min(sides) <= 40 and 88 <= max(sides) <= 100
+
+
+@pytest.mark.parametrize("height, width", [(70, 60), (90, 120), (20, 24), (300, 300)])
+def test_media_are_never_enlarged(height, width):
+    """Rounding to whole patches may add up to half of one."""
+    picture = torch.zeros(3, height, width, dtype=torch.uint8)
+    limits = Limits(image_resolution=(32, 256), video_resolution=(32, 256), frames=(4,))
+    for share in (0.0, 0.3, 0.999):
+        for task, media in (("image_reconstruction", picture), ("video_reconstruction", picture.expand(6, -1, -1, -1))):
+            _, rows, columns = make_sample(task, {"media": media}, limits, rng(), Draw(share, 4)).grid
+            assert 16 * rows <= max(16, height + 8) and 16 * columns <= max(16, width + 8)
+    # What is large enough has all sizes of the range.
+    assert side_within((32, 256), 300.0, 0.5) == 144 and side_within((32, 256), np.inf, 0.0) == 32
+    # A smaller medium has those up to its own.
+    assert side_within((32, 256), 96.0, 0.5) == 64 and side_within((32, 256), 20.0, 0.5) == 20
+
+
+def test_a_clip_that_is_shorter_than_drawn_gives_what_it_has():
+    for total, expected in ((3, 3), (4, 4), (7, 4), (9, 8), (16, 16), (40, 16)):
+        clip = torch.zeros(total, 3, 32, 32, dtype=torch.uint8)
+        sample = make_sample("video_reconstruction", {"media": clip}, LIMITS, rng(), Draw(0.0, 16))
+        assert sample.frames == expected and sample.grid[0] == -(-expected // 4)
 
 
 def test_strides_are_those_of_the_paper():
@@ -56,8 +79,8 @@ def test_strides_are_those_of_the_paper():
         1,
         2,
     }
-    with pytest.raises(ValueError, match="video must have at least 4 frames, got 3"):
-        strided(4, rng())(3, 25.0)
+    assert {tuple(strided(4, rng(seed))(3, 25.0)) for seed in range(9)} == {(0, 1, 2)}
+    assert {len(strided(16, rng(seed))(15, 25.0)) for seed in range(9)} == {12}
 
 
 def test_one_frame_a_second_at_most_so_many():

@@ -1,27 +1,76 @@
-"""The cost of a schedule."""
+"""The cost of a schedule, against operations counted by hand."""
+
+from pathlib import Path
 
 import pytest
+import torch
 
 from atoken import AtokenConfig, AtokenModel
-from atoken.training.tokenizer.cost import per_step
+from atoken.training.tokenizer import curriculum
+from atoken.training.tokenizer.cost import Loading, at_upper_ends, per_step
 from atoken.training.tokenizer.curriculum import Stage
 
 from ..stage_samples import STAGE
 
+STAGES = Path(curriculum.__file__).parent / "stages"
 
-def test_cost_counts_the_tokens_of_a_schedule():
-    stage = Stage(
-        **{
-            **{name: value for name, value in STAGE.items() if name != "optimizer"},
-            "ratios": {"image_reconstruction": 1, "video_reconstruction": 1},
-            "image_resolution": (64, 64),
-            "frames": (8,),
-            "batch_sizes": {"image_understanding": 4, "image_reconstruction": 6, "video_reconstruction": 2},
-        }
+
+@pytest.fixture(scope="module")
+def so400m():
+    with torch.device("meta"):
+        return AtokenModel(AtokenConfig.from_preset("so400m"))
+
+
+def stage_of(**changes) -> Stage:
+    values = {name: value for name, value in STAGE.items() if name != "optimizer"}
+    return Stage(**{**values, **changes})
+
+
+def test_tokens_and_operations_are_those_of_the_schedule(so400m):
+    stage = stage_of(
+        ratios={"image_reconstruction": 1, "video_reconstruction": 1},
+        image_resolution=(64, 64),
+        video_resolution=(32, 32),
+        frames=(32,),
+        batch_sizes={"image_understanding": 4, "image_reconstruction": 6, "video_reconstruction": 2},
     )
-    model = AtokenModel(AtokenConfig.from_preset("tiny"))
-    # Each of two processes: 2 pictures of 4 tokens; 3 of 16, or 1 clip of 2 x 4, in turns.
-    found = per_step(stage, model, processes=2)
-    assert found["tokens"] == pytest.approx(2 * 4 + 0.5 * 48 + 0.5 * 8)
-    block = sum(parameter.numel() for parameter in model.vision_model.blocks.parameters())
-    assert found["flops"] > 6 * block * found["tokens"]
+    # Each of two processes: 2 pictures of 4 tokens; 3 of 16, or 1 clip of 8 x 4 in tiles of 4 x 4, in turns.
+    found = per_step(stage, so400m, processes=2, loading=Loading(1, 0, 100, 0, 0))
+    assert found.tokens == pytest.approx(2 * 4 + 0.5 * 48 + 0.5 * 32)
+    width, inside, blocks = 1152, 4304, 27
+    weights = blocks * (4 * width**2 + 2 * width * inside)
+
+    def tower(tokens: int, sequence: int) -> float:
+        return 3 * 2 * weights * tokens + 3 * 4 * blocks * width * tokens * sequence
+
+    expected = tower(8, 4) * 4 / 3 + 0.5 * 2 * tower(48, 16) + 0.5 * 2 * tower(32, 16)
+    assert found.model == pytest.approx(expected, rel=2e-3)  # biases and norms are not counted by hand
+    assert found.recomputed == pytest.approx((expected - tower(8, 4) / 3) / 3, rel=2e-3)
+    # Two texts of 64 tokens in every step; no perceptual network has a weight.
+    assert found.networks == pytest.approx(2 * tower(64, 64) / 3, rel=2e-3)
+    assert found.loading == pytest.approx(2 + 0.5 * 3 + 0.5 * 100)
+    assert found.balance == pytest.approx(1)
+
+
+def test_perceptual_networks_are_those_of_every_picture(so400m):
+    sizes = {"image_understanding": 1, "image_reconstruction": 6}
+    stage = stage_of(
+        ratios={"image_reconstruction": 1}, batch_sizes=sizes, losses={"image": {"l1": 1, "lpips": 10, "clip": 1}}
+    )
+    plain = stage_of(ratios={"image_reconstruction": 1}, batch_sizes=sizes, losses={"image": {"l1": 1}})
+    added = per_step(stage, so400m, 1).networks - per_step(plain, so400m, 1).networks
+    assert added / 6 == pytest.approx(197e9, rel=0.01)  # shared/design/scale.md, section 5
+
+
+@pytest.mark.parametrize("number, least", [(1, 0.97), (2, 0.93), (3, 0.93)])
+def test_processes_of_the_stage_files_wait_little(so400m, number, least):
+    assert per_step(Stage.read(STAGES / f"so400m-{number}.yaml"), so400m, 256).balance >= least
+
+
+def test_the_upper_ends_of_the_paper_cost_more(so400m):
+    stage = Stage.read(STAGES / "so400m-2.yaml")
+    costs = [
+        per_step(each, so400m, 256).model for each in (stage, at_upper_ends(stage, False), at_upper_ends(stage, True))
+    ]
+    assert costs[0] <= costs[1] < costs[2]
+    assert at_upper_ends(stage, True).image_resolution == (1024, 1024)

@@ -1,5 +1,7 @@
 """A step in one, four and sixteen micro batches: one gradient. And no step waits for its device."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 
@@ -61,7 +63,7 @@ def gradients(start, batch: TrainingBatch, count: int) -> dict[str, torch.Tensor
     teacher = AtokenVisionModel.from_pretrained(start).float()
     with torch.no_grad():
         teacher.head.probe.add_(0.5)
-    objective = Objective(model, WEIGHTS, teacher, 3.0, trunk=VggLosses(random=True)).train()
+    objective = Objective(model, WEIGHTS, teacher, 1.0, trunk=VggLosses(random=True)).train()
     pieces = cut(batch, count)
     commons = objective(pieces)
     for piece, common in zip(pieces, commons, strict=True):
@@ -84,8 +86,9 @@ def test_any_number_of_micro_batches_gives_the_gradient_of_the_whole(start, task
 
 
 @pytest.mark.parametrize("task", ["image_understanding", "video_understanding", "video_reconstruction"])
-def test_forward_and_backward_read_nothing_from_their_device(start, task):
+def test_forward_and_backward_read_nothing_from_their_device(start, task, monkeypatch):
     """Tensors of the meta device have no values, so that whatever reads one raises."""
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: nullcontext())  # it does not know that device
     model = AtokenModel.from_pretrained(start).float()
     teacher = AtokenVisionModel.from_pretrained(start).float()
     weights = {"image": {"l1": 1.0}, "video": {"l1": 1.0, "log_mse": 1.0}, "3d": {}}

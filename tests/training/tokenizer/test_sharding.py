@@ -68,7 +68,7 @@ def in_bf16(files, tmp_path_factory):
     of_bf16 = {**files, "stage": write_stage(folder / "stage.yaml", **options)}
     patch = pytest.MonkeyPatch()
     patch.setitem(trainer_runs.ENVIRONMENT, "ACCELERATE_MIXED_PRECISION", "bf16")
-    arguments = ["--steps", "4", "--teacher", str(files["start"])]
+    arguments = ["--steps", "4", "--teacher", str(make_start(folder / "teacher", seed=1))]
     runs = {"one": (1, ""), "copies": (2, ""), "fsdp2": (2, "fsdp2"), "hsdp": (4, "hsdp")}
     for name, (processes, sharded) in runs.items():
         train(of_bf16, folder / name, *arguments, processes=processes, sharded=sharded)
@@ -81,18 +81,18 @@ def test_in_bf16_any_number_of_shards_is_one_process_but_for_rounding(in_bf16, f
     expected, found = losses(in_bf16 / "one"), losses(in_bf16 / name)
     for one, other in zip(expected, found, strict=True):
         names = [each for each in one if each.endswith(("/loss", "/l1", "/semantic", "gradient norm"))]
-        # bfloat16 has 8 bits: rounding errors of 0.4 %.
-        assert [other[each] for each in names] == pytest.approx([one[each] for each in names], rel=3e-2)
+        # bfloat16 has 8 bits: rounding errors of 0.4 %. What is distilled is a small difference of numbers of about 1.
+        assert [other[each] for each in names] == pytest.approx([one[each] for each in names], rel=3e-2, abs=2e-3)
     weights_of = weights(in_bf16 / name)
     assert {value.dtype for value in weights_of.values()} == {torch.float32}
 
 
-def test_launcher_files_shard_the_blocks_that_the_tests_shard():
-    for name, kind in (("fsdp2", "fsdp2"), ("hsdp", "hsdp")):
+def test_launcher_files_leave_the_blocks_to_the_objective():
+    for name in ("fsdp2", "hsdp"):
         values = yaml.safe_load((LAUNCH / f"{name}.yaml").read_text())
         assert values["mixed_precision"] == "bf16" and values["fsdp_config"]["fsdp_version"] == 2
-        wrapped = values["fsdp_config"]["fsdp_transformer_layer_cls_to_wrap"]
-        assert wrapped == SHARDED[kind]["FSDP_TRANSFORMER_CLS_TO_WRAP"]
+        # A class that a stage's model has none of would be an error.
+        assert "fsdp_transformer_layer_cls_to_wrap" not in values["fsdp_config"]
     sizes = values["parallelism_config"]
     both = sizes["parallelism_config_dp_replicate_size"], sizes["parallelism_config_dp_shard_size"]
     assert both[0] * both[1] == values["num_processes"]

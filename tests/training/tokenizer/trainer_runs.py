@@ -18,7 +18,6 @@ SHARDED = {
         "ACCELERATE_USE_FSDP": "true",
         "FSDP_VERSION": "2",
         "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-        "FSDP_TRANSFORMER_CLS_TO_WRAP": "AtokenBlock,AtokenGaussianBlock,Siglip2EncoderLayer",
         "FSDP_RESHARD_AFTER_FORWARD": "true",
         "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
         "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
@@ -27,7 +26,6 @@ SHARDED = {
         "ACCELERATE_USE_FSDP": "true",
         "FSDP_VERSION": "2",
         "FSDP_AUTO_WRAP_POLICY": "TRANSFORMER_BASED_WRAP",
-        "FSDP_TRANSFORMER_CLS_TO_WRAP": "AtokenBlock,AtokenGaussianBlock,Siglip2EncoderLayer",
         "FSDP_RESHARD_AFTER_FORWARD": "true",
         "FSDP_STATE_DICT_TYPE": "SHARDED_STATE_DICT",
         "FSDP_CPU_RAM_EFFICIENT_LOADING": "false",
@@ -53,7 +51,7 @@ def command(files: dict[str, Path], output: Path, *options: str, processes: int 
     torchrun += ["--rdzv_endpoint", "localhost:0"]
     launcher = [sys.executable, *(torchrun if processes > 1 else []), *program]
     arguments = ["--data", str(files["data"]), "--init-from", str(files["start"]), "--output", str(output)]
-    arguments += ["--log-every", "1", "--threads", "1"]
+    arguments += ["--log-every", "1", "--workers", "1"]
     return [*launcher, str(files["stage"]), *arguments, *options]
 
 

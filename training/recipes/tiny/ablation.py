@@ -179,7 +179,7 @@ class Bench:
         sources = localized(HERE / "sources/tiny.yaml", self.data, self.out / "sources.yaml")
         stage_file = self.write_stage(arm, steps, folder / "stage.yaml")
         losses = self.losses_of(arm)
-        options = ["--threads", "1"] + (["--losses", losses] if losses else [])
+        options = ["--workers", "1"] + (["--losses", losses] if losses else [])
         if arm.adversarial:
             train_adversarially(stage_file, start, sources, folder, self.teacher, options, self.device)
         else:

@@ -130,7 +130,8 @@ def stage_file_of(stage: int) -> Path:
 def reconstruction_batches(stage: Stage, data_file: Path, seed: int) -> list[TrainingBatch]:
     """Draws a few batches of every task of reconstruction."""
     tasks = [task for task in stage.ratios if task.endswith("reconstruction")]
-    opened = open_tasks(tasks, read_data(data_file), stage.batch_sizes, stage.limits, None, 0, seed, 0, 1, threads=1)
+    data, sizes = read_data(data_file), stage.batch_sizes
+    opened = open_tasks(tasks, data, sizes, stage.limits, None, 0, seed, 0, 1, 0, stage.step_tokens)
     batches = [next(opened[task]) for task in tasks for _ in range(SEEN)]
     for each in opened.values():
         each.close()
@@ -192,7 +193,7 @@ def main(
                 continued(continue_from, start)
             else:
                 start = start_of(stage, out, sources, gaussians, seed)
-            options = ["--seed", str(seed), "--save-every", "200", "--threads", "1"]
+            options = ["--seed", str(seed), "--save-every", "200", "--workers", "1"]
             if minutes is not None:
                 options += ["--minutes", str(minutes * shares[stage])]
             run_stage(stage_file_of(stage), start, sources, folder, teacher, options, processes, device)

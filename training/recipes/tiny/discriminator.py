@@ -118,7 +118,7 @@ def main(
     teacher: Annotated[str | None, typer.Option(help="Model that image embeddings are distilled from.")] = None,
     losses: Annotated[str | None, typer.Option(help="Parts of the image loss beside the discriminator's.")] = None,
     steps: Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")] = None,
-    threads: Annotated[int, typer.Option(help="Threads that read samples, for each task.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that read samples.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the data order, the samples and new weights.")] = 0,
 ) -> None:
     """Trains from the first step to the last, in one process."""
@@ -134,7 +134,8 @@ def main(
         raise ValueError(f"num_processes must be 1 with a discriminator, got {accelerator.num_processes}")
     length = model.config.text_config.max_position_embeddings
     tasks, sources, sizes = [DISTILLED, *stage.ratios], read_data(data), stage.batch_sizes
-    batches = open_tasks(tasks, sources, sizes, stage.limits, processor.tokenizer, length, seed, 0, 1, threads)
+    limits, text = stage.limits, (processor.tokenizer, length)
+    batches = open_tasks(tasks, sources, sizes, limits, *text, seed, 0, 1, workers, stage.step_tokens)
     prepare_model(model, stage, torch.Generator().manual_seed(seed))
     objective = AdversarialObjective(
         model=model,

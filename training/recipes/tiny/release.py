@@ -151,7 +151,7 @@ def record_of(
 
 
 def _batches(stage: Stage) -> dict[str, Any]:
-    return {"ratios": stage.ratios, "batch_sizes": stage.batch_sizes, "max_tokens": stage.max_tokens}
+    return {"ratios": stage.ratios, "batch_sizes": stage.batch_sizes, "step_tokens": stage.step_tokens}
 
 
 def tables_of(numbers: dict[str, dict[str, float]]) -> str:

@@ -151,5 +151,5 @@ class WordTurns:
         self._words.restore(state["words"])
 
     def close(self) -> None:
-        """Ends the threads that read ahead."""
+        """Ends what reads ahead."""
         self._turns.close()

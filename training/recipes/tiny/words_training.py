@@ -44,7 +44,7 @@ def main(
     steps: Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Time for steps, with which rates fall.")] = None,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 200,
-    threads: Annotated[int, typer.Option(help="Threads that read samples, for each task.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes that read samples.")] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the data order, the samples and new weights.")] = 0,
 ) -> None:
     """Trains, or goes on."""
@@ -59,7 +59,17 @@ def main(
     tasks = [DISTILLED, *stage.ratios]
     sources, sizes = read_data(data), stage.batch_sizes
     batches = open_tasks(
-        tasks, sources, sizes, stage.limits, processor.tokenizer, length, seed, rank, processes, threads
+        tasks,
+        sources,
+        sizes,
+        stage.limits,
+        processor.tokenizer,
+        length,
+        seed,
+        rank,
+        processes,
+        workers,
+        stage.step_tokens,
     )
     prepare_model(model, stage, torch.Generator().manual_seed(seed))
     objective = WordsObjective(

@@ -151,7 +151,7 @@ def test_the_record_has_every_stage_up_to_its_own(tmp_path):
     }
     record = record_of(numbers, tmp_path, 2, {}, stage_file_of)
     assert list(record["stages"]) == ["1", "2"] and record["steps"] == {"1": 1000, "2": 1000}
-    assert record["minutes"] == {"1": 50.0, "2": 50.0} and record["batches"]["2"]["max_tokens"] == 1600
+    assert record["minutes"] == {"1": 50.0, "2": 50.0} and record["batches"]["2"]["step_tokens"] == 1600
     assert record["held_out"] == {"photos_256": {"psnr": 22.0, "ssim": 0.5, "count": 24.0}}
     assert record["stages"]["1"]["image shape/top1"] == 0.12346 and "photos 256/exact" not in record["stages"]["1"]
     tables = tables_of(numbers)
