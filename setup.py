@@ -75,6 +75,8 @@ setup(
         "atoken.evaluation": ["*.json"],
         "atoken.training": ["launch/*"],
         "atoken.training.tokenizer": ["stages/*.yaml"],
+        "atoken.training.generators": ["stages/*.yaml"],
+        "atoken.training.recipes.tiny_generators": ["stages/*.yaml"],
         "atoken.training.recipes.tiny": ["*.json", "stages/*.yaml", "sources/*.yaml"],
     },
     install_requires=[

@@ -141,8 +141,8 @@ class Trainer:
         self.bare_objective = objective
         optimizer = build_optimizer(objective, settings.optimizer)
         self.objective, self.optimizer = accelerator.prepare(objective, optimizer)
-        # FSDP2 adds up whole gradients only of groups whose parameters all take part in each micro-batch. Tasks differ in
-        # that, so that shards are added up instead: one reduction more for each micro-batch, but less memory.
+        # FSDP2 adds up whole gradients only of groups whose parameters all take part in each micro-batch. Tasks differ
+        # in that, so that shards are added up instead: one reduction more for each micro-batch, but less memory.
         self._adds_shards = accelerator.distributed_type == DistributedType.FSDP
         self.average = AveragedWeights(self.objective, settings.optimizer.average, settings.optimizer.average_ramp)
         self.progress = Progress()

@@ -1,6 +1,7 @@
 """What generators learn, against formulas and against the golden numbers' own pieces."""
 
 import inspect
+import json
 from pathlib import Path
 
 import pytest
@@ -69,12 +70,12 @@ def test_rates_of_masks_are_a_truncated_normal():
     from scipy.stats import truncnorm
 
     objective = build_objective(token_bridge(sample_size=16), stage("token-bridge"), 0)
-    drawn = torch.tensor([objective.masked(step) / 256 for step in range(3000)])
+    drawn = torch.tensor([objective.masked(step) / 256 for step in range(1000)])
     expected = truncnorm(-0.3 / 0.25, 0.0, loc=1.0, scale=0.25)
     assert drawn.min() >= 0.7 and drawn.max() <= 1.0
     # Numbers of positions are rounded up, by half of one on average.
-    assert float(drawn.mean()) == pytest.approx(expected.mean() + 0.5 / 256, abs=0.004)
-    assert float(drawn.std()) == pytest.approx(expected.std(), rel=0.05)
+    assert float(drawn.mean()) == pytest.approx(expected.mean() + 0.5 / 256, abs=0.006)
+    assert float(drawn.std()) == pytest.approx(expected.std(), rel=0.07)
 
 
 @pytest.mark.parametrize("kind", ["lightning-dit", "token-bridge"])
@@ -95,7 +96,8 @@ def test_an_exported_generator_loads_again(kind, tmp_path):
     objective.export(objective.state_dict(), tmp_path)
     loaded = type(model).from_pretrained(tmp_path)
     for name in inspect.signature(type(model)).parameters:
-        assert loaded.config[name] == model.config[name], name
+        # As JSON, whose names are texts.
+        assert json.dumps(loaded.config[name]) == json.dumps(model.config[name]), name
     for name, value in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
 

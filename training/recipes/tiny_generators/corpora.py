@@ -8,11 +8,10 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from atoken.processing.atomic_files_atoken import atomic_file
+from atoken.tokenizing.corpus.arrow import import_arrow
 from atoken.tokenizing.corpus.finishing import finish
 from atoken.tokenizing.corpus.opening import open_source
 from atoken.tokenizing.corpus.options import TokenizeOptions
@@ -29,6 +28,7 @@ def write_pictures(path: Path, count: int) -> None:
     """Writes the first scenes of the set "generators" as a parquet file of PNGs and labels, unless it is there."""
     if path.is_file():
         return
+    pa, pq = import_arrow()
     path.parent.mkdir(parents=True, exist_ok=True)
     schema = pa.schema({"image": pa.binary(), "label": pa.int64()})
     with atomic_file(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
@@ -70,5 +70,6 @@ def _png(index: int) -> bytes:
 
 def read_pictures(path: Path) -> np.ndarray:
     """Reads the pictures that `write_pictures` has written: (N, 3, 64, 64) uint8."""
+    _, pq = import_arrow()
     images = pq.read_table(path, columns=["image"])["image"].to_pylist()
     return np.stack([np.asarray(Image.open(BytesIO(image))).transpose(2, 0, 1) for image in images])

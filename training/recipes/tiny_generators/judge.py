@@ -24,18 +24,18 @@ class SceneJudge(nn.Module):
 
     def __init__(self):
         super().__init__()
-        widths = (3, 32, 64, 96, WIDTH)
+        widths = (3, 24, 48, 96, WIDTH)
         self.layers = nn.Sequential(
             *(
                 nn.Sequential(
-                    nn.Conv2d(before, after, 3, stride=1 + (stage > 0), padding=1, bias=False),
+                    nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
                     nn.BatchNorm2d(after),
                     nn.ReLU(),
-                    nn.Conv2d(after, after, 3, stride=1 + (stage == 0), padding=1, bias=False),
+                    nn.Conv2d(after, after, 3, padding=1, bias=False),
                     nn.BatchNorm2d(after),
                     nn.ReLU(),
                 )
-                for stage, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+                for before, after in zip(widths, widths[1:], strict=False)
             )
         )
         self.colors, self.shapes = nn.Linear(WIDTH, len(COLOURS)), nn.Linear(WIDTH, len(FLAT_SHAPES))
@@ -74,7 +74,9 @@ def train_judge(path: Path, scenes: int, epochs: int, seed: int = 0) -> Iterator
     for _ in range(epochs):
         losses = []
         for rows in torch.randperm(scenes)[: scenes // _BATCH * _BATCH].split(_BATCH):
-            colors, shapes = judge.train()(pictures[rows])
+            batch = pictures[rows]
+            # A mirror keeps color and shape.
+            colors, shapes = judge.train()(batch.flip(-1) if float(torch.rand(())) < 0.5 else batch)
             color, shape = labels[rows] // len(FLAT_SHAPES), labels[rows] % len(FLAT_SHAPES)
             loss = F.cross_entropy(colors, color) + F.cross_entropy(shapes, shape)
             optimizer.zero_grad()

@@ -25,7 +25,7 @@ from .release import RECORD, record_of, release
 from .scenes import CLASS_NAMES, SIZE
 from .subjects import SUBJECTS, Subject
 
-JUDGE_SCENES, JUDGE_EPOCHS = 12288, 8
+JUDGE_SCENES, JUDGE_EPOCHS = 8192, 8
 MOST_STEPS = 1_000_000  # time ends a training
 PROTOCOL = (
     "Scenes of 64 x 64 pixels, a class is a color and a shape, classes in turn. Right: by a network trained on other "
