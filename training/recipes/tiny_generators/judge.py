@@ -60,7 +60,7 @@ class SceneJudge(nn.Module):
 
 def train_judge(path: Path, scenes: int, epochs: int, seed: int = 0) -> Iterator[float]:
     """
-    Trains a judge on scenes of its own set, and writes its weights.
+    Trains a judge on scenes of its own set, and writes its weights in fp16.
 
     Yields:
         The mean loss of each epoch.
@@ -86,7 +86,7 @@ def train_judge(path: Path, scenes: int, epochs: int, seed: int = 0) -> Iterator
             losses.append(float(loss.detach()))
         yield sum(losses) / len(losses)
     with atomic_file(path) as temporary:
-        save_file(judge.state_dict(), temporary)
+        save_file({name: _halved(value) for name, value in judge.state_dict().items()}, temporary)
 
 
 def load_judge(path: Path) -> SceneJudge:
@@ -94,3 +94,7 @@ def load_judge(path: Path) -> SceneJudge:
     judge = SceneJudge()
     judge.load_state_dict(load_file(path))
     return judge.eval()
+
+
+def _halved(value: torch.Tensor) -> torch.Tensor:
+    return value.half().contiguous() if value.is_floating_point() else value

@@ -46,9 +46,13 @@ class Subject:
         """Gives the file with the settings of its training."""
         return STAGES / f"{self.name}.yaml"
 
+    def open_tokenizer(self, folder: Path) -> AutoencoderAtoken:
+        """Loads a tokenizer in fp32."""
+        return AutoencoderAtoken.from_pretrained(folder, torch_dtype=torch.float32).eval()
+
     def open(self, transformer: Path, tokenizer: Path) -> DiffusionPipeline:
         """Makes the pipeline of a trained generator's folder and its tokenizer's, in fp32."""
-        vae = AutoencoderAtoken.from_pretrained(tokenizer)
+        vae = self.open_tokenizer(tokenizer)
         pipeline: DiffusionPipeline
         if self.corpus == "latents":
             model = LightningDiTTransformer2DModel.from_pretrained(transformer, torch_dtype=torch.float32)
