@@ -48,7 +48,7 @@ def measure(
     candidates = []
     for settings in subject.settings:
         found = judged_measures(judge, sample(pipeline, range(CHOSEN_BY), CHOICE_SEED, settings), reference)
-        candidates.append({"settings": settings, **found})
+        candidates.append({"settings": settings, "count": CHOSEN_BY, **found})
     settings = choose(candidates)["settings"]
     made = sample(pipeline, range(count), SAMPLE_SEED, settings)
     scenes = draw_scenes("ceiling", count)

@@ -1,12 +1,14 @@
 """A trained generator as a small checkpoint: a pipeline's folder with weights in bf16, which shares its tokenizer's."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from safetensors import safe_open
 
 from atoken.tokenizing.files import NewFolder
 
@@ -34,21 +36,27 @@ def release(subject: Subject, transformer: Path, tokenizer: Path, out: Path) -> 
         (new / "vae").symlink_to(Path("..") / subject.tokenizer, target_is_directory=True)
 
 
-def record_of(subject: Subject, run: Path, measured: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
+def record_of(
+    subject: Subject, run: Path, released: Path, measured: dict[str, Any], facts: dict[str, Any]
+) -> dict[str, Any]:
     """
     Makes the record of a generator: how it was trained and what it can do.
 
     Args:
         run: folder of its training.
+        released: its folder, of `release`.
         measured: of `measure`.
         facts: what else is to be said.
     """
     log = [json.loads(line) for line in (run / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     places = sorted({round(i * (len(log) - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)})
     stage = yaml.safe_load(subject.stage_file.read_text(encoding="utf-8"))
+    with safe_open(released / "transformer/diffusion_pytorch_model.safetensors", framework="pt") as file:
+        weights = sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
     return {
         **facts,
         "tokenizer": subject.tokenizer,
+        "weights": weights,
         "steps": log[-1]["step"],
         "minutes": round(log[-1]["minutes"], 1),
         "batch_size": stage["batch_size"],

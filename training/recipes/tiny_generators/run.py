@@ -18,6 +18,7 @@ import typer
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken_headers.model_folders import CHECKPOINTS
 
+from .card import card_of
 from .corpora import write_corpus, write_pictures
 from .judge import load_judge, train_judge
 from .measuring import measure
@@ -85,7 +86,9 @@ def main(
             "data": f"{scenes:,} scenes of the miniature world at {SIZE} pixels, drawn by scenes.py of the recipe",
             "protocol": PROTOCOL,
         }
-        _write_text(released / RECORD, json.dumps(record_of(subject, run, measured, facts), indent=1) + "\n")
+        record = record_of(subject, run, released, measured, facts)
+        _write_text(released / "README.md", card_of(subject, record))
+        _write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
         print(f"{subject.name}: " + json.dumps({name: measured[name] for name in ("samples", "ceiling")}), flush=True)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from atoken.training.recipes.tiny_generators.release import record_of, release
 from atoken.training.recipes.tiny_generators.scenes import draw_scenes
@@ -17,6 +17,7 @@ from atoken.training.recipes.tiny_generators.subjects import SUBJECTS, sample, t
 from ....cli_samples import save_model
 from ....generation.helpers import autoencoder, lightning_pipeline, token_bridge
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 CLASSES = {"num_classes": 64, "id2label": None}
 
 
@@ -56,7 +57,7 @@ def test_a_released_pipeline_is_read_again(subject, tmp_path):
     released = tmp_path / subject.name
     release(subject, tmp_path / "trained", tmp_path / subject.tokenizer, released)
     assert (released / "vae").is_symlink() and Path("..") / subject.tokenizer == (released / "vae").readlink()
-    weights = load_file(released / "transformer/diffusion_pytorch_model.safetensors")
+    weights = load_file(released / "transformer" / WEIGHTS)
     kept = transformer.state_dict()
     for name, value in weights.items():
         assert value.dtype == torch.bfloat16
@@ -72,7 +73,10 @@ def test_a_record_has_the_curve_from_first_to_last(tmp_path):
         for step in range(1, 201)
     ]
     (tmp_path / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    record = record_of(SUBJECTS[0], tmp_path, {"samples": {"pair": 1 / 3}}, {"command": "run"})
+    (tmp_path / "transformer").mkdir()
+    save_file({"a": torch.zeros(2, 3), "b": torch.zeros(5)}, tmp_path / "transformer" / WEIGHTS)
+    record = record_of(SUBJECTS[0], tmp_path, tmp_path, {"samples": {"pair": 1 / 3}}, {"command": "run"})
+    assert record["weights"] == 11
     assert record["steps"] == 200 and record["minutes"] == 3.3 and record["samples"]["pair"] == 0.3333
     assert len(record["curve"]) == 60 and record["curve"][0] == {"step": 1, "minutes": 0.0, "loss": 1.0}
     assert record["curve"][-1]["step"] == 200 and record["stage"]["generator"] == "lightning-dit"
