@@ -76,7 +76,7 @@ setup(
         "atoken.training": ["launch/*"],
         "atoken.training.tokenizer": ["stages/*.yaml"],
         "atoken.training.generators": ["stages/*.yaml"],
-        "atoken.training.recipes.tiny_generators": ["stages/*.yaml"],
+        "atoken.training.recipes.tiny_generators": ["*.safetensors", "stages/*.yaml"],
         "atoken.training.recipes.tiny": ["*.json", "stages/*.yaml", "sources/*.yaml"],
     },
     install_requires=[
