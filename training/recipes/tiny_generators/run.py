@@ -51,6 +51,21 @@ def train(subject: Subject, out: Path, tokenizer: Path, minutes: float, seed: in
     subprocess.run(command, check=True, env={**os.environ, "ACCELERATE_USE_CPU": "true"})
 
 
+def conclude(subject: Subject, out: Path, count: int, facts: dict[str, str]) -> None:
+    """Releases a trained generator, measures what is released, and writes its record and card, unless that is done."""
+    run, released, tokenizer = out / subject.name, out / "released" / subject.name, CHECKPOINTS / subject.tokenizer
+    if not released.is_dir():
+        release(subject, run / "model", tokenizer, released)
+    if (released / RECORD).is_file():
+        return
+    judge = load_judge(out / "judge.safetensors")
+    measured = measure(subject, released / "transformer", tokenizer, judge, out / "pictures.parquet", count, run)
+    record = record_of(subject, run, released, measured, facts)
+    _write_text(released / "README.md", card_of(subject, record))
+    _write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
+    print(f"{subject.name}: " + json.dumps({name: measured[name] for name in ("samples", "ceiling")}), flush=True)
+
+
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
     minutes: Annotated[float, typer.Option(help="Time for the steps of both trainings together.")] = 120.0,
@@ -74,23 +89,13 @@ def main(
     if not judged.is_file():
         for epoch, loss in enumerate(train_judge(judged, JUDGE_SCENES, JUDGE_EPOCHS)):
             print(f"judge: epoch {epoch + 1} of {JUDGE_EPOCHS}, loss {loss:.4f}", flush=True)
-    judge = load_judge(judged)
+    facts = {
+        "command": f"python -m atoken.training.recipes.tiny_generators.run OUT --minutes {minutes:g}",
+        "data": f"{scenes:,} scenes of the miniature world at {SIZE} pixels, drawn by scenes.py of the recipe",
+        "protocol": PROTOCOL,
+    }
     for subject in subjects:
-        run, released, tokenizer = out / subject.name, out / "released" / subject.name, CHECKPOINTS / subject.tokenizer
-        if not released.is_dir():
-            release(subject, run / "model", tokenizer, released)
-        if (released / RECORD).is_file():
-            continue
-        measured = measure(subject, released / "transformer", tokenizer, judge, pictures, count, run)
-        facts = {
-            "command": f"python -m atoken.training.recipes.tiny_generators.run OUT --minutes {minutes:g}",
-            "data": f"{scenes:,} scenes of the miniature world at {SIZE} pixels, drawn by scenes.py of the recipe",
-            "protocol": PROTOCOL,
-        }
-        record = record_of(subject, run, released, measured, facts)
-        _write_text(released / "README.md", card_of(subject, record))
-        _write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
-        print(f"{subject.name}: " + json.dumps({name: measured[name] for name in ("samples", "ceiling")}), flush=True)
+        conclude(subject, out, count, facts)
 
 
 def _write_text(path: Path, text: str) -> None:
