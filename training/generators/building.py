@@ -7,6 +7,7 @@ from torch import nn
 
 from atoken.generation import LightningDiTTransformer2DModel, TokenBridgeModel
 
+from .code_start import share_digits
 from .lightning_dit_objective import LightningDiTObjective
 from .stage import GeneratorStage
 from .token_bridge_objective import TokenBridgeObjective
@@ -58,7 +59,10 @@ def build_generator(
         "code_channels": quantizer.codebook_dim,
         "code_levels": quantizer.levels,
     }
-    return TokenBridgeModel.from_preset(stage.preset, **{**options, **stage.model})
+    model = TokenBridgeModel.from_preset(stage.preset, **{**options, **stage.model})
+    if stage.share_digits:
+        share_digits(model)
+    return model
 
 
 def build_objective(model: nn.Module, stage: GeneratorStage, seed: int) -> LightningDiTObjective | TokenBridgeObjective:

@@ -28,6 +28,7 @@ class GeneratorStage:
         uniform_time_from: step from which times are uniform instead of logit-normal; lightning-dit alone.
         mask_rate: mean, deviation and smallest value of the share of positions that is masked, a normal cut off there
             and at 1; token-bridge alone.
+        share_digits: whether rows of codes begin with what their digits share, see `share_digits`; token-bridge alone.
 
     Raises:
         ValueError: a setting is out of range.
@@ -43,6 +44,7 @@ class GeneratorStage:
     label_dropout: float = 0.1
     uniform_time_from: int | None = None
     mask_rate: tuple[float, float, float] = (1.0, 0.25, 0.7)
+    share_digits: bool = False
 
     def __post_init__(self):
         if self.generator not in GENERATORS:

@@ -1,4 +1,4 @@
-"""The judge: a small network that tells color and shape of pictures of scenes."""
+"""The judge: a small network that tells color and shape of pictures of scenes, also of blurred ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,9 +74,7 @@ def train_judge(path: Path, scenes: int, epochs: int, seed: int = 0) -> Iterator
     for _ in range(epochs):
         losses = []
         for rows in torch.randperm(scenes)[: scenes // _BATCH * _BATCH].split(_BATCH):
-            batch = pictures[rows]
-            # A mirror keeps color and shape.
-            colors, shapes = judge.train()(batch.flip(-1) if float(torch.rand(())) < 0.5 else batch)
+            colors, shapes = judge.train()(_varied(pictures[rows]))
             color, shape = labels[rows] // len(FLAT_SHAPES), labels[rows] % len(FLAT_SHAPES)
             loss = F.cross_entropy(colors, color) + F.cross_entropy(shapes, shape)
             optimizer.zero_grad()
@@ -94,6 +92,13 @@ def load_judge(path: Path) -> SceneJudge:
     judge = SceneJudge()
     judge.load_state_dict(load_file(path))
     return judge.eval()
+
+
+def _varied(pictures: torch.Tensor) -> torch.Tensor:
+    """Gives pictures, or their mirror images, or either blurred, as tokenizers blur: color and shape stay."""
+    mirrored, blurred = (torch.rand(2) < 0.5).tolist()
+    pictures = pictures.flip(-1).float() if mirrored else pictures.float()
+    return F.interpolate(F.avg_pool2d(pictures, 2), scale_factor=2, mode="bilinear") if blurred else pictures
 
 
 def _halved(value: torch.Tensor) -> torch.Tensor:

@@ -27,7 +27,7 @@ from .scenes import CLASS_NAMES, SIZE
 from .subjects import SUBJECTS, Subject
 
 JUDGE = Path(__file__).with_name("judge.safetensors")  # the released one
-JUDGE_SCENES, JUDGE_EPOCHS = 8192, 5
+JUDGE_SCENES, JUDGE_EPOCHS = 8192, 6
 MOST_STEPS = 1_000_000  # time ends a training
 PROTOCOL = (
     "Scenes of 64 x 64 pixels, a class is a color and a shape, classes in turn. Right: by a network trained on other "
