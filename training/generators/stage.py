@@ -54,6 +54,8 @@ class GeneratorStage:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if not 0 <= self.label_dropout <= 1:
             raise ValueError(f"label_dropout must be from 0 to 1, got {self.label_dropout}")
+        if self.share_digits and self.generator != "token-bridge":
+            raise ValueError(f"share_digits must be left out for {self.generator}, which has no codes, got True")
         mean, deviation, least = self.mask_rate
         if not 0 < least <= 1 or deviation <= 0 or mean <= 0:
             raise ValueError(

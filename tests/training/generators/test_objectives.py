@@ -129,6 +129,10 @@ def test_stage_files_are_read(path):
         ("{name: a, generator: gan, preset: B, steps: 1, batch_size: 1}", "generator must be one of"),
         ("{name: a, generator: token-bridge, preset: B, steps: 0, batch_size: 1}", "steps must be at least 1"),
         (
+            "{name: a, generator: lightning-dit, preset: B, steps: 1, batch_size: 1, share_digits: true}",
+            "share_digits must be left out for lightning-dit",
+        ),
+        (
             "{name: a, generator: token-bridge, preset: B, steps: 1, batch_size: 1, label_dropout: 2}",
             "label_dropout must be from 0 to 1",
         ),
