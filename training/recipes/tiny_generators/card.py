@@ -16,8 +16,9 @@ tags: [atoken, class-conditional-image-generation]
 
 # {name}
 
-A small {generator} that {about}: pictures of 64 x 64 pixels of the miniature world. Its 64 classes are a color and a
-shape, "red circle" to "brown diamond". {weights:.1f} M parameters in bfloat16. `vae` is a link to the tokenizer.
+A small {generator} that {about}.
+It makes pictures of 64 x 64 pixels of the miniature world, whose 64 classes are a color and a shape, "red circle" to "brown
+diamond". {weights:.1f} M parameters in bfloat16. `vae` is a link to the tokenizer.
 
 ```python
 import atoken.generation
@@ -29,8 +30,9 @@ images = pipeline(["red star", "blue heart"], {settings}).images
 
 ## Training
 
-{steps:,} steps of {batch} scenes, {minutes:.0f} minutes of a part of two CPU cores, on {data}: {epochs:.1f} epochs. No
-scene is of the sets that are measured by. `training.json` is the whole record, with the losses; the command is
+{steps:,} steps of {batch} scenes in {minutes:.0f} minutes of a part of two CPU cores, {epochs:.1f} epochs of
+{data}. No scene is of the sets that are measured by.
+`training.json` is the whole record, with the losses; the command is
 
     {command}
 

@@ -78,7 +78,7 @@ SUBJECTS = (
         "codes",
         tuple(
             {"num_inference_steps": 16, "guidance_scale": scale, "temperature": temperature}
-            for scale, temperature in ((1.0, 0.96), (3.1, 0.96), (3.1, 0.8), (5.0, 0.8))
+            for scale, temperature in ((1.0, 0.96), (3.1, 0.96), (3.1, 0.7), (6.0, 0.7))
         ),
     ),
 )

@@ -34,7 +34,7 @@ def test_figures_are_those_of_the_record(subject):
     }
     card = card_of(subject, record)
     for text in (
-        "12,345 steps of 32 scenes, 62 minutes",
+        "12,345 steps of 32 scenes in 62 minutes",
         "num_inference_steps=32, guidance_scale=1.65",
         f"| samples of {subject.name} | 91.0 | 82.0 | 79.0 | 1.23 |",
         f"| ceiling: true scenes through {subject.tokenizer} | 99.0 | 95.0 | 94.0 | 0.50 |",
