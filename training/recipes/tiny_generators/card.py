@@ -17,8 +17,8 @@ tags: [atoken, class-conditional-image-generation]
 # {name}
 
 A small {generator} that {about}.
-It makes pictures of 64 x 64 pixels of the miniature world, whose 64 classes are a color and a shape, "red circle" to "brown
-diamond". {weights:.1f} M parameters in bfloat16. `vae` is a link to the tokenizer.
+It makes pictures of 64 x 64 pixels of the miniature world, whose 64 classes are a color and a shape, "red circle" to
+"brown diamond". {weights:.1f} M parameters in bfloat16. `vae` is a link to the tokenizer.
 
 ```python
 import atoken.generation
