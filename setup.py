@@ -77,6 +77,8 @@ setup(
         "atoken.evaluation": ["*.json"],
         "atoken.training": ["launch/*"],
         "atoken.training.tokenizer": ["stages/*.yaml"],
+        "atoken.training.generators": ["stages/*.yaml"],
+        "atoken.training.recipes.tiny_generators": ["*.safetensors", "stages/*.yaml"],
         "atoken.training.recipes.tiny": ["*.json", "stages/*.yaml", "sources/*.yaml"],
     },
     install_requires=[

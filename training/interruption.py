@@ -5,6 +5,7 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+STOPPED = 75  # exit code of a run that was told to stop and can be resumed: "try again later" in sysexits.h
 
 
 class Stopped(RuntimeError):

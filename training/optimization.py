@@ -27,7 +27,8 @@ class OptimizerSettings:
         betas, weight_decay: of AdamW. Norms, biases, gammas, probes and position tables do not decay.
         encoder_factor: of the encoder's rate.
         edge_factor: of the rate of norms and of the layers next to pixels and latents.
-        average: decay of the averaged weights, lower in the first steps.
+        average: decay of the averaged weights.
+        average_ramp: whether that decay is lower in the first steps; else averages only begin as a copy.
         clip: largest norm of the gradient.
     """
 
@@ -41,6 +42,7 @@ class OptimizerSettings:
     encoder_factor: float = 0.1
     edge_factor: float = 1.0
     average: float = 0.9999
+    average_ramp: bool = True
     clip: float = 1.0
 
     def __post_init__(self):
@@ -153,14 +155,14 @@ class AveragedWeights:
     With FSDP2 and ZeRO-3 that part is a shard, so nothing is gathered until weights are exported.
     """
 
-    def __init__(self, model: nn.Module, decay: float):
-        self.decay = decay
+    def __init__(self, model: nn.Module, decay: float, ramp: bool = True):
+        self.decay, self.ramp = decay, ramp
         self.values = {name: _held(p).detach().float().clone() for name, p in _trainable(model)}
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Moves the averages towards the model's weights after a step, counted from 1; faster in the first steps."""
-        decay = min(self.decay, (1 + step) / (10 + step))
+        """Moves the averages towards the model's weights after a step, counted from 1; on a ramp faster at first."""
+        decay = min(self.decay, (1 + step) / (10 + step)) if self.ramp else self.decay
         held = [_held(parameter).detach().float() for _, parameter in _trainable(model)]
         torch._foreach_lerp_(list(self.values.values()), held, 1 - decay)
 

@@ -144,7 +144,7 @@ class Trainer:
         # FSDP2 adds up whole gradients only of groups whose parameters all take part in each micro-batch. Tasks differ
         # in that, so that shards are added up instead: one reduction more for each micro-batch, but less memory.
         self._adds_shards = accelerator.distributed_type == DistributedType.FSDP
-        self.average = AveragedWeights(self.objective, settings.optimizer.average)
+        self.average = AveragedWeights(self.objective, settings.optimizer.average, settings.optimizer.average_ramp)
         self.progress = Progress()
         self.interruption = Interruption()
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)

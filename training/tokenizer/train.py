@@ -18,13 +18,13 @@ import typer
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from .. import checkpoints
 from ..agreement import Agreement
 from ..data.tasks import open_tasks, read_data
 from ..data.text_cache import TextCache, fingerprint
 from ..frozen_rows import ProtectedRows
-from ..interruption import Stopped
+from ..interruption import STOPPED, Stopped
 from ..parallelism import build_accelerator, shards_of
+from ..resuming import checkpoint_to_resume
 from ..trainer import Hook, Trainer, TrainerSettings
 from .curriculum import Stage, fit_to_quantizer, latent_deviations, prepare_model
 from .memory import device_memory, estimate
@@ -35,7 +35,6 @@ from .turns import DISTILLED, TurnBatches
 from .validation import Exports
 
 FITTING_BATCHES = 8  # whose latents say how they fit the quantizer
-STOPPED = 75  # exit code of a run that was told to stop and can be resumed: "try again later" in sysexits.h
 
 
 class ProgressBar(Hook):
@@ -133,7 +132,7 @@ def main(
     agreement = Agreement()
     protected = ProtectedRows.load(init_from, accelerator.distributed_type)
     tasks = [DISTILLED, *stage.ratios]
-    found = _checkpoint(resume, output, agreement)
+    found = checkpoint_to_resume(resume, output, agreement)
     is_new_quantizer = stage.quantize and model.quantizer is None and found is None
     prepare_model(model, stage, torch.Generator().manual_seed(seed))
     room, shards = device_memory(accelerator.device), shards_of(accelerator)
@@ -190,22 +189,6 @@ def main(
     finally:
         turns.close()
     accelerator.end_training()
-
-
-def _checkpoint(resume: str, output: Path, agreement: Agreement) -> Path | None:
-    def fault_of(folder: Path) -> str | None:
-        fault = checkpoints.damage(folder, agreement.rank, agreement.processes)
-        # Every process has read another part of the files.
-        return (fault or "another process found it damaged") if agreement.any(fault is not None) else None
-
-    if resume == "never":
-        return None
-    if resume == "auto":
-        return checkpoints.newest(output, fault_of)
-    fault = fault_of(Path(resume))
-    if fault is not None:
-        raise ValueError(f"resume must be a whole checkpoint, got {resume}: {fault}")
-    return Path(resume)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,123 @@
+"""Trains a generator on a corpus of tokens, on one laptop or many machines; only files and launcher differ.
+
+    accelerate launch -m atoken.training.generators.train training/generators/stages/lightning-dit-xl.yaml \\
+        --tokens CORPUS --tokenizer atoken-so-c --output runs/lightning-dit
+
+CORPUS is what `atoken tokenize SOURCE CORPUS --flip --keep label` has written: latents for Lightning-DiT, codes for
+TokenBridge. OUT/model holds the averaged weights as a model of diffusers; OUT/checkpoint-* hold all that a run needs to
+go on exactly where it was.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from accelerate.utils import set_seed
+from tqdm import tqdm
+
+from atoken import AutoencoderAtoken
+from atoken.tokenizing.corpus.reading import AtokenTokens
+
+from ..agreement import Agreement
+from ..interruption import STOPPED, Stopped
+from ..parallelism import build_accelerator
+from ..resuming import checkpoint_to_resume
+from ..trainer import Hook, Trainer, TrainerSettings
+from .building import build_generator, build_objective
+from .drawn_samples import DrawnSamples
+from .stage import GeneratorStage
+from .token_batches import TokenBatches, TokensInMemory
+
+
+class ProgressBar(Hook):
+    """Shows how far a run is, with its loss, in the first process."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Begins where the run does."""
+        shown, steps = trainer.accelerator.is_main_process, trainer.settings.steps
+        self._bar = tqdm(total=steps, initial=trainer.progress.step, disable=not shown)
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Goes on by a step."""
+        self._bar.update()
+
+    def on_log(self, numbers: dict[str, float]) -> None:
+        """Shows the loss."""
+        self._bar.set_postfix({"loss": f"{numbers['generation/loss']:.4f}"})
+
+    def on_end(self) -> None:
+        """Leaves the bar as it is."""
+        self._bar.close()
+
+
+def main(
+    stage_file: Annotated[
+        Path,
+        typer.Argument(metavar="STAGE", help="YAML file, such as training/generators/stages/lightning-dit-xl.yaml."),
+    ],
+    tokens: Annotated[Path, typer.Option(help="Corpus that atoken tokenize has written, with labels.")],
+    tokenizer: Annotated[str, typer.Option(help="Tokenizer that has written it: folder or Hub name.")],
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the generator.")],
+    class_names: Annotated[Path | None, typer.Option(help="Text file with the name of one class a line.")] = None,
+    resume: Annotated[
+        str, typer.Option(help='"auto" (from the newest complete checkpoint, if any), "never", or a checkpoint folder.')
+    ] = "auto",
+    steps: Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Time for steps: the run ends when it is over, and rates fall with it.")
+    ] = None,
+    in_memory: Annotated[bool, typer.Option(help="Read the whole corpus once, at the start.")] = False,
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
+    keep: Annotated[int, typer.Option(help="Number of newest checkpoints to keep.")] = 3,
+    log_every: Annotated[int, typer.Option(help="Steps per line of the log, which shows their mean.")] = 10,
+    draw_every: Annotated[
+        int | None, typer.Option(help="Steps between pictures of samples in OUTPUT/samples. Default: none.")
+    ] = None,
+    tracker: Annotated[str, typer.Option(help='Where to show the log: "tensorboard", "trackio" or "none".')] = "none",
+    max_skipped: Annotated[
+        int, typer.Option(help="Steps in a row whose gradients may be infinite or NaN before the run stops.")
+    ] = 10,
+    gradient_checkpointing: Annotated[bool, typer.Option(help="Use less memory, but a third more time.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the order, of noise and masks, and of new weights.")] = 0,
+) -> None:
+    """Train a generator (docs/generation.md)."""
+    stage = GeneratorStage.read(stage_file)
+    if steps is not None:
+        stage = replace(stage, steps=steps)
+    settings = TrainerSettings(output, stage.steps, stage.optimizer, minutes, max_skipped, save_every, log_every, keep)
+    set_seed(seed)
+    corpus = AtokenTokens(tokens)
+    vae = AutoencoderAtoken.from_pretrained(tokenizer)
+    names = None if class_names is None else class_names.read_text(encoding="utf-8").splitlines()
+    model = build_generator(stage, corpus, vae, names)
+    if gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    accelerator, agreement = build_accelerator(stage.optimizer.clip, tracker, output), Agreement()
+    rows = TokensInMemory(corpus) if in_memory else corpus
+    batches = TokenBatches(rows, stage.batch_size, seed, accelerator.process_index, accelerator.num_processes)
+    objective = build_objective(model, stage, seed).to(accelerator.device)
+    hooks: list[Hook] = [ProgressBar()]
+    if draw_every is not None:
+        hooks.append(DrawnSamples(model, vae, draw_every))
+    trainer = Trainer(accelerator, objective, batches, settings, hooks)
+    found = checkpoint_to_resume(resume, output, agreement)
+    if found is not None:
+        trainer.resume(found)
+    if accelerator.is_main_process:
+        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        print(f"{stage.name}: {trained:,} weights, {len(corpus):,} rows, from step {trainer.progress.step}", flush=True)
+    if tracker != "none":
+        accelerator.init_trackers("atoken", config={"stage": stage.name, "seed": seed})
+    try:
+        trainer.run()
+    except Stopped as stop:
+        print(stop, flush=True)
+        raise typer.Exit(STOPPED) from None
+    finally:
+        batches.close()
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    typer.run(main)
