@@ -31,6 +31,10 @@ def release(subject: Subject, transformer: Path, tokenizer: Path, out: Path) -> 
     pipeline.transformer.to(torch.bfloat16)
     with NewFolder(out) as new:
         pipeline.save_pretrained(new)
+        config = new / "transformer/config.json"
+        values = json.loads(config.read_text(encoding="utf-8"))
+        values.pop("_name_or_path", None)  # where it lay when it was trained
+        config.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
         shutil.rmtree(new / "vae")
         # A pipeline's folder holds all of its parts; the tokenizer's weights are a checkpoint of their own already.
         (new / "vae").symlink_to(Path("..") / subject.tokenizer, target_is_directory=True)

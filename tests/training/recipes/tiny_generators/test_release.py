@@ -62,6 +62,7 @@ def test_a_released_pipeline_is_read_again(subject, tmp_path):
     for name, value in weights.items():
         assert value.dtype == torch.bfloat16
         assert torch.equal(value, kept[name].bfloat16()), name
+    assert str(tmp_path) not in (released / "transformer/config.json").read_text()
     again = DiffusionPipeline.from_pretrained(released)
     again.set_progress_bar_config(disable=True)
     assert again([0], num_inference_steps=2, guidance_scale=1.0).images[0].size == (64, 64)
