@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 MODEL, PROCESSING, HEADERS = "atoken", "atoken.processing", "atoken_headers"
 FLOOR_2 = ["atoken.pages", "atoken.tokenizing", "atoken.miniature"]
+COPIED = ["atoken.generation", "atoken.mllm"]  # of floor 2, those that the Hub copies
 # folder -> (its package, the packages that it may import)
 ROOMS = {
     "headers": (HEADERS, []),
@@ -17,9 +18,9 @@ ROOMS = {
     "pages": ("atoken.pages", [HEADERS, MODEL, PROCESSING]),
     "tokenizing": ("atoken.tokenizing", [HEADERS, MODEL, PROCESSING]),
     "miniature": ("atoken.miniature", [PROCESSING]),
-    "evaluation": ("atoken.evaluation", [HEADERS, MODEL, PROCESSING, *FLOOR_2]),
-    "training": ("atoken.training", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.generation", "atoken.evaluation"]),
-    "app": ("atoken_app", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.generation", "atoken.evaluation"]),
+    "evaluation": ("atoken.evaluation", [HEADERS, MODEL, PROCESSING, *FLOOR_2, "atoken.mllm"]),
+    "training": ("atoken.training", [HEADERS, MODEL, PROCESSING, *FLOOR_2, *COPIED, "atoken.evaluation"]),
+    "app": ("atoken_app", [HEADERS, MODEL, PROCESSING, *FLOOR_2, *COPIED, "atoken.evaluation"]),
 }
 COPIED_BY_THE_HUB = ("modeling_atoken", "processing", "generation", "mllm")
 # Inside training: recipes -> subjects -> core, never back, never sideways.
