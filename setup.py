@@ -18,6 +18,7 @@ TRAIN = [
 ]
 CORPUS = ["datasets>=3", "pyarrow>=17"]
 RAY = ["ray>=2.49"]
+MLLM = [*TRAIN, "trl>=1.16"]
 DEEPSPEED = ["deepspeed>=0.16"]
 EVALUATION = [
     "datasets>=3",
@@ -74,6 +75,7 @@ setup(
         "atoken.pages": ["assets/*"],
         "atoken.evaluation": ["*.json"],
         "atoken.training": ["launch/*"],
+        "atoken.training.mllm": ["stages/*.yaml"],
         "atoken.training.tokenizer": ["stages/*.yaml"],
         "atoken.training.recipes.tiny": ["*.json", "stages/*.yaml", "sources/*.yaml"],
     },
@@ -97,6 +99,7 @@ setup(
         "train": TRAIN,
         "corpus": CORPUS,
         "ray": CORPUS + RAY,
+        "mllm": MLLM,
         "deepspeed": TRAIN + DEEPSPEED,
         "evaluation": EVALUATION,
         "perceptual": PERCEPTUAL,
@@ -110,11 +113,15 @@ setup(
         + THREE_D
         + CORPUS
         + RAY
+        + MLLM
         + EVALUATION
         + OPEN_CLIP
         + PERCEPTUAL
         + EXPORT
         + QUANTIZATION,
     },
-    entry_points={"console_scripts": ["atoken = atoken_app.main:main"]},
+    entry_points={
+        "console_scripts": ["atoken = atoken_app.main:main"],
+        "lmms_eval.models": ["atoken = atoken.evaluation.lmms_manifest:manifest"],
+    },
 )
