@@ -19,6 +19,7 @@ TRAIN = [
 ]
 CORPUS = ["datasets>=3", "pyarrow>=17"]
 RAY = ["ray>=2.49"]
+MLLM = [*TRAIN, "trl>=1.16"]
 DEEPSPEED = ["deepspeed>=0.16"]
 EVALUATION = [
     "datasets>=3",
@@ -76,6 +77,7 @@ setup(
         "atoken.pages": ["assets/*"],
         "atoken.evaluation": ["*.json"],
         "atoken.training": ["launch/*"],
+        "atoken.training.mllm": ["stages/*.yaml"],
         "atoken.training.tokenizer": ["stages/*.yaml"],
         "atoken.training.generators": ["stages/*.yaml"],
         "atoken.training.recipes.tiny_generators": ["*.safetensors", "stages/*.yaml"],
@@ -101,6 +103,7 @@ setup(
         "train": TRAIN,
         "corpus": CORPUS,
         "ray": CORPUS + RAY,
+        "mllm": MLLM,
         "deepspeed": TRAIN + DEEPSPEED,
         "evaluation": EVALUATION,
         "perceptual": PERCEPTUAL,
@@ -114,11 +117,15 @@ setup(
         + THREE_D
         + CORPUS
         + RAY
+        + MLLM
         + EVALUATION
         + OPEN_CLIP
         + PERCEPTUAL
         + EXPORT
         + QUANTIZATION,
     },
-    entry_points={"console_scripts": ["atoken = atoken_app.main:main"]},
+    entry_points={
+        "console_scripts": ["atoken = atoken_app.main:main"],
+        "lmms_eval.models": ["atoken = atoken.evaluation.lmms_manifest:manifest"],
+    },
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL, PROCESSING, HEADERS = "atoken", "atoken.processing", "atoken_headers"
-FLOOR_2 = ["atoken.pages", "atoken.tokenizing", "atoken.miniature", "atoken.generation"]
+FLOOR_2 = ["atoken.pages", "atoken.tokenizing", "atoken.miniature", "atoken.generation", "atoken.mllm"]
 # folder -> (its package, the packages that it may import)
 ROOMS = {
     "headers": (HEADERS, []),

@@ -13,3 +13,11 @@ def test_a_name_means_one_file():
     assert names[0] & names[1] == {"atomic_files_atoken.py", "remote_code_atoken.py"}
     for name in names[0] & names[1]:
         assert (ROOT / "modeling_atoken" / name).read_bytes() == (ROOT / "processing" / name).read_bytes(), name
+
+
+def test_a_language_model_and_its_encoder_share_one_file():
+    """`save_with_code` puts the files of both into one folder."""
+    names = [{path.name for path in (ROOT / folder).glob("*_atoken.py")} for folder in ("modeling_atoken", "mllm")]
+    assert names[0] & names[1] == {"remote_code_atoken.py"}
+    copies = [(ROOT / folder / "remote_code_atoken.py").read_bytes() for folder in ("modeling_atoken", "mllm")]
+    assert copies[0] == copies[1]

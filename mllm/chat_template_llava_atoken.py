@@ -1,0 +1,32 @@
+"""The chat template: ChatML of Qwen2.5, a medium before the text that it goes with."""
+
+CHAT_TEMPLATE = (
+    "{%- if not messages or messages[0].role != 'system' -%}"
+    "{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}"
+    "{%- endif -%}"
+    "{%- for message in messages -%}"
+    "{%- if message.role not in ('system', 'user', 'assistant') -%}"
+    "{{ raise_exception('role must be system, user or assistant, got ' ~ message.role) }}"
+    "{%- endif -%}"
+    "{{ '<|im_start|>' ~ message.role ~ '\\n' }}"
+    "{%- set text -%}"
+    "{%- if message.content is string -%}{{ message.content }}"
+    "{%- else -%}"
+    "{%- for part in message.content -%}"
+    "{%- if part.type == 'image' -%}{{ '<|vision_start|><|image_pad|><|vision_end|>\\n' }}"
+    "{%- elif part.type == 'video' -%}{{ '<|vision_start|><|video_pad|><|vision_end|>\\n' }}"
+    "{%- elif part.type == 'text' -%}{{ part.text }}"
+    "{%- else -%}{{ raise_exception('type must be image, video or text, got ' ~ part.type) }}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- endif -%}"
+    "{%- endset -%}"
+    "{%- if message.role == 'assistant' -%}"
+    "{%- generation -%}{{ text ~ '<|im_end|>' }}{%- endgeneration -%}{{ '\\n' }}"
+    "{%- else -%}{{ text ~ '<|im_end|>\\n' }}"
+    "{%- endif -%}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
+)
+
+__all__ = ["CHAT_TEMPLATE"]

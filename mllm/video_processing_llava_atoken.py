@@ -1,0 +1,194 @@
+"""Videos to patches of their frames: an even choice of frames, each about as large as the tables' (paper, 5.1)."""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import PILImageResampling, SizeDict
+from transformers.processing_utils import Unpack, VideosKwargs
+from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import VideoMetadata, load_video, make_batched_metadata, make_batched_videos
+
+from .image_processing_llava_atoken import patch_grid
+from .patching_llava_atoken import check_multiple, check_values, normalized, patchify, resize_frames
+from .remote_code_atoken import auto_class_of, bind_to_package
+
+
+class AtokenLlavaVideoProcessorKwargs(VideosKwargs, total=False):
+    r"""
+    patch_size (`int`, *optional*, defaults to 16):
+        Rows and columns of a patch.
+    size_multiple (`int`, *optional*, defaults to 32):
+        What both sides are rounded down to multiples of.
+    max_frames (`int`, *optional*, defaults to 128):
+        Frames, at most, that are taken of a video.
+    """
+
+    patch_size: int | None
+    size_multiple: int | None
+    max_frames: int | None
+
+
+class AtokenLlavaVideoProcessor(BaseVideoProcessor):
+    """
+    Turns videos into patches of single frames.
+
+    At most `max_frames` frames are taken, from the middles of equal parts of the video; with `fps`, of the frames at
+    that rate. Frames are resized as the image processor resizes images, to an area within `size`. Files are read with
+    PyAV.
+    """
+
+    _auto_class = auto_class_of(__name__, "AutoVideoProcessor")
+    valid_kwargs = AtokenLlavaVideoProcessorKwargs
+    model_input_names = ["pixel_values_videos", "video_grid_thw"]
+    do_resize = True
+    size = {"min_pixels": 288**2, "max_pixels": 480**2}
+    resample = PILImageResampling.BICUBIC
+    do_convert_rgb = True
+    do_rescale = True
+    do_normalize = True
+    image_mean = [0.5, 0.5, 0.5]
+    image_std = [0.5, 0.5, 0.5]
+    do_sample_frames = True
+    patch_size = 16
+    size_multiple = 32
+    max_frames = 128
+
+    def __init__(self, **kwargs: Unpack[AtokenLlavaVideoProcessorKwargs]):
+        super().__init__(**kwargs)
+        check_multiple(self.patch_size, self.size_multiple)
+
+    def sample_frames(
+        self,
+        metadata: VideoMetadata,
+        num_frames: int | None = None,
+        fps: int | float | None = None,
+        max_frames: int | None = None,
+        **kwargs: Any,
+    ) -> np.ndarray:
+        """
+        Chooses frames: of n candidates the T = min(max_frames, n) at floor((i + 1/2) n / T).
+
+        Args:
+            metadata: of the whole video.
+            num_frames: how many in place of `max_frames`; no more than there are.
+            fps: frames of each second that are candidates; all frames when not given.
+            max_frames: how many, at most; by default the processor's own.
+
+        Returns:
+            Growing indices.
+
+        Raises:
+            ValueError: if the video has no frames or fewer than `num_frames`, or its rate is unknown or below `fps`.
+        """
+        total = metadata.total_num_frames
+        num_frames = self.num_frames if num_frames is None else num_frames
+        fps = self.fps if fps is None else fps
+        if total < 1:
+            raise ValueError(f"videos must have at least 1 frame, got {total}")
+        if num_frames is not None and not 1 <= num_frames <= total:
+            raise ValueError(f"num_frames must be from 1 to the video's {total} frames, got {num_frames}")
+        candidates = np.arange(total)
+        if fps is not None:
+            if metadata.fps is None or not 0 < fps <= metadata.fps:
+                raise ValueError(
+                    f"fps must be above 0 and at most that of the video, got {fps} for a video of "
+                    f"{metadata.fps or 'unknown'} frames per second"
+                )
+            count = max(1, int(np.ceil(total * fps / metadata.fps)))
+            candidates = np.floor(np.arange(count) * metadata.fps / fps).astype(int).clip(max=total - 1)
+        limit = num_frames or max_frames or self.max_frames
+        count = min(limit, len(candidates))
+        return candidates[(2 * np.arange(count) + 1) * len(candidates) // (2 * count)]
+
+    def fetch_videos(
+        self, video_url_or_urls: Any, sample_indices_fn: Callable[[VideoMetadata], Sequence[int]] | None = None
+    ) -> Any:
+        """Reads a video file: frames (T, H, W, 3) uint8 and metadata; for a list, two lists of them."""
+        if isinstance(video_url_or_urls, (list, tuple)):
+            return list(zip(*[self.fetch_videos(path, sample_indices_fn) for path in video_url_or_urls], strict=True))
+        path = os.fspath(video_url_or_urls)
+        if "://" not in path and not os.path.isfile(path):
+            raise FileNotFoundError(f"videos: there is no file {path!r}. Relative paths start at {os.getcwd()}.")
+        if sample_indices_fn is None:
+
+            def sample_indices_fn(metadata, **kwargs):
+                return np.arange(metadata.total_num_frames)
+
+        try:
+            return load_video(path, backend="pyav", sample_indices_fn=sample_indices_fn)
+        except ImportError as error:
+            raise ImportError('Video files are read with PyAV: pip install "atoken[video]".') from error
+
+    def num_sampled_frames(self, frames: int, **options: Any) -> int:
+        """Counts the frames that are taken of a video of `frames` frames, with options of a call."""
+        if options.get("do_sample_frames", self.do_sample_frames) is False:
+            return frames
+        names = ("num_frames", "fps", "max_frames")
+        chosen = {name: options.get(name) for name in names}
+        return len(self.sample_frames(VideoMetadata(total_num_frames=frames, fps=options.get("video_fps")), **chosen))
+
+    def patch_grid(self, height: int, width: int, **options: Any) -> tuple[int, int]:
+        """Gives patch rows and columns of frames of a size, with options of a call."""
+        return patch_grid(self, height, width, options)
+
+    def _decode_and_sample_videos(
+        self, videos: Any, video_metadata: Any, do_sample_frames: bool | None = None, sample_indices_fn: Any = None
+    ) -> tuple[list[Any], list[VideoMetadata]]:
+        if isinstance(videos, os.PathLike):
+            videos = os.fspath(videos)
+        elif isinstance(videos, (list, tuple)):
+            videos = [os.fspath(video) if isinstance(video, os.PathLike) else video for video in videos]
+        videos = make_batched_videos(videos)
+        described = make_batched_metadata(videos, video_metadata=video_metadata)
+        decoded = []
+        for index, video in enumerate(videos):
+            if isinstance(video, str):
+                frames, described[index] = self.fetch_videos(video, sample_indices_fn)
+            elif isinstance(video, list):  # paths of pictures
+                frames = torch.stack([self.process_image(image) for image in self.fetch_images(video)]) / 255
+                described[index] = VideoMetadata(total_num_frames=len(frames))
+            else:
+                frames = video
+            if len(frames) == 0:
+                raise ValueError(f"videos must have at least 1 frame, got none in video {index}")
+            if do_sample_frames and not isinstance(video, str):
+                described[index].frames_indices = sample_indices_fn(metadata=described[index])
+                frames = frames[described[index].frames_indices]
+            decoded.append(frames)
+        return decoded, described
+
+    def _preprocess(
+        self,
+        videos: list[torch.Tensor],
+        do_resize: bool | None,
+        size: SizeDict,
+        resample: Any,
+        do_rescale: bool | None,
+        rescale_factor: float,
+        do_normalize: bool | None,
+        image_mean: Sequence[float],
+        image_std: Sequence[float],
+        patch_size: int,
+        size_multiple: int,
+        return_tensors: str | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        check_multiple(patch_size, size_multiple)
+        rows, grids = [], []
+        for video in videos:
+            frames = check_values(video, "videos", do_rescale)
+            frames = resize_frames(self, frames, do_resize, size, size_multiple, resample)
+            frames = normalized(frames, do_rescale, rescale_factor, do_normalize, image_mean, image_std)
+            rows.append(patchify(frames, patch_size))
+            grids.append([len(frames), frames.shape[-2] // patch_size, frames.shape[-1] // patch_size])
+        data = {"pixel_values_videos": torch.cat(rows), "video_grid_thw": torch.tensor(grids)}
+        return BatchFeature(data, tensor_type=return_tensors)
+
+
+bind_to_package(__name__)
+
+__all__ = ["AtokenLlavaVideoProcessor"]
