@@ -1,26 +1,44 @@
-"""Generators of latents and codes: Lightning-DiT and TokenBridge (AToken paper, sections 5.2 and 5.3)."""
+"""Generators of latents and codes: Lightning-DiT, TokenBridge and image to 3D (AToken paper, 5.2, 5.3 and 5.5)."""
 
 import diffusers
 
+from .autoencoder_sparse_structure_atoken import SparseStructureAutoencoder
 from .conversion_generators_atoken import (
     convert_lightning_dit,
+    convert_sparse_structure_autoencoder,
+    convert_sparse_structure_flow,
+    convert_structured_latent_flow,
     convert_token_bridge,
     to_official_lightning_dit,
+    to_official_sparse_structure_autoencoder,
+    to_official_sparse_structure_flow,
+    to_official_structured_latent_flow,
     to_official_token_bridge,
 )
 from .pipeline_lightning_dit_atoken import LightningDiTPipeline
 from .pipeline_token_bridge_atoken import TokenBridgePipeline
 from .transformer_lightning_dit_atoken import LightningDiTTransformer2DModel
+from .transformer_sparse_structure_atoken import SparseStructureFlowModel
+from .transformer_structured_latent_atoken import StructuredLatentFlowModel
 from .transformer_token_bridge_atoken import TokenBridgeModel
 
 __all__ = [
     "LightningDiTPipeline",
     "LightningDiTTransformer2DModel",
+    "SparseStructureAutoencoder",
+    "SparseStructureFlowModel",
+    "StructuredLatentFlowModel",
     "TokenBridgeModel",
     "TokenBridgePipeline",
     "convert_lightning_dit",
+    "convert_sparse_structure_autoencoder",
+    "convert_sparse_structure_flow",
+    "convert_structured_latent_flow",
     "convert_token_bridge",
     "to_official_lightning_dit",
+    "to_official_sparse_structure_autoencoder",
+    "to_official_sparse_structure_flow",
+    "to_official_structured_latent_flow",
     "to_official_token_bridge",
 ]
 
