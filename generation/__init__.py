@@ -15,6 +15,7 @@ from .conversion_generators_atoken import (
     to_official_structured_latent_flow,
     to_official_token_bridge,
 )
+from .conversion_trellis_atoken import TrellisParts, convert_trellis_folder
 from .pipeline_lightning_dit_atoken import LightningDiTPipeline
 from .pipeline_token_bridge_atoken import TokenBridgePipeline
 from .transformer_lightning_dit_atoken import LightningDiTTransformer2DModel
@@ -30,11 +31,13 @@ __all__ = [
     "StructuredLatentFlowModel",
     "TokenBridgeModel",
     "TokenBridgePipeline",
+    "TrellisParts",
     "convert_lightning_dit",
     "convert_sparse_structure_autoencoder",
     "convert_sparse_structure_flow",
     "convert_structured_latent_flow",
     "convert_token_bridge",
+    "convert_trellis_folder",
     "to_official_lightning_dit",
     "to_official_sparse_structure_autoencoder",
     "to_official_sparse_structure_flow",

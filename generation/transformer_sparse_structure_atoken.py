@@ -58,9 +58,9 @@ class SparseStructureFlowModel(ConditionedFlowModel):
     def _preset_options(cls, name: str) -> dict[str, Any]:
         return {"qk_norm_cross": True} if name == "XL" else {}
 
-    def position_table(self) -> torch.Tensor:
+    def position_table(self, device: torch.device | str = "cpu") -> torch.Tensor:
         """Computes what is added to tokens for their place: (R^3, d) fp32, in the order of x, y, z."""
-        axis = torch.arange(self.config.sample_size, device=self.proj_in.weight.device)
+        axis = torch.arange(self.config.sample_size, device=device)
         return grid_positions(torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).view(-1, 3), self.width)
 
     def forward(
@@ -95,7 +95,7 @@ class SparseStructureFlowModel(ConditionedFlowModel):
         check_timestep(timestep, batch)
         sequences = PackedSequences.of([side**3] * batch, hidden_states.device)
         tokens = self.proj_in(hidden_states.flatten(2).transpose(1, 2))  # (B, R^3, d)
-        tokens = (tokens + self.position_table().to(tokens)).flatten(0, 1)
+        tokens = (tokens + self.position_table(tokens.device).to(tokens.dtype)).flatten(0, 1)
         tokens = self._run_blocks(tokens, self.time_vectors(timestep), encoder_hidden_states, sequences)
         velocity = self.proj_out(self.norm_out(tokens))  # (B R^3, C)
         sample = velocity.unflatten(0, (batch, side**3)).transpose(1, 2).reshape(hidden_states.shape)
