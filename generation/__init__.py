@@ -16,6 +16,7 @@ from .conversion_generators_atoken import (
     to_official_token_bridge,
 )
 from .conversion_trellis_atoken import TrellisParts, convert_trellis_folder
+from .pipeline_image_to_object_atoken import ImageToObjectPipeline
 from .pipeline_lightning_dit_atoken import LightningDiTPipeline
 from .pipeline_token_bridge_atoken import TokenBridgePipeline
 from .transformer_lightning_dit_atoken import LightningDiTTransformer2DModel
@@ -24,6 +25,7 @@ from .transformer_structured_latent_atoken import StructuredLatentFlowModel
 from .transformer_token_bridge_atoken import TokenBridgeModel
 
 __all__ = [
+    "ImageToObjectPipeline",
     "LightningDiTPipeline",
     "LightningDiTTransformer2DModel",
     "SparseStructureAutoencoder",
@@ -46,6 +48,6 @@ __all__ = [
 ]
 
 # As `DiffusionPipeline.from_pretrained` looks a pipeline's class up there by its name.
-for pipeline_class in (LightningDiTPipeline, TokenBridgePipeline):
+for pipeline_class in (ImageToObjectPipeline, LightningDiTPipeline, TokenBridgePipeline):
     setattr(diffusers, pipeline_class.__name__, pipeline_class)
 del pipeline_class
