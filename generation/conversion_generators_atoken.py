@@ -1,19 +1,19 @@
-"""Released checkpoints of Lightning-DiT and TokenBridge to our models, and back."""
+"""Released checkpoints of Lightning-DiT, TokenBridge and TRELLIS's generators to our models, and back."""
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from diffusers.models.modeling_utils import ModelMixin
-from torch import nn
 
+from .autoencoder_sparse_structure_atoken import SparseStructureAutoencoder
 from .code_values_atoken import LATENT_RANGE, NORMAL_RANGE
+from .conditioned_flow_atoken import ConditionedFlowModel
+from .released_weights_atoken import Source, depth_of, load_renamed, read_state, renamed, require_keys
 from .transformer_lightning_dit_atoken import PRESETS as LIGHTNING_PRESETS
 from .transformer_lightning_dit_atoken import LightningDiTTransformer2DModel
+from .transformer_sparse_structure_atoken import SparseStructureFlowModel
+from .transformer_structured_latent_atoken import StructuredLatentFlowModel
 from .transformer_token_bridge_atoken import TokenBridgeModel
-
-Source = str | Path | dict[str, torch.Tensor]
 
 # Our names on the left, the released ones on the right; applied in this order.
 _LIGHTNING = [
@@ -52,9 +52,39 @@ _TOKEN_BRIDGE = [
     (r"\.attn\.norm_([qk])\.", r".attn.\1_norm."),
     (r"\.modulation\.linear\.", ".adaLN_modulation.1."),
 ]
+_STRUCTURE_HALF = [
+    (r"^conv_in\.", "input_layer."),
+    (r"^mid_blocks\.", "middle_block."),
+    (r"^norm_out\.", "out_layer.0."),
+    (r"^conv_out\.", "out_layer.2."),
+]
+_CONDITIONED_FLOW = [
+    (r"^time_embed\.linear_1\.", "t_embedder.mlp.0."),
+    (r"^time_embed\.linear_2\.", "t_embedder.mlp.2."),
+    (r"^proj_in\.", "input_layer."),
+    (r"^proj_out\.", "out_layer."),
+    (r"^transformer_blocks\.", "blocks."),
+    (r"^output_blocks\.", "out_blocks."),
+    (r"\.norm_([qk])\.weight$", r".\1_rms_norm.gamma"),
+    (r"\.attn\.", ".self_attn."),
+    (r"\.mlp\.net\.0\.proj\.", ".mlp.mlp.0."),
+    (r"\.mlp\.net\.2\.", ".mlp.mlp.2."),
+    (r"\.modulation\.linear\.", ".adaLN_modulation.1."),
+    (r"\.(conv[12])\.(weight|bias)$", r".\1.conv.\2"),
+    (r"\.time_proj\.", ".emb_layers.1."),
+    (r"\.skip\.", ".skip_connection."),
+]
 # Buffers of the released files that follow from sizes.
 _COMPUTED_LIGHTNING = ("feat_rope.freqs_cos", "feat_rope.freqs_sin")
 _COMPUTED_TOKEN_BRIDGE = ("channel_mask", "boundaries")
+_FLOW_KEYS = (
+    "input_layer.weight",
+    "blocks.0.norm2.weight",
+    "blocks.0.cross_attn.to_kv.weight",
+    "blocks.0.mlp.mlp.0.weight",
+)
+_COMPUTED_STRUCTURE_FLOW = ("pos_emb",)
+_POSITION_TOLERANCE = 1e-3  # half precision's, in which the table may be stored
 _HEADS_OF_WIDTH = {width: heads for width, _, heads in LIGHTNING_PRESETS.values() if width >= 768}
 
 
@@ -71,8 +101,8 @@ def convert_lightning_dit(path: Source, *, num_attention_heads: int | None = Non
         FileNotFoundError: there is no such file.
         ValueError: it is no such checkpoint, or a key is left over or missing (each is named), or heads are not known.
     """
-    state = _read(path, ("ema", "model"))
-    _require(
+    state = read_state(path, ("ema", "model"))
+    require_keys(
         state, ("x_embedder.proj.weight", "pos_embed", "y_embedder.embedding_table.weight", "blocks.0.norm1.weight")
     )
     width, channels, patch, _ = state["x_embedder.proj.weight"].shape
@@ -85,13 +115,13 @@ def convert_lightning_dit(path: Source, *, num_attention_heads: int | None = Non
         sample_size=round(state["pos_embed"].shape[1] ** 0.5) * patch,
         patch_size=patch,
         in_channels=channels,
-        num_layers=_depth(state, "blocks"),
+        num_layers=depth_of(state, "blocks"),
         num_attention_heads=heads,
         attention_head_dim=width // heads,
         num_classes=state["y_embedder.embedding_table.weight"].shape[0] - 1,
         qk_norm="blocks.0.attn.q_norm.weight" in state,
     )
-    _load(model, state, _LIGHTNING, _COMPUTED_LIGHTNING)
+    load_renamed(model, state, _LIGHTNING, _COMPUTED_LIGHTNING)
     return model.eval()
 
 
@@ -120,9 +150,9 @@ def convert_token_bridge(
         FileNotFoundError: there is no such file.
         ValueError: it is no such checkpoint, or a key is left over or missing (each is named), or sizes do not fit.
     """
-    state = _read(path, ("model_ema", "model"))
+    state = read_state(path, ("model_ema", "model"))
     table = state.pop("reconstruction_values", None)
-    _require(
+    require_keys(
         state, ("z_proj.weight", "class_emb.weight", "channel_embed", "channel_heads.0.weight", "output_pos_embed")
     )
     width, inputs = state["z_proj.weight"].shape
@@ -139,18 +169,18 @@ def convert_token_bridge(
         code_levels=code_levels,
         code_order=None if code_order is None else list(code_order),
         encoder_hidden_size=width,
-        encoder_num_layers=_depth(state, "encoder_blocks"),
+        encoder_num_layers=depth_of(state, "encoder_blocks"),
         encoder_num_attention_heads=encoder_num_heads,
         decoder_hidden_size=inner,
-        decoder_num_layers=_depth(state, "decoder_blocks"),
+        decoder_num_layers=depth_of(state, "decoder_blocks"),
         decoder_num_attention_heads=decoder_num_heads,
         head_hidden_size=head_width,
-        head_num_layers=_depth(state, "channel_blocks"),
+        head_num_layers=depth_of(state, "channel_blocks"),
         head_num_attention_heads=head_num_heads or head_width // (head_width if norm is None else norm.shape[0]),
         buffer_size=state["encoder_pos_embed_learned"].shape[1] - positions,
         num_classes=state["class_emb.weight"].shape[0],
     )
-    _load(model, state, _TOKEN_BRIDGE, _COMPUTED_TOKEN_BRIDGE)
+    load_renamed(model, state, _TOKEN_BRIDGE, _COMPUTED_TOKEN_BRIDGE)
     if code_values is None and table is not None and code_levels is None:
         code_values = table.reshape(-1, 1) * LATENT_RANGE / NORMAL_RANGE
     if code_values is not None:
@@ -160,50 +190,152 @@ def convert_token_bridge(
     return model.eval()
 
 
+def convert_sparse_structure_autoencoder(encoder: Source, decoder: Source) -> SparseStructureAutoencoder:
+    """
+    Converts the two halves of TRELLIS's structure VAE.
+
+    Args:
+        encoder, decoder: the files, or state dicts with their names.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such checkpoint, or a key is left over or missing (each is named), or the halves do not fit
+            together.
+    """
+    states = {"encoder": read_state(encoder, (), "encoder"), "decoder": read_state(decoder, (), "decoder")}
+    sizes = {name: _structure_sizes(state, name) for name, state in states.items()}
+    if sizes["encoder"] != sizes["decoder"]:
+        raise ValueError(f"encoder and decoder must have the same sizes, got {sizes['encoder']} and {sizes['decoder']}")
+    model = SparseStructureAutoencoder(**sizes["encoder"])
+    for name, state in states.items():
+        load_renamed(getattr(model, name), state, _STRUCTURE_HALF, argument=name)
+    return model.eval()
+
+
+def convert_sparse_structure_flow(file: Source, *, num_attention_heads: int | None = None) -> SparseStructureFlowModel:
+    """
+    Converts TRELLIS's first stage, from a condition to the structure's latents.
+
+    Args:
+        file: the file, or a state dict with its names.
+        num_attention_heads: where the norms of heads do not show them.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such checkpoint, or a key is left over or missing (each is named), or heads are not known,
+            or its table of positions is another than a cube's.
+    """
+    state = read_state(file, (), "file")
+    require_keys(state, ("pos_emb", *_FLOW_KEYS), "file")
+    side = round(state["pos_emb"].shape[0] ** (1 / 3))
+    sizes = _flow_sizes(state, state["blocks.0.norm2.weight"].shape[0], num_attention_heads)
+    model = SparseStructureFlowModel(sample_size=side, in_channels=state["input_layer.weight"].shape[1], **sizes)
+    load_renamed(model, state, _CONDITIONED_FLOW, _COMPUTED_STRUCTURE_FLOW, "file")
+    table, computed = state["pos_emb"].float(), model.position_table()
+    if table.shape != computed.shape or float((table - computed).abs().max()) > _POSITION_TOLERANCE:
+        raise ValueError("file: pos_emb must hold the sines and cosines of a cube's places, got other values")
+    return model.eval()
+
+
+def convert_structured_latent_flow(
+    file: Source, *, num_attention_heads: int | None = None, pool_counts_zero: bool = True
+) -> StructuredLatentFlowModel:
+    """
+    Converts TRELLIS's second stage, from a condition to the latents of voxels.
+
+    Args:
+        file: the file, or a state dict with its names.
+        num_attention_heads: where the norms of heads do not show them.
+        pool_counts_zero: whether the code that trained it divides by one voxel too many, see
+            [`StructuredLatentFlowModel`]; TRELLIS's does.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no such checkpoint, or a key is left over or missing (each is named), or heads are not known.
+    """
+    state = read_state(file, (), "file")
+    require_keys(state, ("input_blocks.0.norm1.weight", *_FLOW_KEYS), "file")
+    inner, channels = state["input_layer.weight"].shape
+    model = StructuredLatentFlowModel(
+        in_channels=channels,
+        io_channels=inner,
+        io_layers=depth_of(state, "input_blocks"),
+        pool_counts_zero=pool_counts_zero,
+        **_flow_sizes(state, state["blocks.0.norm2.weight"].shape[0], num_attention_heads),
+    )
+    load_renamed(model, state, _CONDITIONED_FLOW, argument="file")
+    return model.eval()
+
+
 def to_official_lightning_dit(model: LightningDiTTransformer2DModel) -> dict[str, torch.Tensor]:
     """Gives the weights under the names of the authors' code, without the buffers that follow from sizes."""
-    return {_renamed(name, _LIGHTNING): value for name, value in model.state_dict().items()}
+    return {renamed(name, _LIGHTNING): value for name, value in model.state_dict().items()}
 
 
 def to_official_token_bridge(model: TokenBridgeModel) -> dict[str, torch.Tensor]:
     """Gives the weights under the names of the authors' code, without buffers."""
-    return {_renamed(name, _TOKEN_BRIDGE): value for name, value in model.named_parameters()}
+    return {renamed(name, _TOKEN_BRIDGE): value for name, value in model.named_parameters()}
 
 
-def _read(source: Source, wrappers: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    if isinstance(source, dict):
-        state: object = source
-    else:
-        path = Path(source)
-        if not path.is_file():
-            raise FileNotFoundError(f"path: there is no file {path}")
-        try:
-            if path.suffix == ".safetensors":
-                from safetensors.torch import load_file
-
-                state = load_file(path)
-            else:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ValueError(f"path: {path} cannot be read as a checkpoint of tensors: {error}") from error
-    for key in wrappers:
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-            break
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise ValueError("path must hold a state dict of tensors, got something else")
-    return {name.removeprefix("module."): value for name, value in state.items()}
+def to_official_sparse_structure_autoencoder(
+    model: SparseStructureAutoencoder,
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Gives the weights of encoder and of decoder under the names of TRELLIS's files."""
+    halves = (model.encoder, model.decoder)
+    encoder, decoder = (
+        {renamed(name, _STRUCTURE_HALF): value for name, value in half.state_dict().items()} for half in halves
+    )
+    return encoder, decoder
 
 
-def _require(state: dict[str, torch.Tensor], names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in state]
-    if missing:
-        raise ValueError(f"path: this is no checkpoint of this generator, it lacks {', '.join(missing)}")
+def to_official_sparse_structure_flow(model: SparseStructureFlowModel) -> dict[str, torch.Tensor]:
+    """Gives the weights under the names of TRELLIS's files, with their table of positions."""
+    return {**_official_flow(model), "pos_emb": model.position_table()}
 
 
-def _depth(state: dict[str, torch.Tensor], blocks: str) -> int:
-    found = (re.match(rf"{blocks}\.(\d+)\.", name) for name in state)
-    return 1 + max((int(match[1]) for match in found if match), default=-1)
+def to_official_structured_latent_flow(model: StructuredLatentFlowModel) -> dict[str, torch.Tensor]:
+    """Gives the weights under the names of TRELLIS's files."""
+    return _official_flow(model)
+
+
+def _official_flow(model: ConditionedFlowModel) -> dict[str, torch.Tensor]:
+    return {renamed(name, _CONDITIONED_FLOW): value for name, value in model.state_dict().items()}
+
+
+def _structure_sizes(state: dict[str, torch.Tensor], half: str) -> dict[str, object]:
+    """Reads the configuration of the structure VAE from one of its halves, `encoder` or `decoder`."""
+    require_keys(state, ("input_layer.weight", "out_layer.2.weight"), half)
+    changes = sorted(int(name.split(".")[1]) for name in state if re.fullmatch(r"blocks\.\d+\.conv\.weight", name))
+    is_encoder = half == "encoder"
+    width, inputs = state["input_layer.weight"].shape[:2]
+    outputs = state["out_layer.2.weight"].shape[0]
+    widths = [width, *(state[f"blocks.{index}.conv.weight"].shape[0] // (1 if is_encoder else 8) for index in changes)]
+    return {
+        "in_channels": inputs if is_encoder else outputs,
+        "latent_channels": outputs // 2 if is_encoder else inputs,
+        "block_out_channels": tuple(widths if is_encoder else widths[::-1]),
+        "layers_per_block": changes[0] if changes else depth_of(state, "blocks"),
+        "mid_layers": depth_of(state, "middle_block"),
+    }
+
+
+def _flow_sizes(state: dict[str, torch.Tensor], width: int, heads: int | None) -> dict[str, object]:
+    """Reads the configuration of a flow's blocks from its tensors."""
+    norm = state.get("blocks.0.self_attn.q_rms_norm.gamma")
+    if heads is None and norm is None:
+        raise ValueError("num_attention_heads must be given: no tensor of file shows it")
+    heads = heads or norm.shape[0]
+    if heads < 1 or width % heads:
+        raise ValueError(f"num_attention_heads must divide the width {width}, got {heads}")
+    return {
+        "num_layers": depth_of(state, "blocks"),
+        "num_attention_heads": heads,
+        "attention_head_dim": width // heads,
+        "cross_attention_dim": state["blocks.0.cross_attn.to_kv.weight"].shape[1],
+        "mlp_ratio": state["blocks.0.mlp.mlp.0.weight"].shape[0] / width,
+        "qk_norm": norm is not None,
+        "qk_norm_cross": "blocks.0.cross_attn.q_rms_norm.gamma" in state,
+    }
 
 
 def _lightning_heads(state: dict[str, torch.Tensor], width: int) -> int | None:
@@ -211,28 +343,3 @@ def _lightning_heads(state: dict[str, torch.Tensor], width: int) -> int | None:
         if name in state:
             return width // state[name].shape[dimension]
     return _HEADS_OF_WIDTH.get(width)
-
-
-def _renamed(name: str, renames: list[tuple[str, str]]) -> str:
-    for pattern, replacement in renames:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def _load(
-    model: ModelMixin, state: dict[str, torch.Tensor], renames: list[tuple[str, str]], computed: Sequence[str]
-) -> None:
-    """Copies a released state dict into a model, each key into its place."""
-    ours: dict[str, nn.Parameter] = dict(model.named_parameters())
-    names = {name: _renamed(name, renames) for name in ours}
-    unexpected = sorted(state.keys() - set(names.values()) - set(computed))
-    missing = sorted(set(names.values()) - state.keys())
-    if unexpected or missing:
-        raise ValueError(f"path has keys without a place: {unexpected or 'none'}; and lacks keys: {missing or 'none'}")
-    for name, released in names.items():
-        given, expected = tuple(state[released].shape), tuple(ours[name].shape)
-        if given != expected:
-            raise ValueError(f"path: {released} must have shape {expected}, got {given}")
-    with torch.no_grad():
-        for name, released in names.items():
-            ours[name].copy_(state[released])

@@ -16,7 +16,7 @@ def check_autoencoder(transformer: Any, vae: Any) -> None:
         ValueError: it is another one.
     """
     for name in ("latents_mean", "latents_std"):
-        noted, given = transformer.config.get(f"vae_{name}"), vae.config.get(name)
+        noted, given = transformer.config.get(f"vae_{name}"), getattr(vae.config, name, None)
         if noted is None:
             continue
         given = [] if given is None else list(given)

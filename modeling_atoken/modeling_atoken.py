@@ -10,7 +10,10 @@ from functools import partial
 
 import torch
 from torch import nn
-from transformers import Siglip2TextModel
+from transformers import (
+    PreTrainedModel,  # noqa: F401 - in this file diffusers looks it up, to know how it loads an AtokenModel in a pipeline
+    Siglip2TextModel,
+)
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import TransformersKwargs
