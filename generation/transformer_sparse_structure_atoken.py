@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 - diffusers looks it up here to load the class below
 from diffusers.models.normalization import FP32LayerNorm
 from torch import nn
 
