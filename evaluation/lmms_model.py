@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from lmms_eval.api.model import lmms
-from lmms_eval.protocol import ChatMessages
+from lmms_eval.api.model import lmms  # pyright: ignore[reportMissingImports]
+from lmms_eval.protocol import ChatMessages  # pyright: ignore[reportMissingImports]
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 

@@ -107,7 +107,7 @@ ENCODE = {
     "no cu_seqlens": (lambda m: m.encode(**batch(cu_seqlens=None)), "coords and cu_seqlens must be given"),
     "coords of dense input": (
         lambda m: m.encode(**batch(pixel_values=media(1, 3, 32, 48))),
-        "coords and cu_seqlens go with packed pixel_values",
+        "coords, cu_seqlens and layout go with packed pixel_values",
     ),
     "tile_frames": (lambda m: m.encode(**batch(), tile_frames=6), "tile_frames must be a multiple .* got 6"),
     "no tile": (lambda m: m.encode(**batch(), tile_frames=0), "tile_frames must be a multiple .* got 0"),

@@ -136,7 +136,11 @@ def test_bad_files_are_named(tmp_path):
         Stage.read(path)
 
 
-@pytest.mark.parametrize("path", sorted(TRAINING.rglob("stages/*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted([*STAGES.glob("*.yaml"), *(TRAINING / "recipes/tiny/stages").glob("*.yaml")]),
+    ids=lambda path: path.stem,
+)
 def test_stage_files_can_be_read(path):
     stage = Stage.read(path)
     assert stage.limits.max_tokens == stage.max_tokens
