@@ -14,6 +14,7 @@ from .latents import bits_per_token
 # The embedded checkpoints of a source tree, which are known by their names.
 CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 DEFAULT_MODEL, DISCRETE_MODEL = "atoken-tiny", "atoken-tiny-d"
+ANSWERING_MODEL = "atoken-tiny-llava"  # a multimodal language model
 
 _PARTS = ("text_model", "vision_model", "latent_proj", "decoder", "gaussian_decoder")
 _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "tile_frames", "cache_frames")
@@ -55,11 +56,16 @@ def find_folder(name: str, index: str) -> tuple[Path, str]:
     return folder, folder.name if folder.parent == CHECKPOINTS else str(folder)
 
 
+def is_embedded(name: str) -> bool:
+    """Tells whether this source tree has an embedded checkpoint of a name."""
+    return (CHECKPOINTS / name / "config.json").is_file()
+
+
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]))
     except Exception as error:
         # Which error it is depends on the network below; all mean the same here.
         raise FileNotFoundError(
