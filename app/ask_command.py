@@ -39,9 +39,7 @@ def ask(
             show_default=False,
         ),
     ] = None,
-    max_new_tokens: Annotated[
-        int, typer.Option("--max-new-tokens", min=1, help="Tokens of an answer, at most.")
-    ] = 128,
+    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens of an answer, at most.")] = 128,
     max_frames: Annotated[
         int | None,
         typer.Option(

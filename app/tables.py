@@ -111,7 +111,8 @@ def similarity_table(rows: list[EmbeddedRow]) -> Table | None:
     texts = list(rows[0].similarities or {})
     if not texts:
         return None
-    return text_table(["file", *texts], ([row.file, *(f"{row.similarities[text]:.4f}" for text in texts)] for row in rows))
+    cells = ([row.file, *(f"{row.similarities[text]:.4f}" for text in texts)] for row in rows)
+    return text_table(["file", *texts], cells)
 
 
 def about(loaded: "LoadedModel | None") -> dict[str, Any]:

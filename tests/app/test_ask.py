@@ -118,7 +118,7 @@ BAD_INPUT = {
     "no such model": (["{media}/a.png", "What?", "--model", "nothing"], "--model: model must be a folder, a Hub name"),
     "a tokenizer": (
         ["{media}/a.png", "What?", "--model", "{media}/tokenizer"],
-        'must be a multimodal language model (model_type "atoken_llava"), got \'atoken\'',
+        "must be a multimodal language model (model_type \"atoken_llava\"), got 'atoken'",
     ),
     "a model without weights": (["{media}/a.png", "What?", "--model", "{media}/empty"], "--model: model: "),
     "damaged weights": (["{media}/a.png", "What?", "--model", "{media}/damaged"], "cannot be loaded"),
@@ -179,5 +179,6 @@ def test_pictures_of_sixteen_bits_and_animations(model, tmp_path):
     Image.fromarray(deep).save(tmp_path / "deep.png")
     frames = [Image.new("RGB", (32, 32), color) for color in ("red", "green", "blue")]
     frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:], duration=100)
-    printed = run_json("ask", tmp_path / "deep.png", tmp_path / "moving.gif", "?", "--model", model, "--max-new-tokens", 1)
+    files = [tmp_path / "deep.png", tmp_path / "moving.gif"]
+    printed = run_json("ask", *files, "What?", "--model", model, "--max-new-tokens", 1)
     assert printed["results"][0]["prompt_tokens"] > 16
