@@ -333,8 +333,15 @@ class AtokenLlavaModel(AtokenLlavaPreTrainedModel):
         return 0.0 * touched
 
     def _check_context(self, length: int) -> None:
-        limit = getattr(self.config.text_config, "max_position_embeddings", None)
-        if limit is not None and length > limit:
+        config = self.config.text_config
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is None:
+            return
+        # A rotary embedding that is scaled reaches beyond the positions that the language model was trained on.
+        rope = getattr(config, "rope_parameters", None) or {}
+        scaled = rope.get("original_max_position_embeddings", limit) * (rope.get("factor") or 1.0)
+        limit = max(limit, int(scaled))
+        if length > limit:
             raise ValueError(
                 f"input_ids must be at most the {limit} tokens of the language model's context, got {length}. Give "
                 "fewer or smaller media, or average more of their patches."

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import PILImageResampling, SizeDict
+from transformers.image_utils import PILImageResampling
 from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata, load_video, make_batched_metadata, make_batched_videos
 
 from .image_processing_llava_atoken import patch_grid
-from .patching_llava_atoken import check_multiple, check_values, normalized, patchify, resize_frames
+from .patching_llava_atoken import check_multiple, check_values, packed_patches
 from .remote_code_atoken import auto_class_of, bind_to_package
 
 
@@ -164,29 +164,13 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
     def _preprocess(
         self,
         videos: list[torch.Tensor],
-        do_resize: bool | None,
-        size: SizeDict,
-        resample: Any,
         do_rescale: bool | None,
-        rescale_factor: float,
-        do_normalize: bool | None,
-        image_mean: Sequence[float],
-        image_std: Sequence[float],
-        patch_size: int,
-        size_multiple: int,
         return_tensors: str | None = None,
-        **kwargs: Any,
+        **options: Any,
     ) -> BatchFeature:
-        check_multiple(patch_size, size_multiple)
-        rows, grids = [], []
-        for video in videos:
-            frames = check_values(video, "videos", do_rescale)
-            frames = resize_frames(self, frames, do_resize, size, size_multiple, resample)
-            frames = normalized(frames, do_rescale, rescale_factor, do_normalize, image_mean, image_std)
-            rows.append(patchify(frames, patch_size))
-            grids.append([len(frames), frames.shape[-2] // patch_size, frames.shape[-1] // patch_size])
-        data = {"pixel_values_videos": torch.cat(rows), "video_grid_thw": torch.tensor(grids)}
-        return BatchFeature(data, tensor_type=return_tensors)
+        frames = [check_values(video, "videos", do_rescale) for video in videos]
+        patches, grids = packed_patches(self, frames, do_rescale=do_rescale, **options)
+        return BatchFeature({"pixel_values_videos": patches, "video_grid_thw": grids}, tensor_type=return_tensors)
 
 
 bind_to_package(__name__)
