@@ -2,7 +2,7 @@
 
     python -m atoken.evaluation.lmms_miniature FOLDER --questions 512
     lmms/bin/python -m lmms_eval --model atoken_llava --model_args pretrained=MODEL --include_path FOLDER \\
-        --tasks miniature --output_path SCORES
+        --tasks atoken_questions --output_path SCORES
 
 The functions that the YAML files name are those of this file. See docs/mllm.md for the environment of lmms-eval.
 """
@@ -21,7 +21,8 @@ from atoken.miniature.questions import QUESTION_KINDS, MiniatureQuestions, is_ri
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.processing.media_writing_atoken import write_image, write_video
 
-GROUP, MODULE = "miniature", "atoken.evaluation.lmms_miniature"
+# lmms-eval takes a name for a folder if there is one of that name, such as miniature/ here.
+GROUP, PREFIX, MODULE = "atoken_questions", "miniature", "atoken.evaluation.lmms_miniature"
 FPS = 8.0
 # Attributes that open questions ask for; letters ask for any of them.
 ATTRIBUTES = {
@@ -42,7 +43,7 @@ class MiniatureTask:
     @property
     def name(self) -> str:
         """Gives the name of the task in lmms-eval."""
-        return "_".join((GROUP, self.medium, self.kind, *([self.about] if self.about else [])))
+        return "_".join((PREFIX, self.medium, self.kind, *([self.about] if self.about else [])))
 
 
 def miniature_tasks() -> list[MiniatureTask]:
@@ -112,7 +113,7 @@ def write_task(
 
 
 def write_group(folder: Path) -> None:
-    """Writes the YAML file of the group `miniature`, which has all tasks."""
+    """Writes the YAML file of the group `atoken_questions`, which has all tasks."""
     group = {"group": GROUP, "task": [task.name for task in miniature_tasks()]}
     with atomic_file(folder / f"{GROUP}.yaml") as temporary:
         temporary.write_text(yaml.safe_dump(group, sort_keys=False), encoding="utf-8")

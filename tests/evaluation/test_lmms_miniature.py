@@ -1,6 +1,7 @@
 """The miniature questions as tasks of lmms-eval: files, media, and what is right."""
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
@@ -72,5 +73,7 @@ def test_right_and_wrong():
 
 def test_the_group_has_all_tasks(tmp_path):
     write_group(tmp_path)
-    group = yaml.safe_load((tmp_path / "miniature.yaml").read_text())
-    assert group == {"group": "miniature", "task": [task.name for task in miniature_tasks()]}
+    group = yaml.safe_load((tmp_path / "atoken_questions.yaml").read_text())
+    assert group == {"group": "atoken_questions", "task": [task.name for task in miniature_tasks()]}
+    # A folder of that name in the current folder would be taken for the task.
+    assert not (Path(__file__).parents[2] / group["group"]).exists()
