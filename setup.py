@@ -39,6 +39,8 @@ QUANTIZATION = ["torchao>=0.18", "bitsandbytes>=0.50"]
 DEV = [
     "accelerate>=1.13",
     "build>=1.2",
+    "mkdocs-material>=9.7",
+    "mkdocstrings[python]>=1.0",
     "parameterized>=0.9",
     "peft>=0.20",
     "playwright>=1.58",
