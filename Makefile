@@ -6,7 +6,7 @@ PYTEST := python -m pytest -q -n 2 -o tmp_path_retention_policy=failed
 # Strict: editors and type checkers follow links to files, but no import hooks.
 EDITABLE := --config-settings editable_mode=strict --editable
 
-.PHONY: FORCE demo test conformance floors data table mllm-evaluation lint types format clean
+.PHONY: FORCE demo test conformance package docs floors data table mllm-evaluation lint types format clean
 
 demo: .venv/runtime
 	$(BIN)/atoken demo --output demo --overwrite
@@ -18,6 +18,19 @@ test: .venv/installed
 conformance: .venv/installed
 	$(BIN)/python tests/integrations/conformance/fetch.py
 	HF_HUB_OFFLINE=1 $(BIN)/$(PYTEST) --dist loadscope tests/integrations/conformance
+
+# The documentation site in site/, strictly: no dead link, no page that is missing in its list.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# The archives for PyPI in dist/, checked, and the demo out of the wheel, in a folder that knows nothing of this clone.
+package: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	place=$$(mktemp -d) && python=$$PWD/$(BIN)/python && trap 'rm -rf "$$place"' EXIT && \
+	$$python -m pip install --quiet --no-deps --target "$$place/packages" dist/*.whl && cd "$$place" && \
+	PYTHONPATH="$$place/packages" $$python -c "from atoken_app.main import main; main()" demo --output demo
 
 # The lowest version that setup.py allows of every direct requirement, all at once, and the tests with them. Downloads 4 GB
 # into an environment of its own.
@@ -98,4 +111,4 @@ format: .venv/installed
 	@rm $@.new
 
 clean:
-	rm -rf .venv .conformance .lmms mllm-evaluation build atoken.egg-info demo table
+	rm -rf .venv .conformance .lmms mllm-evaluation build dist site atoken.egg-info demo table

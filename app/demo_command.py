@@ -8,6 +8,7 @@ import typer
 
 from atoken_headers.generator_folders import embedded_generators
 from atoken_headers.model_folders import ANSWERING_MODEL, DEFAULT_MODEL, DISCRETE_MODEL, is_embedded
+from atoken_headers.shipped import EXAMPLE_MEDIA
 
 from .console import progress_bar, say
 from .errors import UsageError
@@ -20,8 +21,6 @@ from .tables import quality_table, report
 if TYPE_CHECKING:
     from atoken.pages import comparison
 
-# Comes with a source tree.
-EXAMPLE_MEDIA = Path(__file__).resolve().parent.parent / "examples" / "media"
 PAGE_NOTE = "PSNR and SSIM are of 8-bit RGB; bits per pixel count all that is stored, latents (bfloat16) or codes."
 
 

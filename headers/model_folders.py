@@ -10,9 +10,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from .latents import bits_per_token
+from .shipped import CHECKPOINTS
 
-# The embedded checkpoints of a source tree, which are known by their names.
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 DEFAULT_MODEL, DISCRETE_MODEL = "atoken-tiny", "atoken-tiny-d"
 ANSWERING_MODEL = "atoken-tiny-llava"  # a multimodal language model
 
@@ -49,7 +48,7 @@ def find_folder(name: str, index: str) -> tuple[Path, str]:
     else:
         raise FileNotFoundError(
             f"model must be a folder, a Hub name or the name of an embedded checkpoint, got {name!r}; "
-            f"there is none of that name in {CHECKPOINTS}"
+            f"there is none of that name in {CHECKPOINTS} (a wheel has only {DEFAULT_MODEL} and {DISCRETE_MODEL})"
         )
     if not (folder / index).is_file():
         raise FileNotFoundError(f"model must be a folder with a {index}, got {folder}")
