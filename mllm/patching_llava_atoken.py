@@ -103,6 +103,8 @@ def packed_patches(
     check_multiple(patch_size, size_multiple)
     rows, grids = [], []
     for frames in media:
+        if frames.shape[1] != 3:
+            raise ValueError(f"do_convert_rgb must be True for media that are not RGB, got {frames.shape[1]} channels")
         frames = resize_frames(backend, frames, do_resize, size, size_multiple, resample)
         if do_rescale:
             frames = frames * rescale_factor

@@ -123,6 +123,15 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
         except ImportError as error:
             raise ImportError('Video files are read with PyAV: pip install "atoken[video]".') from error
 
+    def convert_to_rgb(self, video: torch.Tensor) -> torch.Tensor:
+        """Makes (T, C, H, W) RGB: gray is repeated, transparency composited on white, in the type of the values."""
+        if video.shape[-3] != 4:
+            return super().convert_to_rgb(video)
+        white = 1.0 if video.is_floating_point() else 255.0
+        color, alpha = video[..., :3, :, :].float(), video[..., 3:, :, :].float() / white
+        blended = color * alpha + white * (1 - alpha)
+        return blended.to(video.dtype) if video.is_floating_point() else blended.round().to(video.dtype)
+
     def num_sampled_frames(self, frames: int, **options: Any) -> int:
         """Counts the frames that are taken of a video of `frames` frames, with options of a call."""
         if options.get("do_sample_frames", self.do_sample_frames) is False:

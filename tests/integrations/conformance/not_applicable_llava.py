@@ -9,6 +9,11 @@ _ENCODER_STATES = (
 _RENAMED_WEIGHTS = "weights that are renamed when they are loaded; checkpoints here hold the names that the model has"
 _FP32 = "parts that are kept in fp32; the encoder's norms and positions compute in fp32 by themselves"
 
+# What they demand that its processors do not have.
+_ONE_BACKEND = "a second image backend to compare with; there is one, torchvision"
+_AUDIO = "audio; the model takes images, videos and text"
+_SIGNATURE = "a `preprocess` that lists its options; they are typed dictionaries here, which transformers validates"
+
 NOT_APPLICABLE_LLAVA: dict[str, str] = {
     "test_generation_tester_mixin_inheritance": (
         "the common tests of generation; transformers publishes them in no distribution. tests/mllm generates greedily "
@@ -34,5 +39,24 @@ NOT_APPLICABLE_LLAVA: dict[str, str] = {
     "test_reverse_loading_mapping": _RENAMED_WEIGHTS,
     "test_sdpa_can_dispatch_non_composite_models": (
         "a configuration of one part; this model's has two, and another test looks at these"
+    ),
+    # Processors.
+    "test_backends_equivalence*": _ONE_BACKEND,
+    "test_save_load_backends*": _ONE_BACKEND,
+    "test_pil_can_run_without_torchvision": _ONE_BACKEND,
+    "LlavaImageProcessorTest.test_call_numpy_4_channels": (
+        "an output of four channels; a patch holds RGB, so `do_convert_rgb=False` is refused for others"
+    ),
+    "test_override_instance_attributes_does_not_affect_other_instances": (
+        "a default `size` of sides; media keep about their own size, between two areas"
+    ),
+    "test_image_processor_preprocess_arguments": _SIGNATURE,
+    "test_video_processor_preprocess_arguments": _SIGNATURE,
+    "test_*_audio": _AUDIO,
+    "test_apply_chat_template_audio_[0-9]": _AUDIO,
+    "test_chat_template_audio_*": _AUDIO,
+    "test_apply_chat_template_tool_calls_no_content": "tools; the model was not trained to call any",
+    "test_apply_chat_template_video_frame_sampling": (
+        "an error for frames that are given as pictures; they are chosen from as the frames of any video"
     ),
 }

@@ -80,6 +80,9 @@ class LlavaVideoProcessorTest(Conformance, video_processing.VideoProcessingTestM
 
 class LlavaProcessorTest(Conformance, processing.ProcessorTesterMixin, unittest.TestCase):
     processor_class = AtokenLlavaProcessor
+    # Every byte is a token here, and a video has many.
+    videos_text_kwargs_max_length, videos_text_kwargs_override_max_length = 250, 240
+    videos_unstructured_max_length = 250
 
     @classmethod
     def _setup_image_processor(cls):
