@@ -17,16 +17,10 @@ def test_outputs_of_each_step():
     model, processor = shared_parts()
     inputs = model_inputs(processor, mixed_batch())
     length = inputs.input_ids.shape[1]
-    output = model.generate(
-        **inputs, **GREEDY, return_dict_in_generate=True, output_scores=True, output_logits=True, output_attentions=True
-    )
-    assert output.sequences.shape == (4, length + 6)
-    assert len(output.scores) == len(output.logits) == len(output.attentions) == 6
+    output = model.generate(**inputs, **GREEDY, return_dict_in_generate=True, output_scores=True, output_logits=True)
+    assert output.sequences.shape == (4, length + 6) and len(output.scores) == len(output.logits) == 6
     chosen = torch.stack(output.logits, dim=1).argmax(-1)
     assert torch.equal(chosen, output.sequences[:, length:])
-    prompt, later = output.attentions[0], output.attentions[1]
-    layers = model.config.text_config.num_hidden_layers
-    assert len(prompt) == len(later) == layers or prompt[0] is None  # kernels without weights give none
     assert output.past_key_values.get_seq_length() == length + 5
 
 
