@@ -68,7 +68,7 @@ mllm-evaluation: .lmms/installed
 	rm -rf .lmms/questions .lmms/scores
 	$(BIN)/python -m atoken.evaluation.lmms_miniature .lmms/questions --questions $(QUESTIONS)
 	HF_HUB_OFFLINE=1 .lmms/bin/python -m lmms_eval --model atoken_llava \
-		--model_args pretrained=$(MLLM),dtype=float32,batch_size=16 \
+		--model_args pretrained=$(MLLM),dtype=float32 --batch_size 16 \
 		--include_path .lmms/questions --tasks atoken_questions --output_path .lmms/scores
 	$(BIN)/python -m atoken.evaluation.lmms_page .lmms/scores --output mllm-evaluation --lmms-eval $(LMMS_EVAL)
 

@@ -80,8 +80,8 @@ def packed_patches(
     do_rescale: bool | None,
     rescale_factor: float,
     do_normalize: bool | None,
-    image_mean: Sequence[float],
-    image_std: Sequence[float],
+    image_mean: float | Sequence[float],
+    image_std: float | Sequence[float],
     patch_size: int,
     size_multiple: int,
     **kwargs: Any,
@@ -109,7 +109,7 @@ def packed_patches(
         if do_rescale:
             frames = frames * rescale_factor
         if do_normalize:
-            frames = tvF.normalize(frames, list(image_mean), list(image_std))
+            frames = tvF.normalize(frames, image_mean, image_std)
         rows.append(patchify(frames, patch_size))
         grids.append([len(frames), frames.shape[-2] // patch_size, frames.shape[-1] // patch_size])
     return torch.cat(rows), torch.tensor(grids)

@@ -72,7 +72,7 @@ def test_transparency_is_white():
     half[..., 3] = 51  # a fifth
     processor = AtokenLlavaVideoProcessor(size={"min_pixels": 0, "max_pixels": 64**2})
     for video in (half, half.astype(np.float32) / 255):
-        shown = processor(video, return_tensors="pt").pixel_values_videos
+        shown = processor(video, return_tensors="pt", input_data_format="channels_last").pixel_values_videos
         torch.testing.assert_close(shown, torch.full_like(shown, 0.8 * 2 - 1), atol=1e-6, rtol=0)
 
 
