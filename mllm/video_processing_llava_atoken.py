@@ -113,13 +113,17 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
         path = os.fspath(video_url_or_urls)
         if "://" not in path and not os.path.isfile(path):
             raise FileNotFoundError(f"videos: there is no file {path!r}. Relative paths start at {os.getcwd()}.")
-        if sample_indices_fn is None:
 
-            def sample_indices_fn(metadata, **kwargs):
+        def chosen(metadata: VideoMetadata, **kwargs: Any) -> Sequence[int]:
+            if not metadata.total_num_frames:  # Matroska and WebM do not announce it
+                metadata.total_num_frames = counted_frames(path)
+                metadata.duration = metadata.total_num_frames / metadata.fps if metadata.fps else 0.0
+            if sample_indices_fn is None:
                 return np.arange(metadata.total_num_frames)
+            return sample_indices_fn(metadata=metadata, **kwargs)
 
         try:
-            return load_video(path, backend="pyav", sample_indices_fn=sample_indices_fn)
+            return load_video(path, backend="pyav", sample_indices_fn=chosen)
         except ImportError as error:
             raise ImportError('Video files are read with PyAV: pip install "atoken[video]".') from error
 
@@ -180,6 +184,14 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
         frames = [check_values(video, "videos", do_rescale) for video in videos]
         patches, grids = packed_patches(self, frames, do_rescale=do_rescale, **options)
         return BatchFeature({"pixel_values_videos": patches, "video_grid_thw": grids}, tensor_type=return_tensors)
+
+
+def counted_frames(path: str) -> int:
+    """Counts the frames of a video file by its packets, without decoding any."""
+    import av
+
+    with av.open(path) as container:
+        return sum(packet.size > 0 for packet in container.demux(video=0))
 
 
 bind_to_package(__name__)

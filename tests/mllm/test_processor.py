@@ -90,15 +90,16 @@ def test_frames_are_the_middles_of_equal_parts():
     assert list(out.video_metadata[0].frames_indices) == [0, 5]
 
 
-def test_video_files(tmp_path):
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])  # the second does not announce how many frames it has
+def test_video_files(suffix, tmp_path):
     frames = np.repeat(np.linspace(20, 220, 6).astype(np.uint8), 32 * 64 * 3).reshape(6, 32, 64, 3)
-    write_video(tmp_path / "clip.mp4", frames, 8)
+    write_video(tmp_path / f"clip{suffix}", frames, 8)
     processor = AtokenLlavaVideoProcessor(size={"min_pixels": 0, "max_pixels": 64**2})
-    out = processor(tmp_path / "clip.mp4", return_tensors="pt")
+    out = processor(tmp_path / f"clip{suffix}", return_tensors="pt")
     assert out.video_grid_thw.tolist() == [[6, 2, 4]]
     shown = (out.pixel_values_videos.reshape(6, -1).mean(1) + 1) * 127.5
     np.testing.assert_allclose(shown.numpy(), frames[:, 0, 0, 0], atol=6)
-    assert AtokenLlavaVideoProcessor()(str(tmp_path / "clip.mp4")).video_grid_thw[0][0] == 6
+    assert AtokenLlavaVideoProcessor()(str(tmp_path / f"clip{suffix}")).video_grid_thw[0][0] == 6
 
 
 def test_the_template_and_what_is_to_be_learned():
