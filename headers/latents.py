@@ -148,12 +148,27 @@ def _read_quantizer(text: str) -> dict[str, int] | None:
         return None
     try:
         quantizer = json.loads(text)
-        positive = all(int(quantizer[name]) > 0 for name in ("num_codebooks", "codebook_dim", "levels"))
-    except (ValueError, TypeError, KeyError):
-        positive = False
-    if not positive:
-        raise ValueError(f"quantizer must be none, or num_codebooks, codebook_dim and levels as JSON, got {text!r}")
+        check_quantizer(quantizer)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(
+            f"quantizer must be none, or num_codebooks, codebook_dim and levels as JSON, got {text[:200]!r}"
+        ) from error
     return quantizer
+
+
+def check_quantizer(quantizer: dict[str, Any]) -> None:
+    """
+    Checks the sizes of a quantizer.
+
+    Raises:
+        ValueError, TypeError, KeyError: one of `num_codebooks`, `codebook_dim` and `levels` is missing, no positive
+            integer, or a codebook has more entries than an integer of 64 bits counts.
+    """
+    sizes = [quantizer[name] for name in ("num_codebooks", "codebook_dim", "levels")]
+    if not all(isinstance(size, int) and 0 < size < 2**31 for size in sizes):
+        raise ValueError(f"num_codebooks, codebook_dim and levels must be positive integers below 2^31, got {sizes}")
+    if sizes[1] * math.log2(sizes[2]) > 63:
+        raise ValueError(f"a codebook must have at most 2^63 entries, got {sizes[2]} to the power of {sizes[1]}")
 
 
 def _read_fps(text: str) -> float:
