@@ -168,7 +168,10 @@ def read_reconstruction(path: Path) -> torch.Tensor:
             raise ValueError(f"frames must be of one size, got {len(sizes)} sizes in {path}")
         return torch.stack(pictures)
     if path.suffix.lower() == ARRAY:
-        values = read_npy(path)
+        try:
+            values = read_npy(path)
+        except ValueError as error:
+            raise ValueError(f"arrays must be whole .npy files, got {path}: {error}") from error
         if values.dtype != np.uint8 or values.ndim not in (3, 4) or values.shape[-1] != 3:
             raise ValueError(
                 f"arrays must be uint8 of shape (T, H, W, 3) or (H, W, 3), got {values.dtype} {values.shape} in {path}"
