@@ -102,9 +102,9 @@ class LatentHeader:
             return metadata[name]
 
         def numbers(name: str, count: int) -> tuple[int, ...]:
-            values = tuple(int(part) if part.isdecimal() else 0 for part in entry(name).split(","))
+            values = tuple(int(part) if _is_integer(part) else 0 for part in entry(name).split(","))
             if len(values) != count or min(values) < 1:
-                raise ValueError(f"{name} must be {count} positive integers, got {entry(name)!r}")
+                raise ValueError(f"{name} must be {count} positive integers, got {entry(name)[:80]!r}")
             return values
 
         def one_of(name: str, *allowed: str) -> str:
@@ -181,9 +181,14 @@ def _read_fps(text: str) -> float:
     return fps
 
 
+def _is_integer(text: str) -> bool:
+    """Whether a text is an integer of at least 0 that fits into 64 bits."""
+    return text.isdecimal() and len(text) <= 18
+
+
 def _read_times(text: str) -> tuple[float, ...]:
     parts = text.split(",")
-    values = [int(part) for part in parts if part.isdecimal()]
+    values = [int(part) for part in parts if _is_integer(part)]
     if len(values) < len(parts) or values != sorted(values):
         raise ValueError(f"times must be growing whole microseconds with commas between, got {text[:80]!r}")
     return tuple(value / 1_000_000 for value in values)

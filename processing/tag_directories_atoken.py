@@ -44,13 +44,13 @@ def check_directories(data: bytes) -> None:
         kinds = np.minimum(entries["kind"], len(_SIZES) - 1)
         held = _SIZES[kinds] * entries["count"].astype(np.float64)
         there = len(data) - entries["value"].astype(np.float64)
-        total += float(np.minimum(held, there.clip(min=0))[held > inline].sum())
+        total += rows * entry.itemsize + float(np.minimum(held, there.clip(min=0))[held > inline].sum())
         if total > len(data) + _SHARED_BYTES:
             raise ValueError(f"its tags hold more than {total:,.0f} bytes, out of a file of {len(data):,}")
         rest.append(_integer(data, first + rows * entry.itemsize, number))
-        for tag, held_bytes, value in zip(entries["tag"], held, entries["value"].tolist(), strict=True):
-            if tag in _POINTERS:
-                rest += [value] if held_bytes <= inline else _integers(data, value, int(held_bytes), number)
+        is_pointer = np.isin(entries["tag"], _POINTERS)
+        for size, value in zip(held[is_pointer].tolist(), entries["value"][is_pointer].tolist(), strict=True):
+            rest += [value] if size <= inline else _integers(data, value, int(size), number)
 
 
 def jpeg_directories(data: bytes) -> Iterator[bytes]:

@@ -36,7 +36,13 @@ def directory(entries: list[tuple[int, int, int, int]], after: bytes = b"") -> b
 def tiff(width: int, height: int, bits: int = 8, samples: int = 1) -> bytes:
     """A TIFF that claims a size and has no pixels."""
     entries = [
-        *((256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, bits), (259, 3, 1, 8), (262, 3, 1, 2 if samples > 1 else 1)),
+        *(
+            (256, 4, 1, width),
+            (257, 4, 1, height),
+            (258, 3, 1, bits),
+            (259, 3, 1, 8),
+            (262, 3, 1, 2 if samples > 1 else 1),
+        ),
         *((273, 4, 1, 200), (277, 3, 1, samples), (278, 4, 1, height), (279, 4, 1, 20)),
     ]
     return directory(entries, bytes(200))

@@ -105,7 +105,7 @@ PLAYLISTS = {
 def test_playlists_are_refused(kind, reader, clip):
     path = clip.parent / "a.mp4"
     path.write_text(PLAYLISTS[kind])
-    message = r"a playlist, which names other files|not a video|cannot be decoded"
+    message = r"a playlist, which names other files|not a video|a video that can be decoded"
     with pytest.raises(ValueError, match=message):
         if reader == "file":
             read_video(path)
@@ -122,3 +122,13 @@ def test_names_are_no_protocols(clip, monkeypatch):
             read_video(name)
         Path(name).write_bytes(clip.read_bytes())
         assert len(read_video(name)[0]) == 4
+
+
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_playlists_in_conversations(kind, clip):
+    from atoken.mllm import AtokenLlavaVideoProcessor
+
+    path = clip.parent / "b.mp4"
+    path.write_text(PLAYLISTS[kind])
+    with pytest.raises(ValueError, match="videos must be video files, got .*b.mp4'?, a playlist"):
+        AtokenLlavaVideoProcessor().fetch_videos(str(path))

@@ -46,7 +46,7 @@ FILES = {
     "depth of the header": (raw(b'{"a": ' * 100_000), "truncated, or not a safetensors file"),
     "shape of a tensor": (raw(json.dumps(TENSOR).encode()), "truncated, or not a safetensors file"),
     "size of the media": (latents(media_size="1,999999999,999999999"), "must have shape"),
-    "digits of the media": (latents(media_size="9" * 9999 + ",1,1"), "a.safetensors"),
+    "digits of the media": (latents(media_size="9" * 9999 + ",1,1"), "media_size must be 3 positive integers"),
     "kind that is a path": (latents(kind="../../image"), "kind must be one of"),
     "content that is a path": (latents(content="../../latents"), "content must be one of"),
     "depth of the quantizer": (latents(quantizer="[" * 100_000), "quantizer must be none, or"),
@@ -122,7 +122,9 @@ def test_what_is_downloaded(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
     with pytest.raises(FileNotFoundError, match="a Hub name that can be downloaded, got 'a/b'"):
         find_model("a/b")
-    files = "config.json model.safetensors modeling.py pytorch_model.bin a.pt a.pkl a.ckpt x.so a.zip sub/evil.py .git/x"
+    files = (
+        "config.json model.safetensors modeling.py pytorch_model.bin a.pt a.pkl a.ckpt x.so a.zip sub/evil.py .git/x"
+    )
     taken = filter_repo_objects(files.split(), allow_patterns=asked["allow_patterns"])
     assert asked["name"] == "a/b" and list(taken) == ["config.json", "model.safetensors"]
 

@@ -14,8 +14,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def limits() -> dict[str, int]:
     """Variable -> default, of all limits in the source."""
     found = {}
-    for path in ROOT.glob("*/**/*.py"):
-        if "SizeLimit(" not in (text := path.read_text(encoding="utf-8")) or path.is_relative_to(ROOT / "tests"):
+    packages = [place.parent for place in ROOT.glob("*/__init__.py") if place.parent.name != "tests"]
+    for path in (file for package in packages for file in package.rglob("*.py")):
+        if "SizeLimit(" not in (text := path.read_text(encoding="utf-8")):
             continue
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "SizeLimit":

@@ -51,11 +51,7 @@ def comparison_page(folder: Path, text: str) -> Path:
     pictures = [comparison.Picture(text, text, text, [(text, text)]), comparison.Picture(text, text)]
     row = comparison.Row(text, text, pictures, [(text, text)])
     licenses = folder / "LICENSES.md"
-    licenses.write_bytes(
-        f"| file | author | license |\n|---|---|---|\n| `{text}` | {text} [x](javascript:alert(1)) | {text} |\n".encode(
-            "utf-8", "backslashreplace"
-        )
-    )
+    licenses.write_text("| file | author | license |\n|---|---|---|\n| `a.png` | a | b |\n")
     out = folder / "out"
     out.mkdir()
     comparison.write_page(out, [row], licenses, text)
@@ -94,10 +90,20 @@ def test_addresses_lead_to_the_file_of_that_name():
     assert address("folder/ä.png") == "folder/%C3%A4.png"
 
 
+@pytest.mark.parametrize("attack", [name for name in ATTACKS if name != "no text"])
+def test_credits(attack, tmp_path):
+    text = ATTACKS[attack].replace("|", "")
+    (tmp_path / "a.md").write_text(f"| file | author | license |\n|---|---|---|\n| `a.png` | {text} | [x]({text}) |\n")
+    (tmp_path / "a.html").write_text(comparison.read_credits(tmp_path / "a.md")["a.png"])
+    found = Found(tmp_path / "a.html")
+    assert found.elements == found.dangers == []
+
+
 def test_only_addresses_of_the_web_become_links(tmp_path):
     path = tmp_path / "LICENSES.md"
     path.write_text(
-        "| file | author | license |\n|---|---|---|\n| `a` | [x](https://example.org/?a=\"onclick=b) | [y](javascript:z) |\n"
+        '| file | author | license |\n|---|---|---|\n"
+        '| `a` | [x](https://example.org/?a="onclick=b) | [y](javascript:z) |\n'
     )
     (credit,) = comparison.read_credits(path).values()
     assert 'href="https://example.org/?a=&quot;onclick=b"' in credit and "[y](javascript:z)" in credit
