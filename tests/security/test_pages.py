@@ -102,7 +102,7 @@ def test_credits(attack, tmp_path):
 def test_only_addresses_of_the_web_become_links(tmp_path):
     path = tmp_path / "LICENSES.md"
     path.write_text(
-        '| file | author | license |\n|---|---|---|\n"
+        "| file | author | license |\n|---|---|---|\n"
         '| `a` | [x](https://example.org/?a="onclick=b) | [y](javascript:z) |\n'
     )
     (credit,) = comparison.read_credits(path).values()
