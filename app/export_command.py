@@ -9,7 +9,7 @@ import typer
 from atoken_headers.generator_folders import is_generator_folder, local_generator
 from atoken_headers.model_folders import find_model
 
-from .console import print_json, standard_output
+from .console import print_json, tell
 from .errors import UsageError, naming
 from .loading import load
 from .model_output import check_model_output
@@ -99,7 +99,7 @@ def export(
     if as_json:
         print_json(facts)
     else:
-        standard_output().print(f"{facts['model']} -> {facts.get('pushed', out)}", markup=False, highlight=False)
+        tell(f"{facts['model']} -> {facts.get('pushed', out)}")
 
 
 def _export_space(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from .console import print_json, say, standard_output
+from .console import print_json, printable, say, standard_output
 from .jobs import Record, list_failures, list_warnings
 from .rows import DecodedRow, EmbeddedRow, ReconstructedRow, Row, StoredRow
 
@@ -55,10 +56,15 @@ def report(
 def _table(columns: list[str], rows: Iterable[list[str]]) -> Table:
     table = Table()
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(as_text(column), justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*map(as_text, row))
     return table
+
+
+def as_text(cell: str) -> Text:
+    """Gives a cell as it stands: nothing in a file's name is a style, a link or an escape."""
+    return Text(printable(cell))
 
 
 def quality_table(rows: list[ReconstructedRow]) -> Table:
@@ -147,7 +153,7 @@ def readable(value: Any) -> str:
         return " x ".join(map(str, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{key} {number}" for key, number in value.items()).replace("_", " ")
-    return "none" if value is None else str(value).replace("[", r"\[")
+    return "none" if value is None else str(value)
 
 
 def _extent(row: ReconstructedRow | StoredRow | DecodedRow) -> str:

@@ -113,6 +113,8 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
         path = os.fspath(video_url_or_urls)
         if "://" not in path and not os.path.isfile(path):
             raise FileNotFoundError(f"videos: there is no file {path!r}. Relative paths start at {os.getcwd()}.")
+        if "://" not in path:
+            _refuse_playlist(path)
         if sample_indices_fn is None:
 
             def sample_indices_fn(metadata, **kwargs):
@@ -187,6 +189,16 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
             grids.append([len(frames), frames.shape[-2] // patch_size, frames.shape[-1] // patch_size])
         data = {"pixel_values_videos": torch.cat(rows), "video_grid_thw": torch.tensor(grids)}
         return BatchFeature(data, tensor_type=return_tensors)
+
+
+def _refuse_playlist(path: str) -> None:
+    """Raises a ValueError for lists of other files and addresses, which FFmpeg would open; no video is text."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if head.startswith((b"#EXTM3U", b"ffconcat", b"v=0")) or head.lstrip().startswith(b"<"):
+        raise ValueError(
+            f"videos must be video files, got {path!r}, a playlist, which names other files. Pass the video itself."
+        )
 
 
 bind_to_package(__name__)

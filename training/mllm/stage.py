@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import yaml
 from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainerCallback
 
+from atoken.evaluation.yaml_files import read_yaml
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 
 from .collator import ConversationCollator
@@ -83,7 +83,7 @@ def read_stage(path: Path) -> Stage:
         FileNotFoundError: if it does not exist.
         ValueError: if a setting is unknown, missing or out of range.
     """
-    settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    settings = read_yaml(path, "path")
     known = {field.name for field in fields(Stage)}
     if not isinstance(settings, dict) or set(settings) - known or {"name", "learning_rate"} - set(settings):
         raise ValueError(
