@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import typer
 
+from .ask_command import ask
 from .console import say
 from .convert_command import convert
 from .decode_command import decode
@@ -31,6 +32,7 @@ COMMANDS = (
     decode,
     tokenize,
     embed,
+    ask,
     render,
     generate,
     evaluate,

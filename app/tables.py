@@ -53,10 +53,11 @@ def report(
         raise typer.Exit(1)
 
 
-def _table(columns: list[str], rows: Iterable[list[str]]) -> Table:
+def text_table(columns: list[str], rows: Iterable[list[str]], numbers: bool = True) -> Table:
+    """Makes a table of plain texts, with `numbers` in all columns but the first."""
     table = Table()
     for index, column in enumerate(columns):
-        table.add_column(as_text(column), justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(as_text(column), justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(as_text, row))
     return table
@@ -74,7 +75,7 @@ def quality_table(rows: list[ReconstructedRow]) -> Table:
     if all(row.ssim is None for row in rows):
         say("SSIM needs sides of at least 11 pixels")
     several = len({row.model for row in rows}) > 1
-    return _table(
+    return text_table(
         ["file", *(["model"] if several else []), "size", "PSNR", "SSIM", "tokens", "bits/pixel", "as", "seconds"],
         (
             [
@@ -91,7 +92,7 @@ def stored_table(rows: list[StoredRow]) -> Table:
     """Shows what `encode` wrote."""
     from atoken.pages.readable import number_text
 
-    return _table(
+    return text_table(
         ["file", "output", "size", "tokens", "content", "as", "bytes", "bits/pixel", "seconds"],
         (
             [
@@ -105,7 +106,7 @@ def stored_table(rows: list[StoredRow]) -> Table:
 
 def decoded_table(rows: list[DecodedRow]) -> Table:
     """Shows what `decode` wrote."""
-    return _table(
+    return text_table(
         ["file", "output", "size", "tokens", "seconds"],
         ([row.file, row.output, _extent(row), f"{row.tokens:,}", f"{row.seconds:.2f}"] for row in rows),
     )
@@ -116,7 +117,8 @@ def similarity_table(rows: list[EmbeddedRow]) -> Table | None:
     texts = list(rows[0].similarities or {})
     if not texts:
         return None
-    return _table(["file", *texts], ([row.file, *(f"{row.similarities[text]:.4f}" for text in texts)] for row in rows))
+    cells = ([row.file, *(f"{row.similarities[text]:.4f}" for text in texts)] for row in rows)
+    return text_table(["file", *texts], cells)
 
 
 def about(loaded: "LoadedModel | None") -> dict[str, Any]:

@@ -13,9 +13,10 @@ from .latents import bits_per_token, check_quantizer
 from .shipped import CHECKPOINTS
 
 DEFAULT_MODEL, DISCRETE_MODEL = "atoken-tiny", "atoken-tiny-d"
+ANSWERING_MODEL = "atoken-tiny-llava"  # a multimodal language model
 
 # Of a repository of the Hub: neither code nor pickles.
-DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt"]
+DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 _PARTS = ("text_model", "vision_model", "latent_proj", "decoder", "gaussian_decoder")
 _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "tile_frames", "cache_frames")
@@ -55,6 +56,11 @@ def find_folder(name: str, index: str) -> tuple[Path, str]:
     if not (folder / index).is_file():
         raise FileNotFoundError(f"model must be a folder with a {index}, got {folder}")
     return folder, folder.name if folder.parent == CHECKPOINTS else str(folder)
+
+
+def is_embedded(name: str) -> bool:
+    """Tells whether this source tree has an embedded checkpoint of a name."""
+    return (CHECKPOINTS / name / "config.json").is_file()
 
 
 def _download(name: str) -> Path:

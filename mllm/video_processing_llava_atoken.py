@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import PILImageResampling, SizeDict
+from transformers.image_utils import PILImageResampling
 from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata, load_video, make_batched_metadata, make_batched_videos
 
 from .image_processing_llava_atoken import patch_grid
-from .patching_llava_atoken import check_multiple, check_values, normalized, patchify, resize_frames
+from .patching_llava_atoken import check_multiple, check_values, packed_patches
 from .remote_code_atoken import auto_class_of, bind_to_package
 
 
@@ -125,6 +125,15 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
         except ImportError as error:
             raise ImportError('Video files are read with PyAV: pip install "atoken[video]".') from error
 
+    def convert_to_rgb(self, video: torch.Tensor) -> torch.Tensor:
+        """Makes (T, C, H, W) RGB: gray is repeated, transparency composited on white, in the type of the values."""
+        if video.shape[-3] != 4:
+            return super().convert_to_rgb(video)
+        white = 1.0 if video.is_floating_point() else 255.0
+        color, alpha = video[..., :3, :, :].float(), video[..., 3:, :, :].float() / white
+        blended = color * alpha + white * (1 - alpha)
+        return blended.to(video.dtype) if video.is_floating_point() else blended.round().to(video.dtype)
+
     def num_sampled_frames(self, frames: int, **options: Any) -> int:
         """Counts the frames that are taken of a video of `frames` frames, with options of a call."""
         if options.get("do_sample_frames", self.do_sample_frames) is False:
@@ -166,29 +175,13 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
     def _preprocess(
         self,
         videos: list[torch.Tensor],
-        do_resize: bool | None,
-        size: SizeDict,
-        resample: Any,
         do_rescale: bool | None,
-        rescale_factor: float,
-        do_normalize: bool | None,
-        image_mean: Sequence[float],
-        image_std: Sequence[float],
-        patch_size: int,
-        size_multiple: int,
         return_tensors: str | None = None,
-        **kwargs: Any,
+        **options: Any,
     ) -> BatchFeature:
-        check_multiple(patch_size, size_multiple)
-        rows, grids = [], []
-        for video in videos:
-            frames = check_values(video, "videos", do_rescale)
-            frames = resize_frames(self, frames, do_resize, size, size_multiple, resample)
-            frames = normalized(frames, do_rescale, rescale_factor, do_normalize, image_mean, image_std)
-            rows.append(patchify(frames, patch_size))
-            grids.append([len(frames), frames.shape[-2] // patch_size, frames.shape[-1] // patch_size])
-        data = {"pixel_values_videos": torch.cat(rows), "video_grid_thw": torch.tensor(grids)}
-        return BatchFeature(data, tensor_type=return_tensors)
+        frames = [check_values(video, "videos", do_rescale) for video in videos]
+        patches, grids = packed_patches(self, frames, do_rescale=do_rescale, **options)
+        return BatchFeature({"pixel_values_videos": patches, "video_grid_thw": grids}, tensor_type=return_tensors)
 
 
 def _refuse_playlist(path: str) -> None:

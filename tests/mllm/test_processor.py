@@ -68,6 +68,12 @@ def test_values_and_the_order_of_patches():
 def test_transparency_is_white():
     clear = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
     assert (AtokenLlavaImageProcessor()(clear, return_tensors="pt").pixel_values == 1).all()
+    half = np.zeros((2, 32, 32, 4), np.uint8)
+    half[..., 3] = 51  # a fifth
+    processor = AtokenLlavaVideoProcessor(size={"min_pixels": 0, "max_pixels": 64**2})
+    for video in (half, half.astype(np.float32) / 255):
+        shown = processor(video, return_tensors="pt").pixel_values_videos
+        torch.testing.assert_close(shown, torch.full_like(shown, 0.8 * 2 - 1), atol=1e-6, rtol=0)
 
 
 def test_frames_are_the_middles_of_equal_parts():
@@ -175,6 +181,10 @@ BAD = {
     "no resizing of what does not fit": (
         dict(images=[picture(40, 40)], text="<|image_pad|>", do_resize=False),
         "do_resize must be True",
+    ),
+    "channels that are not RGB": (
+        dict(images=[np.zeros((32, 32, 4), np.uint8)], text="<|image_pad|>", images_kwargs={"do_convert_rgb": False}),
+        "do_convert_rgb must be True for media that are not RGB, got 4 channels",
     ),
     "patches that do not fill": (
         dict(images=[picture(64, 64)], text="<|image_pad|>", images_kwargs={"patch_size": 24}),
