@@ -11,8 +11,7 @@ from transformers import TrainerCallback
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 
-from .collator import ConversationCollator
-from .feature_cache import FeatureCache
+from .collator import ConversationCollator, StoredFeatures
 
 try:
     from trl import SFTConfig, SFTTrainer
@@ -98,7 +97,7 @@ def build_trainer(
     processor: AtokenLlavaProcessor,
     dataset: Dataset,
     output: Path,
-    cache: FeatureCache | None = None,
+    cache: StoredFeatures | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     processes: int = 1,
 ) -> SFTTrainer:
