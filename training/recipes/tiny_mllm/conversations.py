@@ -6,13 +6,14 @@ the answer, in another an earlier answer does, so that choices and statements ar
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
 
-from atoken.mllm import AtokenLlavaProcessor
 from atoken.miniature.questions import Question, as_messages, ask
+from atoken.mllm import AtokenLlavaProcessor
 from atoken.training.mllm.collator import StoredFeatures, conversation_length
 
 from .subjects import KINDS, Subject, subject_of
@@ -35,7 +36,7 @@ def questions_about(subject: Subject, turns: str, visit: int) -> list[Question]:
     rng = np.random.default_rng((_SEED, tuple(KINDS).index(subject.kind), subject.index, visit))
     scene, medium = subject.scenes[0], subject.medium
     if subject.kind == "pairs":
-        return [subject.question]
+        return [subject.question if visit % 2 == 0 else for_the_other(subject.question)]
     if subject.kind == "orders":
         asked = [ask(scene, "open", rng, "train", about) for about in ("colour", "shape", "material")]
         asked.append(subject.question)
@@ -44,7 +45,19 @@ def questions_about(subject: Subject, turns: str, visit: int) -> list[Question]:
         for kind, count in TURNS[turns].items():
             abouts = rng.permutation(ATTRIBUTES[medium])[:count] if kind == "choice" else [None] * count
             asked += [ask(scene, kind, rng, "train", about if about is None else str(about)) for about in abouts]
+    asked = list({question.text: question for question in asked}.values())  # no statement twice
     return [asked[place] for place in rng.permutation(len(asked))]
+
+
+def for_the_other(question: Question) -> Question:
+    """Asks for the other one of two pictures."""
+    places = ("first", "second")
+    shown, other = sorted(question.scenes, key=lambda scene: scene.shape not in question.text.split(",")[0].split())
+    return replace(
+        question,
+        text=question.text.replace(f"the {shown.shape},", f"the {other.shape},"),
+        answer=places[1 - places.index(question.answer)],
+    )
 
 
 def conversation(subject: Subject, questions: list[Question]) -> list[dict[str, Any]]:
@@ -56,7 +69,11 @@ def conversation(subject: Subject, questions: list[Question]) -> list[dict[str, 
 
 
 def conversations(
-    counts: Mapping[str, int], turns: str, visits: int, processor: AtokenLlavaProcessor, features: StoredFeatures
+    counts: Mapping[str, int],
+    turns: str,
+    visits: Mapping[str, int],
+    processor: AtokenLlavaProcessor,
+    features: StoredFeatures,
 ) -> Dataset:
     """
     Makes the conversations of a stage, as `build_trainer` takes them.
@@ -64,14 +81,16 @@ def conversations(
     Args:
         counts: kind of subject -> how many of them.
         turns: one of `TURNS`.
-        visits: conversations about each subject that has more than one question.
+        visits: kind of subject -> conversations about each.
+        processor: of the model.
+        features: of all subjects' media.
     """
 
     def rows() -> Iterator[dict[str, Any]]:
         for kind, count in counts.items():
             for index in range(count):
                 subject = subject_of(kind, index)
-                for visit in range(1 if kind == "pairs" else visits):
+                for visit in range(visits[kind]):
                     messages = conversation(subject, questions_about(subject, turns, visit))
                     length = conversation_length(messages, processor, features)
                     yield {"messages": json.dumps(messages), "kind": subject.medium, "length": length}

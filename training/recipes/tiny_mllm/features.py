@@ -26,6 +26,10 @@ class DrawnFeatures:
     def __contains__(self, name: str) -> bool:
         return name in self._packed
 
+    def refresh(self) -> None:
+        """Finds what other processes have stored."""
+        self._packed.refresh()
+
     def image(self, path: str) -> torch.Tensor:
         """Gives (h, w, d) of a picture."""
         return self._packed.read(path, "image")[0]

@@ -21,7 +21,7 @@ def main(
     out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
     minutes: Annotated[float, typer.Option(help="Time for the steps of both stages together.")] = 60.0,
     pictures: Annotated[int, typer.Option(help="Pictures that are learned of.")] = 10000,
-    pairs: Annotated[int, typer.Option(help="Pairs of pictures.")] = 2500,
+    pairs: Annotated[int, typer.Option(help="Pairs of pictures.")] = 4000,
     clips: Annotated[int, typer.Option(help="Clips.")] = 4000,
     orders: Annotated[int, typer.Option(help="Clips of two motions.")] = 2500,
     seed: Annotated[int, typer.Option(help="Of new weights.")] = 0,
@@ -34,9 +34,9 @@ def main(
             model.save_pretrained(new)
             processor.save_pretrained(new)
     features = DrawnFeatures(out / "features")
-    fill_features(counts, features, model, processor)
     start = out / "start"
     for part in PARTS:
+        fill_features({kind: counts[kind] for kind in part.visits}, features, model, processor)
         train_part(part, start, out / part.name, counts, features, part.share * minutes)
         start = out / part.name / "model"
 

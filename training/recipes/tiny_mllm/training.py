@@ -13,7 +13,7 @@ from atoken.training.mllm.stage import build_trainer, read_stage
 
 from .conversations import conversations
 from .features import DrawnFeatures
-from .subjects import KINDS, subject_of
+from .subjects import subject_of
 from .time_bound import TimeBound
 from .watching import Watch, watched_rows
 
@@ -28,24 +28,23 @@ class Part:
 
     Attributes:
         name: of its stage file and folder.
-        kinds: of subjects.
+        visits: kind of subject -> conversations about each in an epoch.
         turns: one of `TURNS`.
-        visits: conversations about each subject.
         share: of the whole time.
         media: that are watched.
     """
 
     name: str
-    kinds: tuple[str, ...]
+    visits: Mapping[str, int]
     turns: str
-    visits: int
     share: float
     media: tuple[str, ...]
 
 
 PARTS = (
-    Part("images", ("pictures",), "open", 1, 0.2, ("image",)),
-    Part("images-and-videos", tuple(KINDS), "all", 2, 0.8, ("image", "video")),
+    Part("images", {"pictures": 1}, "open", 0.2, ("image",)),
+    # About as many conversations about videos as about images.
+    Part("images-and-videos", {"pictures": 1, "pairs": 2, "clips": 2, "orders": 2}, "all", 0.8, ("image", "video")),
 )
 
 
@@ -55,7 +54,8 @@ def fill_features(
     model: AtokenLlavaForConditionalGeneration,
     processor: AtokenLlavaProcessor,
 ) -> None:
-    """Draws and encodes the media of all subjects, except those that are there."""
+    """Draws and encodes the media of subjects, except those that are there."""
+    features.refresh()
     for kind, count in counts.items():
         missing = (
             subject
@@ -96,7 +96,7 @@ def train_part(
     model = AtokenLlavaForConditionalGeneration.from_pretrained(start)
     processor = AtokenLlavaProcessor.from_pretrained(start)
     stage = read_stage(STAGES / f"{part.name}.yaml")
-    dataset = conversations({kind: counts[kind] for kind in part.kinds}, part.turns, part.visits, processor, features)
+    dataset = conversations({kind: counts[kind] for kind in part.visits}, part.turns, part.visits, processor, features)
     print(f"{part.name}: {len(dataset)} conversations, {minutes:g} minutes", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     clock = TimeBound(minutes, stage.learning_rate, out / "time.json", stage.warmup)

@@ -74,7 +74,12 @@ class Watch(TrainerCallback):
     """
 
     def __init__(
-        self, rows: dict[str, list[dict[str, str]]], collator: ConversationCollator, path: Path, every: int, clock: TimeBound
+        self,
+        rows: dict[str, list[dict[str, str]]],
+        collator: ConversationCollator,
+        path: Path,
+        every: int,
+        clock: TimeBound,
     ):
         self.rows, self.collator, self.path, self.every, self.clock = rows, collator, path, every, clock
         self._losses: list[float] = []
