@@ -6,6 +6,8 @@ from atoken.miniature.questions import MiniatureQuestions
 
 from .parts import FRAMES, SIZE
 
+SEED = 0  # of the questions that are measured by
+
 
 @dataclass(frozen=True)
 class Measure:
@@ -24,7 +26,7 @@ class Measure:
     kind: str
     about: str | None = None
 
-    def questions(self, count: int, seed: int = 0, blind: bool = False) -> MiniatureQuestions:
+    def questions(self, count: int, seed: int = SEED, blind: bool = False) -> MiniatureQuestions:
         """Gives questions about held-out scenes; `blind` shows plain gray."""
         return MiniatureQuestions(self.medium, "held_out", count, seed, SIZE, FRAMES, (self.kind,), self.about, blind)
 

@@ -2,7 +2,8 @@
 
     python -m atoken.training.recipes.tiny_mllm.run OUT --minutes 60
 
-It goes on where it was stopped.
+It goes on where it was stopped. OUT/released/atoken-tiny-llava is the model with its card and record; OUT/curves.png
+and OUT/answers.png are the pictures of docs/mllm.md.
 """
 
 from pathlib import Path
@@ -10,35 +11,30 @@ from typing import Annotated
 
 import typer
 
-from atoken.tokenizing.files import NewFolder
+from .release import conclude
+from .training import train_all
 
-from .features import DrawnFeatures
-from .parts import build_parts
-from .training import PARTS, fill_features, train_part
+# Subjects that the model with an untrained encoder learns of, in its shorter training.
+CONTROL_COUNTS = {"pictures": 3000, "pairs": 600, "clips": 1200, "orders": 600}
 
 
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
     minutes: Annotated[float, typer.Option(help="Time for the steps of both stages together.")] = 60.0,
+    control_minutes: Annotated[float, typer.Option(help="The same for the model with an untrained encoder.")] = 20.0,
     pictures: Annotated[int, typer.Option(help="Pictures that are learned of.")] = 10000,
     pairs: Annotated[int, typer.Option(help="Pairs of pictures.")] = 4000,
     clips: Annotated[int, typer.Option(help="Clips.")] = 4000,
     orders: Annotated[int, typer.Option(help="Clips of two motions.")] = 2500,
+    count: Annotated[int, typer.Option("--questions", help="Held-out questions of each kind.")] = 512,
     seed: Annotated[int, typer.Option(help="Of new weights.")] = 0,
 ) -> None:
     """Does what is not done yet."""
     counts = {"pictures": pictures, "pairs": pairs, "clips": clips, "orders": orders}
-    model, processor = build_parts(seed)
-    if not (out / "start").is_dir():
-        with NewFolder(out / "start") as new:
-            model.save_pretrained(new)
-            processor.save_pretrained(new)
-    features = DrawnFeatures(out / "features")
-    start = out / "start"
-    for part in PARTS:
-        fill_features({kind: counts[kind] for kind in part.visits}, features, model, processor)
-        train_part(part, start, out / part.name, counts, features, part.share * minutes)
-        start = out / part.name / "model"
+    trained = train_all(out, counts, minutes, seed)
+    train_all(out / "untrained-tower", CONTROL_COUNTS, control_minutes, seed, untrained_tower=True)
+    command = f"python -m atoken.training.recipes.tiny_mllm.run OUT --minutes {minutes:g}"
+    conclude(trained, out, counts, CONTROL_COUNTS, count, command)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,13 @@ from pathlib import Path
 from transformers.trainer_utils import get_last_checkpoint
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
+from atoken.tokenizing.files import NewFolder
 from atoken.training.mllm.collator import ConversationCollator
 from atoken.training.mllm.stage import build_trainer, read_stage
 
 from .conversations import conversations
 from .features import DrawnFeatures
+from .parts import build_parts
 from .subjects import subject_of
 from .time_bound import TimeBound
 from .watching import Watch, watched_rows
@@ -71,6 +73,34 @@ def fill_features(
             model,
             processor,
         )
+
+
+def train_all(out: Path, counts: Mapping[str, int], minutes: float, seed: int, untrained_tower: bool = False) -> Path:
+    """
+    Trains both stages in `out`, or goes on with them.
+
+    Args:
+        out: folder of all that is made: start, features, and a folder for each stage.
+        counts: kind of subject -> how many.
+        minutes: of the steps of both stages together.
+        seed: of new weights.
+        untrained_tower: whether the encoder has new weights, too.
+
+    Returns:
+        The folder of the trained model with its processor.
+    """
+    model, processor = build_parts(seed, untrained_tower)
+    start = out / "start"
+    if not start.is_dir():
+        with NewFolder(start) as new:
+            model.save_pretrained(new)
+            processor.save_pretrained(new)
+    features = DrawnFeatures(out / "features")
+    for part in PARTS:
+        fill_features({kind: counts[kind] for kind in part.visits}, features, model, processor)
+        train_part(part, start, out / part.name, counts, features, part.share * minutes)
+        start = out / part.name / "model"
+    return start
 
 
 def train_part(
