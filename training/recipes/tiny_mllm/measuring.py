@@ -1,6 +1,7 @@
 """The share of held-out questions that a model answers right, and what it costs."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,8 +15,8 @@ from .held_out import MEASURES, SEED, Measure
 
 LONGEST = 16  # tokens of an answer
 BATCH = 64
-# What is shown: the media, plain gray, or the first frame all the time, which tells how far motion is needed.
-SHOWN = ("media", "gray", "first frame")
+# What is shown: the media, or the first frame all the time, which tells how far motion is needed.
+SHOWN = ("media", "first frame")
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def ask_all(
         seed: of the questions.
         shown: one of `SHOWN`.
     """
-    questions = measure.questions(count, seed, blind=shown == "gray")
+    questions = measure.questions(count, seed)
     answered: list[Answered] = []
     for start in range(0, count, BATCH):
         items = [questions[index] for index in range(start, min(start + BATCH, count))]
@@ -66,6 +67,23 @@ def ask_all(
             Answered(item["question"], each, text) for item, each, text in zip(items, media, texts, strict=True)
         ]
     return answered
+
+
+def ask_blind(
+    model: AtokenLlavaForConditionalGeneration, processor: AtokenLlavaProcessor, measure: Measure, count: int
+) -> float:
+    """Gives the share of right answers about plain gray, where a question has one answer however often it is asked."""
+    questions = [measure.questions(count).describe(index) for index in range(count)]
+    places = {question.text: index for index, question in reversed(list(enumerate(questions)))}
+    blind = measure.questions(count, blind=True)
+    given: dict[str, str] = {}
+    for start in range(0, len(places), BATCH):
+        indices = list(places.values())[start : start + BATCH]
+        media = [[_shown(medium, "media") for medium in blind[index]["media"]] for index in indices]
+        asked = [as_messages(questions[index], each)[:1] for index, each in zip(indices, media, strict=True)]
+        texts = answer(model, processor, asked, LONGEST)
+        given.update((questions[index].text, text) for index, text in zip(indices, texts, strict=True))
+    return sum(is_right(given[question.text], question.answer) for question in questions) / count
 
 
 def _shown(medium: torch.Tensor, shown: str) -> Any:
@@ -85,24 +103,33 @@ def chance(answered: list[Answered]) -> float:
 
 
 def measure_all(
-    model: AtokenLlavaForConditionalGeneration, processor: AtokenLlavaProcessor, count: int
+    model: AtokenLlavaForConditionalGeneration,
+    processor: AtokenLlavaProcessor,
+    count: int,
+    controls: bool = True,
+    media: Sequence[str] = ("image", "video"),
 ) -> list[dict[str, Any]]:
     """
     Measures a model by all questions, JSON-ready.
 
+    Args:
+        count: questions of each kind.
+        controls: whether to measure without seeing, too.
+        media: whose questions are asked.
+
     Returns:
-        For each measure its fields, "count", and the shares "right", "blind" (media gray) and "chance"; of the order in
-        time also "first_frame".
+        For each measure its fields, "count", and the shares "right" and "chance"; with controls also "blind" (media
+        gray), and where motion is asked for "first_frame".
     """
     lines = []
-    for measure in MEASURES:
+    for measure in (each for each in MEASURES if each.medium in media):
         answered = ask_all(model, processor, measure, count)
-        line = asdict(measure) | {"count": count, "right": share_right(answered)}
-        line["blind"] = share_right(ask_all(model, processor, measure, count, shown="gray"))
-        line["chance"] = chance(answered)
-        if measure.kind == "order" or measure.about == "motion":
+        line = asdict(measure) | {"count": count, "right": share_right(answered), "chance": chance(answered)}
+        if controls:
+            line["blind"] = ask_blind(model, processor, measure, count)
+        if controls and (measure.kind == "order" or measure.about == "motion"):
             line["first_frame"] = share_right(ask_all(model, processor, measure, count, shown="first frame"))
-        print(measure.name, {name: round(line[name], 3) for name in ("right", "blind", "chance")}, flush=True)
+        print({name: value for name, value in line.items() if name not in ("medium", "kind", "about")}, flush=True)
         lines.append(line)
     return lines
 

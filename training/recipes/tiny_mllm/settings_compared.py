@@ -8,11 +8,11 @@ from atoken.training.mllm.stage import build_trainer, read_stage
 
 from .conversations import conversations
 from .features import DrawnFeatures
-from .held_out import MEASURES
-from .measuring import ask_all, seconds_of, share_right
+from .measuring import measure_all, seconds_of
 from .parts import FIELDS, FRAMES, SIZE
 from .training import STAGES, fill_features
 
+STAGE = read_stage(STAGES / "other-settings.yaml")
 PATCH = 16  # pixels of each side
 COUNTS = {"clips": 1200, "orders": 600}
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -33,8 +33,8 @@ def compare_settings(start: Path, out: Path, count: int, timed: int = 32) -> lis
         timed: questions that are timed.
 
     Returns:
-        For each setting "name", "fields", "tokens" of a clip, "seconds" of the processor for an answer, and "right", the
-        share of right answers by measure.
+        For each setting "name", "fields", "tokens" of a clip, "seconds" of the processor for an answer, and "right",
+        the share of right answers by measure.
     """
     lines = []
     for number, (name, fields) in enumerate(SETTINGS.items()):
@@ -43,23 +43,30 @@ def compare_settings(start: Path, out: Path, count: int, timed: int = 32) -> lis
             _learn(start, folder, fields)
         model = AtokenLlavaForConditionalGeneration.from_pretrained(folder / "model").eval()
         processor = AtokenLlavaProcessor.from_pretrained(folder / "model")
-        right = {
-            measure.name: share_right(ask_all(model, processor, measure, count))
-            for measure in MEASURES
-            if measure.medium == "video"
-        }
+        measured = measure_all(model, processor, count, controls=False, media=("video",))
         side = SIZE // PATCH
         lines.append(
             {
                 "name": name,
                 "fields": fields,
+                "steps": STAGE.max_steps,
                 "tokens": model.config.token_counts.video(FRAMES, side, side),
                 "seconds": seconds_of(model, processor, timed),
-                "right": right,
+                "count": count,
+                "right": {each["name"]: each["right"] for each in measured},
             }
         )
         print(lines[-1], flush=True)
     return lines
+
+
+def setting_features(
+    folder: Path, model: AtokenLlavaForConditionalGeneration, processor: AtokenLlavaProcessor
+) -> DrawnFeatures:
+    """Draws and encodes what a setting is learned from, except what is there."""
+    features = DrawnFeatures(folder / "features")
+    fill_features(COUNTS, features, model, processor)
+    return features
 
 
 def _learn(start: Path, folder: Path, fields: dict[str, Any]) -> None:
@@ -71,12 +78,9 @@ def _learn(start: Path, folder: Path, fields: dict[str, Any]) -> None:
         image_processor=before.image_processor,
         video_processor=before.video_processor,
     )
-    features = DrawnFeatures(folder / "features")
-    fill_features(COUNTS, features, model, processor)
+    features = setting_features(folder, model, processor)
     dataset = conversations(COUNTS, "all", dict.fromkeys(COUNTS, 1), processor, features)
-    trainer = build_trainer(
-        read_stage(STAGES / "other-settings.yaml"), model, processor, dataset, folder / "run", features
-    )
+    trainer = build_trainer(STAGE, model, processor, dataset, folder / "run", features)
     trainer.train()
     trainer.save_model(str(folder / "model"))
     processor.save_pretrained(folder / "model")
