@@ -7,10 +7,12 @@ from pathlib import Path
 import yaml
 from datasets import Dataset
 from peft import LoraConfig
+from torch.utils.data import Sampler
 from transformers import TrainerCallback
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 
+from .batch_order import ShuffledLengthBatches
 from .collator import ConversationCollator, StoredFeatures
 
 try:
@@ -91,6 +93,14 @@ def read_stage(path: Path) -> Stage:
     return Stage(**settings)
 
 
+class ConversationTrainer(SFTTrainer):
+    """Trains on batches of conversations that are alike in length."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
+        lengths = (self.train_dataset if train_dataset is None else train_dataset)["length"]
+        return ShuffledLengthBatches(lengths, self.args.per_device_train_batch_size, self.args.seed)
+
+
 def build_trainer(
     stage: Stage,
     model: AtokenLlavaForConditionalGeneration,
@@ -139,7 +149,6 @@ def build_trainer(
         save_steps=stage.save_steps,
         save_total_limit=2,
         seed=stage.seed,
-        train_sampling_strategy="group_by_length",
         logging_steps=10,
         report_to="none",
         disable_tqdm=True,
@@ -158,7 +167,7 @@ def build_trainer(
             target_modules=LANGUAGE_LAYERS,
             modules_to_save=["multi_modal_projector"],
         )
-    return SFTTrainer(
+    return ConversationTrainer(
         model=model,
         args=config,
         train_dataset=dataset,

@@ -11,7 +11,8 @@ from atoken.processing.atomic_files_atoken import atomic_file
 from .held_out import MEASURES
 from .measuring import Answered, ask_all
 
-COLUMNS, SEED = 4, 11  # questions of each kind, none of which is measured by
+COLUMNS = 3  # questions of each kind
+SEED = 11  # of the first kind; none of these questions is measured by
 RIGHT, WRONG = "#1a7f37", "#c62828"
 
 
@@ -21,15 +22,21 @@ def draw_answers(
     """Writes a PNG with the first held-out questions of each kind, their answers in green or red."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(3.1 * columns, 1.75 * len(MEASURES)), layout="constrained")
-    axes = figure.subplots(len(MEASURES), columns, squeeze=False)
-    for row, measure in zip(axes, MEASURES, strict=True):
-        for axis, each in zip(row, ask_all(model, processor, measure, columns, SEED), strict=True):
+    rows = len(MEASURES) // 2
+    figure = Figure(figsize=(2.5 * 2 * columns, 1.45 * rows))
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.96, wspace=0.08, hspace=0.75)
+    axes = figure.subplots(rows, 2 * columns, squeeze=False)
+    for number, measure in enumerate(MEASURES):
+        half, row = divmod(number, rows)
+        answered = ask_all(model, processor, measure, columns, SEED + number)
+        for axis, each in zip(axes[row, half * columns : (half + 1) * columns], answered, strict=True):
             axis.imshow(_strip(each.media))
             axis.set_axis_off()
-            axis.set_title(_question(each), fontsize=7)
-            axis.text(0.5, -0.04, _given(each), fontsize=8, ha="center", va="top", transform=axis.transAxes,
-                      color=RIGHT if each.right else WRONG)  # fmt: skip
+            axis.set_title(_question(each), fontsize=7, pad=3)
+            color = RIGHT if each.right else WRONG
+            axis.text(
+                0.5, -0.06, _given(each), fontsize=8, ha="center", va="top", transform=axis.transAxes, color=color
+            )
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=80, format="png")
 
@@ -43,8 +50,8 @@ def _strip(media: list[Any]) -> np.ndarray:
 
 def _question(each: Answered) -> str:
     first, *offered = each.question.text.removesuffix("\nAnswer with the letter.").split("\n")
-    return "\n".join([first, "  ".join(offered)] if offered else [first])
+    return "\n".join([first, " ".join(offered)] if offered else [first])
 
 
 def _given(each: Answered) -> str:
-    return each.text if each.right else f"{each.text} ({each.question.answer})"
+    return each.text if each.right else f"{each.text} (right: {each.question.answer})"

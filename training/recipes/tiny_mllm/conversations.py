@@ -21,6 +21,7 @@ from .subjects import KINDS, Subject, subject_of
 ATTRIBUTES = {"image": ("colour", "shape", "material", "position"), "video": ("colour", "shape", "material", "motion")}
 # Kind of questions -> how many of them a conversation has, besides the open ones.
 TURNS = {"open": {"caption": 1}, "all": {"caption": 1, "choice": 3, "yes_no": 3}}
+PAIRS = 4  # pairs of pictures, one after another, that a conversation is about
 _SEED = 2
 
 
@@ -92,6 +93,9 @@ def conversations(
                 subject = subject_of(kind, index)
                 for visit in range(visits[kind]):
                     messages = conversation(subject, questions_about(subject, turns, visit))
+                    for later in range(1, PAIRS if kind == "pairs" else 1):
+                        other = subject_of(kind, (index + later) % count)
+                        messages += conversation(other, questions_about(other, turns, visit + later))
                     length = conversation_length(messages, processor, features)
                     yield {"messages": json.dumps(messages), "kind": subject.medium, "length": length}
 

@@ -1,4 +1,4 @@
-"""A trained model as a small checkpoint: weights in bf16 with code, record and card."""
+"""A trained model as a small checkpoint: weights in bf16 with record and card."""
 
 import json
 import platform
@@ -10,7 +10,7 @@ import torch
 import transformers
 import yaml
 
-from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor, save_with_code
+from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.tokenizing.files import NewFolder
 
@@ -35,11 +35,12 @@ PROTOCOL = (
 
 
 def release(trained: Path, out: Path) -> None:
-    """Writes the weights in bf16, the processor and the code to a folder that does not exist yet."""
+    """Writes the weights in bf16 and the processor to a folder that does not exist yet."""
     model = AtokenLlavaForConditionalGeneration.from_pretrained(trained, dtype=torch.bfloat16)
     processor = AtokenLlavaProcessor.from_pretrained(trained)
     with NewFolder(out) as new:
-        save_with_code(model, processor, new)
+        model.save_pretrained(new)
+        processor.save_pretrained(new)
 
 
 def conclude(

@@ -46,7 +46,7 @@ class Part:
 PARTS = (
     Part("images", {"pictures": 1}, "open", 0.2, ("image",)),
     # About as many conversations about videos as about images.
-    Part("images-and-videos", {"pictures": 1, "pairs": 2, "clips": 2, "orders": 2}, "all", 0.8, ("image", "video")),
+    Part("images-and-videos", {"pictures": 1, "pairs": 1, "clips": 2, "orders": 2}, "all", 0.8, ("image", "video")),
 )
 
 
