@@ -12,15 +12,33 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
+from atoken.miniature.captions import MOTION_WORDS, POSITION_WORDS, with_article
 from atoken.miniature.questions import Question, as_messages, ask
+from atoken.miniature.scenes import COLOURS, FLAT_SHAPES, MATERIALS, Scene
 from atoken.mllm import AtokenLlavaProcessor
 from atoken.training.mllm.collator import StoredFeatures, conversation_length
 
 from .subjects import KINDS, Subject, subject_of
 
 ATTRIBUTES = {"image": ("colour", "shape", "material", "position"), "video": ("colour", "shape", "material", "motion")}
-# Kind of questions -> how many of them a conversation has, besides the open ones.
-TURNS = {"open": {"caption": 1}, "all": {"caption": 1, "choice": 3, "yes_no": 3}}
+# Attribute -> its words -> how a statement says them.
+WORDS = {
+    "colour": {word: word for word in COLOURS},
+    "shape": {word: word for word in FLAT_SHAPES},
+    "material": {word: word for word in MATERIALS},
+    "position": POSITION_WORDS,
+    "motion": MOTION_WORDS,
+}
+# Medium -> kind of questions -> how many of them a conversation has.
+TURNS: dict[str, dict[str, dict[str, int]]] = {
+    "open": {"image": {"open": 4, "caption": 1}},
+    "all": {medium: {"open": 4, "caption": 1, "choice": 3, "yes_no": 3} for medium in ATTRIBUTES},
+    # Of what is known already less, and statements of one word, which lead to those of two.
+    "hard": {
+        "image": {"open": 2, "choice": 5, "yes_no": 3, "statement": 4},
+        "video": {"open": 4, "caption": 1, "choice": 4, "yes_no": 2, "statement": 3},
+    },
+}
 PAIRS = 4  # pairs of pictures, one after another, that a conversation is about
 _SEED = 2
 
@@ -34,7 +52,8 @@ def questions_about(subject: Subject, turns: str, visit: int) -> list[Question]:
         turns: one of `TURNS`.
         visit: number of the conversation about this subject.
     """
-    rng = np.random.default_rng((_SEED, tuple(KINDS).index(subject.kind), subject.index, visit))
+    stage = tuple(TURNS).index(turns)
+    rng = np.random.default_rng((_SEED, tuple(KINDS).index(subject.kind), subject.index, visit, stage))
     scene, medium = subject.scenes[0], subject.medium
     if subject.kind == "pairs":
         return [subject.question if visit % 2 == 0 else for_the_other(subject.question)]
@@ -42,12 +61,29 @@ def questions_about(subject: Subject, turns: str, visit: int) -> list[Question]:
         asked = [ask(scene, "open", rng, "train", about) for about in ("colour", "shape", "material")]
         asked.append(subject.question)
     else:
-        asked = [ask(scene, "open", rng, "train", about) for about in ATTRIBUTES[medium]]
-        for kind, count in TURNS[turns].items():
-            abouts = rng.permutation(ATTRIBUTES[medium])[:count] if kind == "choice" else [None] * count
-            asked += [ask(scene, kind, rng, "train", about if about is None else str(about)) for about in abouts]
+        asked = []
+        for kind, count in TURNS[turns][medium].items():
+            # All attributes take turns where one is asked for.
+            abouts = np.resize(rng.permutation(ATTRIBUTES[medium]), count).tolist()
+            asked += [_question(scene, kind, rng, about) for about in abouts]
     asked = list({question.text: question for question in asked}.values())  # no statement twice
     return [asked[place] for place in rng.permutation(len(asked))]
+
+
+def _question(scene: Scene, kind: str, rng: np.random.Generator, about: str) -> Question:
+    if kind == "statement":
+        return statement(scene, rng, about)
+    return ask(scene, kind, rng, "train", about if kind in ("open", "choice") else None)
+
+
+def statement(scene: Scene, rng: np.random.Generator, about: str) -> Question:
+    """Asks whether one word is true of a scene, such as "Is it on the left?"; it is in half of the cases."""
+    words = WORDS[about]
+    word = true = getattr(scene, about)
+    if rng.random() < 0.5:
+        word = [each for each in words if each != true][rng.integers(len(words) - 1)]
+    said = with_article(word) if about == "shape" else words[word]
+    return Question("yes_no", about, f"Is it {said}?", "yes" if word == true else "no", 1 / 2, (scene,))
 
 
 def for_the_other(question: Question) -> Question:

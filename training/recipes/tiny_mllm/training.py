@@ -43,10 +43,13 @@ class Part:
     media: tuple[str, ...]
 
 
+ALL_MEDIA = ("image", "video")
+# About as many conversations about videos as about images in the second stage, which has two halves.
+ALL_KINDS = {"pictures": 1, "pairs": 1, "clips": 2, "orders": 2}
 PARTS = (
-    Part("images", {"pictures": 1}, "open", 0.2, ("image",)),
-    # About as many conversations about videos as about images.
-    Part("images-and-videos", {"pictures": 1, "pairs": 1, "clips": 2, "orders": 2}, "all", 0.8, ("image", "video")),
+    Part("images", {"pictures": 1}, "open", 0.25, ("image",)),
+    Part("images-and-videos", ALL_KINDS, "all", 0.25, ALL_MEDIA),
+    Part("choices-and-statements", ALL_KINDS, "hard", 0.5, ALL_MEDIA),
 )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from atoken.miniature.questions import OPEN_QUESTIONS
@@ -10,10 +11,12 @@ from atoken.miniature.scenes import is_held_out
 from atoken.training.mllm.collator import ConversationCollator
 from atoken.training.recipes.tiny_mllm.conversations import (
     ATTRIBUTES,
+    WORDS,
     conversation,
     conversations,
     for_the_other,
     questions_about,
+    statement,
 )
 from atoken.training.recipes.tiny_mllm.subjects import KINDS, subject_of
 from atoken.training.recipes.tiny_mllm.words import CONTEXT, every_word
@@ -44,6 +47,22 @@ def test_a_picture_is_asked_about_everything_in_an_order_of_its_own():
         assert answers == [getattr(subject.scenes[0], attribute)]
     assert asked == questions_about(subject, "all", 0) != questions_about(subject, "all", 1)
     assert {question.kind for question in questions_about(subject, "open", 0)} == {"open", "caption"}
+
+
+def test_statements_are_true_in_half_of_the_cases():
+    said = Counter()
+    rng = np.random.default_rng(0)
+    for index in range(100):
+        for kind, medium in (("pictures", "image"), ("clips", "video")):
+            scene = subject_of(kind, index).scenes[0]
+            for about in ATTRIBUTES[medium]:
+                question = statement(scene, rng, about)
+                true = [words for word, words in WORDS[about].items() if word == getattr(scene, about)][0]
+                assert (question.text.removeprefix("Is it ").removesuffix("?").split()[-1:] == true.split()[-1:]) or (
+                    question.answer == "no"
+                )
+                said[question.answer] += 1
+    assert abs(said["yes"] - said["no"]) < 100
 
 
 def test_the_other_one_of_two_pictures():
