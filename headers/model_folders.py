@@ -77,10 +77,19 @@ def _download(name: str) -> Path:
 
 def is_model_folder(folder: Path) -> bool:
     """Tells whether a folder's configuration is that of an AtokenModel."""
+    return _model_type(folder) == "atoken"
+
+
+def is_answering_folder(folder: Path) -> bool:
+    """Tells whether a folder's configuration is that of our multimodal language model."""
+    return _model_type(folder) == "atoken_llava"
+
+
+def _model_type(folder: Path) -> Any:
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"] == "atoken"
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+        return None
 
 
 def weight_files(folder: Path) -> list[Path]:
