@@ -102,6 +102,7 @@ setup(
         "atoken.training.mllm": ["stages/*.yaml"],
         "atoken.training.tokenizer": ["stages/*.yaml"],
         "atoken.training.generators": ["stages/*.yaml"],
+        "atoken.training.recipes.tiny_mllm": ["stages/*.yaml"],
         "atoken.training.recipes.tiny_generators": ["*.safetensors", "stages/*.yaml"],
         "atoken.training.recipes.tiny": ["*.json", "stages/*.yaml", "sources/*.yaml"],
     },

@@ -18,7 +18,7 @@ from atoken.tokenizing.loading import LoadedModel
 
 from .console import print_json, progress_bar, say, standard_output
 from .errors import one_line
-from .tables import fact_groups, readable
+from .tables import as_text, fact_groups, readable
 
 _SHOWN_FAILURES = 10
 # In statistics.json, and too long for a table.
@@ -125,5 +125,5 @@ def _print(facts: dict[str, Any]) -> None:
     for title, group in fact_groups(facts).items():
         table = Table(title=title, show_header=False, title_justify="left")
         for name, value in group.items():
-            table.add_row(name, readable(value))
+            table.add_row(as_text(name), as_text(readable(value)))
         standard_output().print(table)

@@ -7,7 +7,7 @@ import typer
 
 from atoken_headers.generator_folders import LIGHTNING_DIT, TOKEN_BRIDGE
 
-from .console import print_json, say, standard_output
+from .console import print_json, say, tell
 from .errors import UsageError, naming
 from .jobs import check_output_folder
 from .loading import chosen_device
@@ -184,7 +184,7 @@ def generate(
         say(f"{facts['missing']} of {count} images are not done yet: other shards work on them, or have been stopped")
     else:
         say(f"{count} images of {_classes_text(run.record['classes'])} by {loaded.name}")
-    standard_output().print(facts["grid"] or facts["output"], markup=False, highlight=False)
+    tell(facts["grid"] or facts["output"])
 
 
 def _check_settings(pipeline: Any, name: str, given: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from atoken_headers.generator_folders import embedded_generators
-from atoken_headers.model_folders import DEFAULT_MODEL, DISCRETE_MODEL
+from atoken_headers.model_folders import ANSWERING_MODEL, DEFAULT_MODEL, DISCRETE_MODEL, is_embedded
 from atoken_headers.shipped import EXAMPLE_MEDIA
 
 from .console import say
@@ -42,8 +42,8 @@ def serve(
     """
     Serve a web page that shows what models do with one's own files.
 
-    It reconstructs pictures, videos and meshes, compares them with texts, and
-    generates images. One request is worked on at a time, the others wait.
+    It reconstructs pictures, videos and meshes, compares them with texts,
+    generates images, and answers questions. One request is worked on at a time, the others wait.
     Uploads are removed after half an hour. Ctrl-C ends it.
     """
     target = chosen_device(device)
@@ -56,6 +56,8 @@ def serve(
         raise ImportError(f'atoken serve needs gradio: pip install "atoken[demo]" ({error})') from error
 
     names = models or [DEFAULT_MODEL, DISCRETE_MODEL, *embedded_generators()]
+    if not models and is_embedded(ANSWERING_MODEL):
+        names.append(ANSWERING_MODEL)
     with naming("--model"):
         shelf = Shelf.of(names, target)
     limits = Limits(megabytes=megabytes, frames=frames, seconds=seconds, waiting=waiting)

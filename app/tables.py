@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from .console import print_json, say, standard_output
+from .console import print_json, printable, say, standard_output
 from .jobs import Record, list_failures, list_warnings
 from .rows import DecodedRow, EmbeddedRow, ReconstructedRow, Row, StoredRow
 
@@ -56,10 +57,15 @@ def text_table(columns: list[str], rows: Iterable[list[str]], numbers: bool = Tr
     """Makes a table of plain texts, with `numbers` in all columns but the first."""
     table = Table()
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if numbers and index else "left", overflow="fold")
+        table.add_column(as_text(column), justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*map(as_text, row))
     return table
+
+
+def as_text(cell: str) -> Text:
+    """Gives a cell as it stands: nothing in a file's name is a style, a link or an escape."""
+    return Text(printable(cell))
 
 
 def quality_table(rows: list[ReconstructedRow]) -> Table:
@@ -149,7 +155,7 @@ def readable(value: Any) -> str:
         return " x ".join(map(str, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{key} {number}" for key, number in value.items()).replace("_", " ")
-    return "none" if value is None else str(value).replace("[", r"\[")
+    return "none" if value is None else str(value)
 
 
 def _extent(row: ReconstructedRow | StoredRow | DecodedRow) -> str:

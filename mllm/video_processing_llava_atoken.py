@@ -113,6 +113,8 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
         path = os.fspath(video_url_or_urls)
         if "://" not in path and not os.path.isfile(path):
             raise FileNotFoundError(f"videos: there is no file {path!r}. Relative paths start at {os.getcwd()}.")
+        if "://" not in path:
+            _refuse_playlist(path)
 
         def chosen(metadata: VideoMetadata, **kwargs: Any) -> Sequence[int]:
             if not metadata.total_num_frames:  # Matroska and WebM do not announce it
@@ -192,6 +194,16 @@ def counted_frames(path: str) -> int:
 
     with av.open(path) as container:
         return sum(packet.size > 0 for packet in container.demux(video=0))
+
+
+def _refuse_playlist(path: str) -> None:
+    """Raises a ValueError for lists of other files and addresses, which FFmpeg would open; no video is text."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if head.startswith((b"#EXTM3U", b"ffconcat", b"v=0")) or head.lstrip().startswith(b"<"):
+        raise ValueError(
+            f"videos must be video files, got {path!r}, a playlist, which names other files. Pass the video itself."
+        )
 
 
 bind_to_package(__name__)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import gradio as gr
 
+from .ask_tab import add_ask_tab
 from .compare_tab import add_compare_tab
 from .generate_tab import add_generate_tab
 from .limits import Limits
 from .places import KEPT_SECONDS, Places
 from .reconstruct_tab import add_reconstruct_tab
-from .shelf import GENERATOR, TOKENIZER, Shelf
+from .shelf import ANSWERER, GENERATOR, TOKENIZER, Shelf
 
 TITLE = "atoken: one tokenizer for images, videos and 3D objects"
 
@@ -33,6 +34,8 @@ def build_app(shelf: Shelf, limits: Limits, places: Places, examples: Sequence[P
                 add_compare_tab(shelf, limits)
             if shelf.names[GENERATOR]:
                 add_generate_tab(shelf, limits)
+            if shelf.names[ANSWERER]:
+                add_ask_tab(shelf, limits)
     # One model at a time; whoever comes when the queue is full is told so.
     return app.queue(max_size=limits.waiting, default_concurrency_limit=1)
 

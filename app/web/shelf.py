@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from atoken.evaluation.answering import load_answerer
 from atoken.evaluation.models.generator_loading import load_generator
 from atoken.tokenizing.loading import load_model
 from atoken_headers.generator_folders import INDEX, is_generator_folder
-from atoken_headers.model_folders import find_folder, is_model_folder
+from atoken_headers.model_folders import find_folder, is_answering_folder, is_model_folder
 
-TOKENIZER, GENERATOR = "tokenizer", "generator"
-LOADERS = {TOKENIZER: load_model, GENERATOR: load_generator}
+TOKENIZER, GENERATOR, ANSWERER = "tokenizer", "generator", "answerer"
+LOADERS = {TOKENIZER: load_model, GENERATOR: load_generator, ANSWERER: load_answerer}
 
 
 @dataclass
@@ -68,6 +69,7 @@ def _kind_of(name: str) -> str:
     for kind, index, is_one in (
         (TOKENIZER, "config.json", is_model_folder),
         (GENERATOR, INDEX, is_generator_folder),
+        (ANSWERER, "config.json", is_answering_folder),
     ):
         try:
             folder, _ = find_folder(name, index)
@@ -76,5 +78,5 @@ def _kind_of(name: str) -> str:
         if is_one(folder):
             return kind
     raise FileNotFoundError(
-        f"model must be an AToken model or the pipeline of a generator, got {name!r}, which is neither"
+        f"model must be an AToken model, a generator's pipeline or a multimodal language model, got {name!r}"
     )

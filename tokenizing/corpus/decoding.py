@@ -142,10 +142,13 @@ def _voxels(row: SourceRow, voxelizer: AtokenVoxelProcessor) -> tuple[torch.Tens
         suffix = Path(row.name).suffix.lower()
         if suffix not in SUFFIXES:
             raise ValueError(f"the mesh must have a name that ends in {', '.join(SUFFIXES)}, got {row.name!r}")
-        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-            file.write(row.media)
-            file.flush()
-            views = mesh_views(file.name)
+        # In a folder of its own within another: a mesh is shown the pictures beside it, which must not be those of
+        # whoever else uses the folder of temporary files.
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "mesh" / f"mesh{suffix}"
+            file.parent.mkdir()
+            file.write_bytes(row.media)
+            views = mesh_views(file)
     else:
         views = mesh_views(row.media)
     packed = voxelizer(**views.arguments())

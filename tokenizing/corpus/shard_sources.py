@@ -1,10 +1,13 @@
 """Corpora from shards: WebDataset tars and parquet files."""
 
 import json
+import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from atoken.processing.size_limits_atoken import SizeLimit
 
 from .arrow import import_arrow
 from .sources import SUFFIXES_OF, CorpusSource, SourceRow, Unit, checked_columns, ranges
@@ -13,6 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _READ_ROWS = 16  # of a parquet file at a time
+# Of one file in a tar, which is read as a whole.
+SAMPLE_BYTES = SizeLimit("ATOKEN_MAX_SAMPLE_BYTES", 2**32, "bytes")
 
 
 class TarSource(CorpusSource):
@@ -68,6 +73,10 @@ def _samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
                 folder, _, name = member.name.rpartition("/")
                 if not member.isfile() or name.startswith("."):
                     continue
+                # A sparse file has a few bytes in the tar and any number of zeros.
+                if member.issparse():
+                    raise ValueError(f"source: {path} must have no sparse files, got {member.name!r}; pack it again")
+                SAMPLE_BYTES.check(member.size, f"source: {path}: {member.name!r}")
                 stem, _, ending = name.partition(".")
                 this = f"{folder}/{stem}".lstrip("./")
                 if this != key and files:
@@ -146,21 +155,35 @@ class ParquetSource(CorpusSource):
         for batch in file.iter_batches(_READ_ROWS, row_groups=wanted, columns=columns, use_threads=False):
             for row in batch.to_pylist():
                 if first <= place < last:
-                    yield row_of_columns(row, place - first, f"{path.name}#{place}", self.media, self.keep)
+                    key = f"{path.name}#{place}"
+                    yield row_of_columns(row, place - first, key, self.media, self.keep, [path.parent])
                 place += 1
 
 
-def row_of_columns(row: dict[str, Any], index: int, key: str, media: str, keep: dict[str, str]) -> SourceRow:
-    """Makes the row of a table, whose media are bytes, text that is a path, or a dict of "bytes" and "path"."""
+def row_of_columns(
+    row: dict[str, Any], index: int, key: str, media: str, keep: dict[str, str], folders: Sequence[Path]
+) -> SourceRow:
+    """
+    Makes the row of a table, whose media are bytes, text that is a path, or a dict of "bytes" and "path".
+
+    Paths are relative to the first of `folders`, and must lead below one of them: a table of a stranger could otherwise
+    take any file of this machine into a corpus.
+    """
     value, name = row[media], ""
     if isinstance(value, dict):
         name = value.get("path") or ""
         value = value["bytes"] if value.get("bytes") is not None else name or None
+    outside = False
     if isinstance(value, str):
-        name, value = value, Path(value)
+        name, value = value, folders[0] / value
+        real = Path(os.path.realpath(value))
+        outside = not any(real.is_relative_to(os.path.realpath(folder)) for folder in folders)
     columns, error = checked_columns({kept: row[column] for kept, column in keep.items()})
     if not isinstance(value, (bytes, Path)):
         error = error or f"the column {media!r} must hold the bytes or the path of a file, got {type(value).__name__}"
+        value = None
+    elif outside:
+        error = error or f"the column {media!r} must name a file below {folders[0]}, got {name!r}"
         value = None
     return SourceRow(index, columns.pop("key", None) or key, value, name, columns, error)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 SUFFIXES_OF = {"image": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES, "object": OBJECT_SUFFIXES}
 Unit = dict[str, Any]
+MOST_UNITS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,14 @@ class CorpusSource(ABC):
 
 
 def ranges(total: int, rows: int) -> list[Unit]:
-    """Cuts `total` rows into units of `rows`."""
+    """
+    Cuts `total` rows into units of `rows`.
+
+    Raises:
+        ValueError: there are more units than a plan can hold, perhaps as a file announces rows that it does not have.
+    """
+    if total > rows * MOST_UNITS:
+        raise ValueError(f"source must give at most {MOST_UNITS:,} units, got {total:,} rows in units of {rows:,}")
     return [{"first": first, "rows": min(rows, total - first)} for first in range(0, total, rows)]
 
 

@@ -69,7 +69,7 @@ def index_tar(path: Path, media: str, caption: str | None) -> np.ndarray:
         with tarfile.open(path, "r:") as tar:
             key, parts = None, {}
             for member in tar:
-                if not member.isfile():
+                if not member.isfile() or member.issparse():
                     continue
                 folder, _, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
+from atoken.evaluation.yaml_files import read_yaml
 
 from ..optimization import OptimizerSettings
 
@@ -70,7 +70,7 @@ class GeneratorStage:
         Raises:
             ValueError: a name is unknown or missing, or a setting is out of range.
         """
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path, "stage")
         known = {each.name for each in fields(cls)}
         if not isinstance(values, dict) or (unknown := values.keys() - known):
             raise ValueError(

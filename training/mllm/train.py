@@ -42,8 +42,7 @@ def main(
     model = AtokenLlavaForConditionalGeneration.from_pretrained(init_from)
     processor = AtokenLlavaProcessor.from_pretrained(init_from)
     with state.main_process_first():
-        dataset, left_out = within_context(read_sources(data), processor, stage.context)
-    state.print(f"{len(dataset)} conversations, {left_out} left out as longer than {stage.context} tokens")
+        dataset = read_sources(data)
     cache = None
     if cache_features is not None:
         cache = FeatureCache(cache_features, model, processor)
@@ -58,6 +57,10 @@ def main(
         ):
             cache.fill(mine, model, processor, bar.update)
         state.wait_for_everyone()
+        cache.refresh()
+    with state.main_process_first():
+        dataset, left_out = within_context(dataset, processor, stage.context, cache)
+    state.print(f"{len(dataset)} conversations, {left_out} left out as longer than {stage.context} tokens")
     trainer = build_trainer(stage, model, processor, dataset, output, cache, processes=state.num_processes)
     trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
     if stage.lora_rank:

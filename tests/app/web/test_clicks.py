@@ -15,6 +15,8 @@ from atoken_app.web.places import Places
 from atoken_app.web.server import build_app, launch
 from atoken_app.web.shelf import Shelf
 
+from ...mllm.parts import parts
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PATIENCE = 180_000  # milliseconds, on a machine that has other work
@@ -22,10 +24,13 @@ PATIENCE = 180_000  # milliseconds, on a machine that has other work
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """A server with the embedded models."""
+    """A server with the embedded models, and a random one that answers."""
+    answerer = tmp_path_factory.mktemp("answerer")
+    for part in parts():
+        part.save_pretrained(answerer)
     places = Places(tmp_path_factory.mktemp("places"))
     limits = Limits(image_pixels=128 * 128, frame_pixels=64 * 64, frames=8)
-    app = build_app(Shelf.of(["atoken-tiny", "lightning-dit-tiny"], "cpu"), limits, places)
+    app = build_app(Shelf.of(["atoken-tiny", "lightning-dit-tiny", str(answerer)], "cpu"), limits, places)
     yield launch(app, limits, places, "127.0.0.1", None, block=False)
     app.close()
 
@@ -108,6 +113,15 @@ def test_images_of_a_class_are_generated(page):
     page.get_by_label("number input for Images").fill("2")
     page.locator("#generate-button").click()
     page.locator("#generate-gallery img").nth(1).wait_for()
+
+
+def test_a_question_is_answered(page, tmp_path):
+    path = tmp_path / "star.png"
+    Image.fromarray(draw_image(scene(), 64).transpose(1, 2, 0)).save(path)
+    page.get_by_role("tab", name="Ask").click()
+    upload(page, "ask", path)
+    answer = page.locator("#ask-answer textarea")
+    page.wait_for_function("box => box.value.length > 0", arg=answer.element_handle())
 
 
 def test_what_is_wrong_with_a_file_is_said_on_the_page(page, tmp_path):

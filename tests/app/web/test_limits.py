@@ -97,7 +97,7 @@ def test_old_folders_are_removed(tmp_path, monkeypatch):
 def test_models_are_sorted_by_their_kind(tmp_path):
     shelf = Shelf.of(["atoken-tiny", "lightning-dit-tiny"], "cpu")
     assert shelf.names["tokenizer"] == ["atoken-tiny"] and shelf.names["generator"] == ["lightning-dit-tiny"]
-    with pytest.raises(FileNotFoundError, match="which is neither"):
+    with pytest.raises(FileNotFoundError, match="multimodal language model, got 'atoken-none'"):
         Shelf.of(["atoken-none"], "cpu")
     with (
         pytest.raises(ValueError, match="model must be one of atoken-tiny, got 'other'"),
