@@ -131,7 +131,7 @@ def _yaml(task: MiniatureTask, lines: Path) -> str:
         "metric_list": [
             {"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("exact_match", "chance")
         ],
-        "metadata": [{"version": 1.0}],
+        "metadata": {"version": 1.0},
     }
     functions = {name: f"{MODULE}.{name}" for name in ("doc_to_visual", "doc_to_text", "process_results")}
     # Tags such as !function are not of plain YAML.
