@@ -4,7 +4,6 @@ Pictures keep their aspect ratio and are resized to whole patches, so that no pi
 never enlarged, but for what rounding to whole patches adds. Tokens are bytes here: the device makes numbers of them.
 """
 
-import io
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -12,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as tvF
 
 from atoken.processing import Cameras
-from atoken.processing.media_reading_atoken import open_image
-from atoken.processing.pil_decoding_atoken import DECODING_ERRORS, pil_to_rgb
+from atoken.processing.media_reading_atoken import check_file
+from atoken.processing.picture_files_atoken import DECODING_ERRORS, read_picture
+from atoken.processing.pil_decoding_atoken import stored_to_rgb
 
 from .clip_files import read_clip
 from .clips import each_second, strided
@@ -90,7 +89,8 @@ def _tokens(frames: torch.Tensor, side: float, most: int) -> TrainingSample:
     rows, columns = patches_that_fit(*frames.shape[2:], side, most)
     size = [rows * PATCH, columns * PATCH]
     if list(frames.shape[2:]) != size:
-        frames = tvF.resize(frames, size, antialias=True)
+        # The bits that torchvision's `resize` gives, which copies the pixels twice more.
+        frames = F.interpolate(frames, size, mode="bilinear", antialias=True)
     count = len(frames)
     depth = 1 if count == 1 else LATENT
     latent_frames = -(-count // depth)
@@ -107,17 +107,17 @@ def _own_side(frames: torch.Tensor) -> float:
 
 
 def _image(media: Any) -> torch.Tensor:
-    """Reads a picture, (1, 3, H, W) uint8."""
+    """Reads a picture, (1, 3, H, W) uint8, the values of a pixel side by side in memory if it comes from a file."""
     if isinstance(media, torch.Tensor):
         picture = media
-    elif isinstance(media, bytes):
-        with Image.open(io.BytesIO(media)) as image:
-            picture = pil_to_rgb(image, "the picture")
     else:
-        picture = open_image(media)
+        name = "the picture" if isinstance(media, bytes) else str(media)
+        data = media if isinstance(media, bytes) else check_file(media, "media").read_bytes()
+        picture = stored_to_rgb(read_picture(data, name), name, planar=False)
     if picture.dtype != torch.uint8:
         picture = tvF.to_dtype(picture, torch.uint8, scale=True)
-    return picture[None]
+    # The new dimension in front of rows: so torch sees it where pixels lie together, and keeps them so.
+    return picture.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
 
 
 def _image_understanding(media: Any, limits: Limits, rng: np.random.Generator, draw: Draw) -> TrainingSample:
