@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..shard_samples import medium_of_cell, tar_samples
 from .arrow import import_arrow
 from .sources import SUFFIXES_OF, CorpusSource, SourceRow, Unit, checked_columns, ranges
 
@@ -60,25 +61,13 @@ class TarSource(CorpusSource):
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Key, and ending -> bytes, of each sample of a tar."""
-    key, files = None, {}
     try:
         # As a stream: a tar may be larger than memory, and lie where seeking is slow.
         with tarfile.open(path, "r|") as tar:
-            for member in tar:
-                folder, _, name = member.name.rpartition("/")
-                if not member.isfile() or name.startswith("."):
-                    continue
-                stem, _, ending = name.partition(".")
-                this = f"{folder}/{stem}".lstrip("./")
-                if this != key and files:
-                    yield key, files
-                    files = {}
-                key = this
-                files[ending.lower()] = tar.extractfile(member).read()
+            for key, members in tar_samples(tar):
+                yield key, {ending: tar.extractfile(member).read() for ending, member in members}
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"source: {path} is truncated or no tar: {error}") from error
-    if files:
-        yield key, files
 
 
 def _check_end(path: Path) -> None:
@@ -151,17 +140,12 @@ class ParquetSource(CorpusSource):
 
 
 def row_of_columns(row: dict[str, Any], index: int, key: str, media: str, keep: dict[str, str]) -> SourceRow:
-    """Makes the row of a table, whose media are bytes, text that is a path, or a dict of "bytes" and "path"."""
-    value, name = row[media], ""
-    if isinstance(value, dict):
-        name = value.get("path") or ""
-        value = value["bytes"] if value.get("bytes") is not None else name or None
-    if isinstance(value, str):
-        name, value = value, Path(value)
+    """Makes the row of a table; see `medium_of_cell`."""
+    value, name = medium_of_cell(row[media])
     columns, error = checked_columns({kept: row[column] for kept, column in keep.items()})
-    if not isinstance(value, (bytes, Path)):
-        error = error or f"the column {media!r} must hold the bytes or the path of a file, got {type(value).__name__}"
-        value = None
+    if value is None:
+        given = type(row[media]).__name__
+        error = error or f"the column {media!r} must hold the bytes or the path of a file, got {given}"
     return SourceRow(index, columns.pop("key", None) or key, value, name, columns, error)
 
 
