@@ -204,7 +204,8 @@ class LightningDiTTransformer2DModel(ModelMixin, ConfigMixin):
         """
         self._check(hidden_states, timestep, class_labels)
         hidden = self.patch_embed(hidden_states).flatten(2).transpose(1, 2)  # (B, N, d)
-        hidden = hidden + self.pos_embed
+        # The channels of a token side by side in memory: sums keep the order of their first term through all blocks.
+        hidden = hidden.contiguous() + self.pos_embed
         time = self.time_embed(self.time_proj(timestep).to(hidden.dtype))
         condition = (time + self.label_embed(class_labels))[:, None]  # (B, 1, d)
         rotation = rotations(self.grid, self.config.attention_head_dim, hidden.device)
