@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as tvF
 
+from atoken.processing.pil_decoding_atoken import stored_to_rgb
+from atoken.training.data import samples
 from atoken.training.data.clips import each_second, strided
 from atoken.training.data.limits import Draw, Limits, patches_that_fit, side_within
 from atoken.training.data.samples import TooLarge, make_sample
@@ -84,6 +86,32 @@ def test_pictures_of_files_are_resized_as_torchvision_does(tmp_path, mode, size,
         )
         patches = wanted.unfold(1, 16, 16).unfold(2, 16, 16)  # (3, rows, columns, 16, 16)
         assert torch.equal(sample.pixel_values, patches.permute(1, 2, 3, 4, 0).reshape(len(sample), -1))
+
+
+@pytest.mark.parametrize("size", [(400, 300), (401, 303)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_jpegs_are_decoded_at_a_part_of_their_size(size, orientation, monkeypatch):
+    """Twice what is wanted remains, and hides it: less changes than another filter would change."""
+    smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    smooth.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=95, exif=exif)
+    decoded = []
+
+    def noted(picture, *arguments, **options):
+        decoded.append(picture.color.shape[:2])
+        return stored_to_rgb(picture, *arguments, **options)
+
+    monkeypatch.setattr(samples, "stored_to_rgb", noted)
+    limits = Limits(image_resolution=(64, 80))
+    reduced = make_sample("image_reconstruction", {"media": file.getvalue()}, limits, rng(), Draw(0.999))
+    assert decoded[0] == (-(-size[1] // 2), -(-size[0] // 2))
+    monkeypatch.setattr(samples, "_SHRINK", 100)
+    whole = make_sample("image_reconstruction", {"media": file.getvalue()}, limits, rng(), Draw(0.999))
+    assert decoded[1] == size[::-1] and whole.grid == reduced.grid
+    difference = (whole.pixel_values.float() - reduced.pixel_values.float()).square().mean()
+    assert 10 * torch.log10(255**2 / difference) > 40
 
 
 def test_a_clip_that_is_shorter_than_drawn_gives_what_it_has():
