@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Callable
 
 from PIL import Image, UnidentifiedImageError
 
@@ -54,12 +55,18 @@ _UNREAD = {
 }
 
 
-def read_picture(data: bytes, label: str) -> StoredPicture:
+# Height and width of a picture -> the rows and columns of it that are needed at least.
+Needed = Callable[[int, int], tuple[int, int]]
+
+
+def read_picture(data: bytes, label: str, needed: Needed | None = None) -> StoredPicture:
     """Reads the picture in a file.
 
     Args:
         data: the whole file, of any format that Pillow reads, or HEIC.
         label: what to call it in an error message.
+        needed: is asked about a JPEG before it is decoded, which is then done at a half, a quarter or an eighth of its
+            size where that is enough; without it, and of other formats, all pixels come.
 
     Raises:
         ValueError: not a picture, several of them, truncated, corrupt, or of a kind that is not read.
@@ -75,6 +82,9 @@ def read_picture(data: bytes, label: str) -> StoredPicture:
                 return deep
             data = with_first_page(data, page)
         with _open(data, label) as image:
+            if needed is not None and image.format == "JPEG":
+                rows, columns = needed(image.height, image.width)
+                image.draft(None, (columns, rows))
             return _read_opened(image, data, label)
     except Image.DecompressionBombError as error:
         raise ValueError(f"{label}: {bomb_text(error)}") from error
