@@ -1,6 +1,6 @@
 """The tiny text-to-media generator from nothing: scenes with captions, latents, images first, then videos grown of them.
 
-    python -m atoken.training.recipes.tiny_text_to_media.run OUT --image-minutes 45 --video-minutes 45
+    python -m atoken.training.recipes.tiny_text_to_media.run OUT
 
 It goes on where it was stopped.
 """
@@ -20,10 +20,10 @@ TOKENIZER = "atoken-tiny"
 
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
-    image_minutes: Annotated[float, typer.Option(help="Time for the steps of the training on images.")] = 45.0,
-    video_minutes: Annotated[float, typer.Option(help="Time for the steps of the training on videos.")] = 45.0,
-    images: Annotated[int, typer.Option(help="Images that are learned of.")] = 8192,
-    videos: Annotated[int, typer.Option(help="Clips that are learned of.")] = 3072,
+    image_steps: Annotated[int, typer.Option(help="Steps of the training on images.")] = 3000,
+    video_steps: Annotated[int, typer.Option(help="Steps of the training on videos.")] = 2500,
+    images: Annotated[int, typer.Option(help="Images that are learned of.")] = 6144,
+    videos: Annotated[int, typer.Option(help="Clips that are learned of.")] = 2048,
     seed: Annotated[int, typer.Option(help="Of the trainings.")] = 0,
 ) -> None:
     """Does what is not done yet."""
@@ -31,12 +31,10 @@ def main(
     corpora = {kind: out / f"{kind}s" for kind in ("image", "video")}
     write_scenes(out / "image.parquet", "image", images)
     write_latents(out / "image.parquet", "image", tokenizer, corpora["image"])
-    of_images = train(
-        out, "image-stage", tokenizer, {"image": corpora["image"]}, "images", minutes=image_minutes, seed=seed
-    )
+    of_images = train(out, "image-stage", tokenizer, {"image": corpora["image"]}, "images", image_steps, seed=seed)
     write_scenes(out / "video.parquet", "video", videos)
     write_latents(out / "video.parquet", "video", tokenizer, corpora["video"])
-    train(out, "video-stage", tokenizer, corpora, "videos", of_images, video_minutes, seed=seed)
+    train(out, "video-stage", tokenizer, corpora, "videos", video_steps, of_images, seed)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 STAGES = Path(__file__).parent / "stages"
-MOST_STEPS = 1_000_000  # where time ends a training
 
 
 def train(
@@ -15,9 +14,8 @@ def train(
     tokenizer: Path,
     corpora: dict[str, Path],
     stage: str,
+    steps: int,
     init_from: Path | None = None,
-    minutes: float | None = None,
-    steps: int = MOST_STEPS,
     seed: int = 0,
 ) -> Path:
     """
@@ -29,8 +27,8 @@ def train(
         tokenizer: folder of the model that has written the corpora.
         corpora: by kind.
         stage: name of a file in stages/.
+        steps: how many.
         init_from: weights to begin with.
-        minutes, steps: when it ends.
         seed: of everything.
 
     Returns:
@@ -46,8 +44,6 @@ def train(
         command += [f"--{kind}s", str(corpus)]
     if init_from is not None:
         command += ["--init-from", str(init_from)]
-    if minutes is not None:
-        command += ["--minutes", str(minutes)]
-    command += ["--steps", str(steps), "--save-every", "500", "--keep", "2", "--log-every", "20"]
+    command += ["--steps", str(steps), "--save-every", "100", "--keep", "2", "--log-every", "20"]
     subprocess.run(command, check=True, env={**os.environ, "ACCELERATE_USE_CPU": "true"})
     return run / "model"
