@@ -206,7 +206,9 @@ def _check_sizes(kind: str, sizes: np.ndarray, buckets: list[list[int]] | None) 
     if buckets is None:
         return
     found = np.unique(sizes, axis=0, return_counts=True)
-    outside = [(size, int(count)) for size, count in zip(found[0].tolist(), found[1], strict=True) if size not in buckets]
+    outside = [
+        (size, int(count)) for size, count in zip(found[0].tolist(), found[1], strict=True) if size not in buckets
+    ]
     if outside:
         count, first = sum(each for _, each in outside), " x ".join(map(str, outside[0][0]))
         raise ValueError(

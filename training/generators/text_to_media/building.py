@@ -1,6 +1,5 @@
 """A generator of images and videos, made for corpora and the tokenizer that has written them."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from atoken.tokenizing.corpus.reading import AtokenTokens
 from atoken.tokenizing.loading import LoadedModel, encoder_fingerprint
 
 from .captions import CaptionConditions
-from .objective import STATISTICS
 from .stage import TextToMediaStage
+from .statistics_file import read_statistics
 
 # What LoRA is added to where the stage names nothing: the attention of both streams.
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
@@ -81,7 +80,7 @@ def statistics_of(corpora: Mapping[str, AtokenTokens], loaded: LoadedModel, star
     }
     if start is None:
         return found
-    before = json.loads((start / STATISTICS).read_text(encoding="utf-8"))
+    before = read_statistics(start)
     for name in before.keys() & found.keys():
         if before[name] != found[name]:
             raise ValueError(

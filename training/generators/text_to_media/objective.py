@@ -1,6 +1,5 @@
 """What a generator of images and videos learns: the velocity from data to noise of latents, seen with their caption."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,13 @@ from torch.nn import functional as F
 from atoken.generation import TextToMediaPipeline
 from atoken.generation.media_sampling_atoken import time_shift
 from atoken.generation.text_conditions_atoken import TextCondition
-from atoken.processing.atomic_files_atoken import atomic_file
 
 from ...contracts import Share
 from ..flow_matching import interpolate
 from ..lightning_dit_objective import save_generator, seed_of, weights_of
 from .batches import MediaBatch
 from .stage import TextToMediaStage
-
-STATISTICS = "statistics.json"
+from .statistics_file import write_statistics
 
 
 class TextToMediaObjective(nn.Module):
@@ -111,8 +108,7 @@ class TextToMediaObjective(nn.Module):
             weights = {name.removeprefix("model."): value for name, value in state.items()}
             added = get_peft_model_state_dict(self.model, state_dict=weights)
             TextToMediaPipeline.save_lora_weights(folder, transformer_lora_layers=added)
-        with atomic_file(folder / STATISTICS) as temporary:
-            temporary.write_text(json.dumps(self.statistics, indent=1) + "\n", encoding="utf-8")
+        write_statistics(folder, self.statistics)
 
 
 def with_null(condition: TextCondition, null: TextCondition, dropped: torch.Tensor) -> TextCondition:
