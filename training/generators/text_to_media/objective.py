@@ -107,7 +107,11 @@ class TextToMediaObjective(nn.Module):
 
             weights = {name.removeprefix("model."): value for name, value in state.items()}
             added = get_peft_model_state_dict(self.model, state_dict=weights)
-            TextToMediaPipeline.save_lora_weights(folder, transformer_lora_layers=added)
+            # Without it, what loads takes the rank for the scale.
+            about = self.model.peft_config["default"].to_dict()
+            TextToMediaPipeline.save_lora_weights(
+                folder, transformer_lora_layers=added, transformer_lora_adapter_metadata=about
+            )
         write_statistics(folder, self.statistics)
 
 
