@@ -15,6 +15,11 @@ def embedded_generators() -> list[str]:
     return [name for name in names if is_generator_folder(model_folders.CHECKPOINTS / name)]
 
 
+def embedded_text_generators() -> list[str]:
+    """Lists the embedded generators of texts that this source tree has."""
+    return [TEXT_TO_MEDIA] if is_generator_folder(model_folders.CHECKPOINTS / TEXT_TO_MEDIA) else []
+
+
 def find_generator(name: str) -> tuple[Path, str]:
     """
     Finds the folder of a generator's pipeline, and the name that leads to it again.

@@ -25,7 +25,8 @@ STAGES = [
 
 
 def train(files, output: Path, stage: Path, videos: bool = True, **options) -> Path:
-    given = {"images": files.images, "captions": files.captions, "log_every": 1, "save_every": 3, "keep": 9}
+    captions = files.root / ("captions.safetensors" if videos else "image-captions.safetensors")
+    given = {"images": files.images, "captions": captions, "log_every": 1, "save_every": 3, "keep": 9}
     given |= {"videos": files.videos} if videos else {}
     main(stage, str(TOKENIZER), output=output, **{**given, **options})
     return output
