@@ -109,7 +109,6 @@ def make_files(
         raise ValueError(f"--output: {there} is there already; use --overwrite to replace it")
     with naming("--text"):
         loaded.pipeline.check_inputs(list(wanted.texts), wanted.frames, wanted.settings)
-    (output.parent if output.suffix else output).mkdir(parents=True, exist_ok=True)
     with progress_bar() as bar:
         task = bar.add_task("generating", total=wanted.count)
         for start in range(0, wanted.count, batch_size):
@@ -131,6 +130,7 @@ def make_files(
 
 def _write(path: Path, pixels: Any, fps: float) -> None:
     """Writes (H, W, 3) or (T, H, W, 3) uint8."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if pixels.ndim == 3:
         write_image(path, pixels)
     else:

@@ -58,7 +58,7 @@ def test_a_folder_of_several(model, tmp_path):
         ("out.png", ["--npz"], 2, "--npz: it does not go with --text"),
         ("out.mp4", ["--frames", 6], 1, "--text: num_frames must be 1 for images, or a multiple of 4"),
         ("out.png", ["--width", 50], 1, "--text: width must be a multiple of 16 pixels"),
-        ("out.png", ["--text", "star " * 30], 1, "--text: prompt must have at most 16 tokens"),
+        ("out", ["--text", "star " * 30], 1, "--text: prompt must have at most 16 tokens"),
         ("out.png", ["--model", "nowhere"], 1, "--model: "),
     ],
 )
