@@ -11,8 +11,8 @@ from diffusers import FlowMatchEulerDiscreteScheduler, HunyuanVideoTransformer3D
 from atoken import AutoencoderAtoken
 from atoken.generation import TextToMediaPipeline
 from atoken.tokenizing.loading import load_model
-from atoken.training.generators.text_to_media.statistics_file import read_statistics
 
+from ...generators.text_to_media.statistics_file import read_statistics
 from .worlds import FRAMES, SIZE
 
 BATCH = {"image": 48, "video": 16}  # that are made at a time
