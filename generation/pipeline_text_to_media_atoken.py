@@ -1,6 +1,5 @@
 """Images and videos of texts: noise to latents to pixels (AToken paper, section 5.4)."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,9 +16,10 @@ from diffusers.video_processor import VideoProcessor
 from .flow_sampling_atoken import FlowSampling, sample_flow
 from .input_checks_atoken import check_generators, check_output_type
 from .latent_statistics_atoken import check_autoencoder  # noqa: F401
+from .media_checks_atoken import check_condition, check_media_parts, check_num_frames, check_texts
 from .media_sampling_atoken import MediaSampling, media_sampling
-from .media_statistics_atoken import Statistics, check_statistics, check_vae_statistics, denormalized_media
-from .text_conditions_atoken import TextCondition, encode_texts, pooled_width
+from .media_statistics_atoken import Statistics, denormalized_media
+from .text_conditions_atoken import TextCondition, encode_texts
 
 
 @dataclass
@@ -105,7 +105,7 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
             image_sampling=image_sampling,
             video_sampling=video_sampling,
         )
-        self._check_parts()
+        check_media_parts(self)
         self.video_processor = VideoProcessor(vae_scale_factor=vae.spatial_compression_ratio)
 
     @torch.no_grad()
@@ -228,19 +228,8 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
         Raises:
             ValueError: an argument does not fit, or there are no statistics of the latents that are to be decoded.
         """
-        if (texts is None) == (condition is None):
-            raise ValueError("prompt must be given, or condition instead of it, but not both")
-        if texts is not None and (
-            not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(text, str) for text in texts)
-        ):
-            raise ValueError(f"prompt must be a text or a list of texts, got {texts!r}")
-        ratio = self.vae.temporal_compression_ratio
-        is_whole = isinstance(num_frames, int) and not isinstance(num_frames, bool)
-        if not is_whole or num_frames < 1 or (num_frames > 1 and (num_frames % ratio or num_frames < 2 * ratio)):
-            raise ValueError(
-                f"num_frames must be 1 for images, or a multiple of {ratio} from {2 * ratio} on for videos, got "
-                f"{num_frames!r}"
-            )
+        check_texts(texts, condition is not None)
+        check_num_frames(num_frames, self.vae.temporal_compression_ratio)
         kind = "image" if num_frames == 1 else "video"
         own = self.config[f"{kind}_sampling"]
         sampling = media_sampling(1 if num_frames == 1 else 2, (f"{kind}_sampling", own), ("settings", settings))
@@ -251,7 +240,7 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
                 raise ValueError(f"{name} must be a multiple of {side} pixels, got {value!r}")
         sampling.flow(1, 1)
         for name, each in (("condition", condition), ("negative_condition", negative_condition)):
-            self._check_condition(name, each)
+            check_condition(name, each, self.transformer.config)
         check_output_type(output_type)
         if output_type != "latent" and self.config[f"{kind}_statistics"] is None:
             raise ValueError(
@@ -259,48 +248,6 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
                 f'give it those of the corpus it was trained on, or take output_type="latent"'
             )
         return sampling
-
-    def _check_condition(self, name: str, condition: TextCondition | None) -> None:
-        if condition is None:
-            return
-        config = self.transformer.config
-        for part, width in (("embeds", config.text_embed_dim), ("pooled", config.pooled_projection_dim)):
-            shape = tuple(getattr(condition, part).shape)
-            if shape[-1] != width:
-                raise ValueError(f"{name} must have {part} of {width} channels, got {shape}")
-        if tuple(condition.mask.shape) != tuple(condition.embeds.shape[:2]):
-            given = tuple(condition.mask.shape)
-            raise ValueError(f"{name} must have a mask of shape {tuple(condition.embeds.shape[:2])}, got {given}")
-        mask = condition.mask.bool()
-        if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
-            raise ValueError(f"{name} must have at least one token of each text, and its padding on the right")
-
-    def _check_parts(self) -> None:
-        config, channels = self.transformer.config, self.vae.config.get("latent_channels")
-        if channels != config.in_channels:
-            raise ValueError(f"vae must have the transformer's {config.in_channels} latent channels, got {channels}")
-        if config.patch_size != 1 or config.patch_size_t != 1 or config.guidance_embeds:
-            raise ValueError("transformer must have patch_size = patch_size_t = 1 and no guidance_embeds")
-        if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
-            given = type(self.scheduler).__name__
-            raise ValueError(f"scheduler must take sigmas, as FlowMatchEulerDiscreteScheduler does, got {given}")
-        for names in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
-            if (getattr(self, names[0]) is None) != (getattr(self, names[1]) is None):
-                raise ValueError(f"{names[0]} and {names[1]} must be given together")
-        if self.text_encoder is not None:
-            width, pooled = self.text_encoder.config.hidden_size, pooled_width(self.text_encoder, self.text_encoder_2)
-            if (width, pooled) != (config.text_embed_dim, config.pooled_projection_dim):
-                raise ValueError(
-                    f"text_encoder must give states of {config.text_embed_dim} and a vector of "
-                    f"{config.pooled_projection_dim} channels, as the transformer takes them, got {width} and {pooled}"
-                )
-        for name in ("image_statistics", "video_statistics"):
-            if self.config[name] is not None:
-                check_statistics(name, self.config[name], config.in_channels)
-        if self.config.vae_statistics is not None:
-            check_vae_statistics(self.config.vae_statistics, self.vae)
-        for frames, name in ((1, "image_sampling"), (2, "video_sampling")):
-            media_sampling(frames, (name, self.config[name])).flow(1, 1)
 
     def _latents_shape(self, count: int, num_frames: int, sampling: MediaSampling) -> tuple[int, ...]:
         side, frames = self.vae.spatial_compression_ratio, -(-num_frames // self.vae.temporal_compression_ratio)
