@@ -1,11 +1,11 @@
-"""`atoken generate`: images of classes with a generator of latents or codes."""
+"""`atoken generate`: images of classes, or images and clips of texts, with a generator of latents or codes."""
 
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from atoken_headers.generator_folders import LIGHTNING_DIT, TOKEN_BRIDGE
+from atoken_headers.generator_folders import LIGHTNING_DIT, TEXT_TO_MEDIA, TOKEN_BRIDGE
 
 from .console import print_json, say, tell
 from .errors import UsageError, naming
@@ -30,6 +30,7 @@ SETTINGS = {
     "shift": "--shift",
     "temperature": "--temperature",
 }
+OF_TEXTS = {"num_inference_steps", "guidance_scale", "shift"}  # those that generators of texts have too
 
 
 def generate(
@@ -43,15 +44,49 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            help="Text to make an image or a clip of; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            "--frames",
+            min=1,
+            help="Of texts: frames of a clip. Default: 16 for .mp4, else 1, which is an image.",
+            show_default=False,
+        ),
+    ] = None,
+    height: Annotated[
+        int | None,
+        typer.Option("--height", min=1, help="Of texts: pixels. Default: the model's.", show_default=False),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option("--width", min=1, help="Of texts: pixels. Default: the model's.", show_default=False),
+    ] = None,
+    fps: Annotated[float, typer.Option("--fps", min=0.001, help="Of texts: frames per second of clips.")] = 8.0,
     count: Annotated[
-        int, typer.Option("--count", "-n", min=1, help="Number of images; several classes take turns.")
-    ] = 16,
+        int | None,
+        typer.Option(
+            "--count",
+            "-n",
+            min=1,
+            help="Number of images or clips; several classes or texts take turns. Default: 16 of classes, one of each "
+            "text.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             help="Folder of a generator's pipeline, Hub name, or name of an embedded one: "
-            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}.",
+            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}; of texts {TEXT_TO_MEDIA}.",
             show_default=False,
         ),
     ] = None,
@@ -144,15 +179,13 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """
-    Generate images of classes: PNG files, a grid of them, and a record.
+    Generate images of classes, or images and clips of texts.
 
-    The output folder gets images/, grid.png and generated.json, which says
+    With --text, --output is out.png, out.mp4, or a folder for several.
+
+    Of classes, the output folder gets images/, grid.png and generated.json, which says
     of what the images were made. The same command goes on where it was stopped.
     """
-    check_output_folder(output)
-    place = shard_of(shard)
-    if overwrite and place[1] > 1:
-        raise UsageError("--overwrite would remove what other shards have made; remove the folder, then start all")
     given: dict[str, Any] = {
         "num_inference_steps": steps,
         "guidance_scale": guidance,
@@ -163,6 +196,24 @@ def generate(
         "temperature": temperature,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    if texts:
+        from .text_generation import Wanted, check_alone, frames_of, generate_texts
+
+        others = {"--class": classes, "--npz": npz, "--shard": shard, "--processes": processes > 1}
+        check_alone({**others, **{SETTINGS[name]: True for name in given.keys() - OF_TEXTS}})
+        given |= {name: value for name, value in (("height", height), ("width", width)) if value is not None}
+        wanted = Wanted(texts, count or len(texts), frames_of(output, frames), fps, seed, given)
+        facts = generate_texts(wanted, output, model, chosen_device(device), dtype.value, batch_size, overwrite)
+        print_json(facts) if as_json else standard_output().print(facts["output"], markup=False, highlight=False)
+        return
+    for option, value in {"--frames": frames, "--height": height, "--width": width}.items():
+        if value is not None:
+            raise UsageError(f"{option}: it goes with --text alone; leave it out")
+    count = count or 16
+    check_output_folder(output)
+    place = shard_of(shard)
+    if overwrite and place[1] > 1:
+        raise UsageError("--overwrite would remove what other shards have made; remove the folder, then start all")
     target = chosen_device(device)
 
     from .generate_jobs import Run, Workers, finish, make_images, open_output

@@ -33,6 +33,7 @@ def test_rows_are_those_of_the_source(corpus):
         assert item["caption"] == f"picture {index}" and item["label"] == index % 3
         grid = [-(-side // 16) for side in pixels_of(index).shape[:2]]
         assert item["latents"].shape == item["logvar"].shape == (12, *grid) and item["latents"].dtype == torch.float32
+    assert tokens.column("caption") == [f"picture {index}" for index in order()]
     assert tokens[-1]["key"] == tokens[COUNT - 1]["key"]
     with pytest.raises(IndexError, match=r"index must be in \[0, 10\), got 10"):
         tokens[COUNT]

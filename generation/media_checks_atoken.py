@@ -1,0 +1,99 @@
+"""What the generator of images and videos asks of its parts and of what it is called with."""
+
+import inspect
+from typing import Any
+
+from .media_sampling_atoken import media_sampling
+from .media_statistics_atoken import check_statistics, check_vae_statistics
+from .text_conditions_atoken import TextCondition, pooled_width
+
+
+def check_media_parts(pipeline: Any) -> None:
+    """
+    Checks that the parts of a `TextToMediaPipeline` and its configuration fit together.
+
+    Raises:
+        ValueError: naming the part that does not fit.
+    """
+    config, vae = pipeline.transformer.config, pipeline.vae
+    channels = vae.config.get("latent_channels")
+    if channels != config.in_channels:
+        raise ValueError(f"vae must have the transformer's {config.in_channels} latent channels, got {channels}")
+    if config.patch_size != 1 or config.patch_size_t != 1 or config.guidance_embeds:
+        raise ValueError("transformer must have patch_size = patch_size_t = 1 and no guidance_embeds")
+    if "sigmas" not in inspect.signature(pipeline.scheduler.set_timesteps).parameters:
+        given = type(pipeline.scheduler).__name__
+        raise ValueError(f"scheduler must take sigmas, as FlowMatchEulerDiscreteScheduler does, got {given}")
+    for names in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
+        if (getattr(pipeline, names[0]) is None) != (getattr(pipeline, names[1]) is None):
+            raise ValueError(f"{names[0]} and {names[1]} must be given together")
+    if pipeline.text_encoder is not None:
+        given = pipeline.text_encoder.config.hidden_size, pooled_width(pipeline.text_encoder, pipeline.text_encoder_2)
+        if given != (config.text_embed_dim, config.pooled_projection_dim):
+            raise ValueError(
+                f"text_encoder must give states of {config.text_embed_dim} and a vector of "
+                f"{config.pooled_projection_dim} channels, as the transformer takes them, got {given[0]} and {given[1]}"
+            )
+    for name in ("image_statistics", "video_statistics"):
+        if pipeline.config[name] is not None:
+            check_statistics(name, pipeline.config[name], config.in_channels)
+    if pipeline.config.vae_statistics is not None:
+        check_vae_statistics(pipeline.config.vae_statistics, vae)
+    for frames, name in ((1, "image_sampling"), (2, "video_sampling")):
+        media_sampling(frames, (name, pipeline.config[name])).flow(1, 1)
+
+
+def check_texts(texts: Any, is_encoded: bool) -> None:
+    """
+    Checks texts, or that there are none where their condition is given.
+
+    Raises:
+        ValueError: both or none are given, or they are something else.
+    """
+    if (texts is None) != is_encoded:
+        raise ValueError("prompt must be given, or condition instead of it, but not both")
+    if texts is not None and (
+        not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(text, str) for text in texts)
+    ):
+        raise ValueError(f"prompt must be a text or a list of texts, got {texts!r}")
+
+
+def check_num_frames(num_frames: Any, ratio: int) -> None:
+    """
+    Checks that frames are one, or fill latent frames of `ratio` frames, of which a video has at least two.
+
+    Raises:
+        ValueError: they are another number.
+    """
+    is_whole = isinstance(num_frames, int) and not isinstance(num_frames, bool)
+    if not is_whole or num_frames < 1 or (num_frames > 1 and (num_frames % ratio or num_frames < 2 * ratio)):
+        raise ValueError(
+            f"num_frames must be 1 for images, or a multiple of {ratio} from {2 * ratio} on for videos, got "
+            f"{num_frames!r}"
+        )
+
+
+def check_condition(name: str, condition: TextCondition | None, config: Any) -> None:
+    """
+    Checks a condition that is given instead of texts.
+
+    Args:
+        name: of the argument, for errors.
+        condition: None is left to others.
+        config: of the transformer.
+
+    Raises:
+        ValueError: its shapes do not fit, a text has no token, or padding is not on the right.
+    """
+    if condition is None:
+        return
+    for part, width in (("embeds", config.text_embed_dim), ("pooled", config.pooled_projection_dim)):
+        shape = tuple(getattr(condition, part).shape)
+        if shape[-1] != width:
+            raise ValueError(f"{name} must have {part} of {width} channels, got {shape}")
+    shape = tuple(condition.embeds.shape[:2])
+    if tuple(condition.mask.shape) != shape:
+        raise ValueError(f"{name} must have a mask of shape {shape}, got {tuple(condition.mask.shape)}")
+    mask = condition.mask.bool()
+    if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
+        raise ValueError(f"{name} must have at least one token of each text, and its padding on the right")
