@@ -1,17 +1,19 @@
-"""`atoken generate`: images of classes with a generator of latents or codes."""
+"""`atoken generate`: images of classes with a generator of latents or codes, and 3D objects of pictures."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from atoken_headers.generator_folders import LIGHTNING_DIT, TOKEN_BRIDGE
+from atoken_headers.generator_folders import IMAGE_TO_OBJECT, LIGHTNING_DIT, TOKEN_BRIDGE
 
 from .console import print_json, say, standard_output
 from .errors import UsageError, naming
+from .generate_object import ObjectOutputs, check_object_options, generate_object
 from .jobs import check_output_folder
 from .loading import chosen_device
-from .options import AsJson, Device, DeviceName, Dtype, DtypeName, OutputFolder
+from .options import AsJson, Device, DeviceName, Dtype, DtypeName
 from .shards import shard_of
 
 
@@ -33,7 +35,10 @@ SETTINGS = {
 
 
 def generate(
-    output: OutputFolder,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder to write to, created if missing; with --image a .ply file."),
+    ],
     classes: Annotated[
         list[str] | None,
         typer.Option(
@@ -43,6 +48,30 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--image",
+            help="Picture with alpha of an object to make in 3D; may be repeated for several pictures of it.",
+            show_default=False,
+        ),
+    ] = None,
+    mask: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--mask", help="With --image: picture that is white where the object is, one for each.", show_default=False
+        ),
+    ] = None,
+    turntable: Annotated[
+        Path | None,
+        typer.Option(
+            "--turntable", help="With --image: video to write, whose camera circles the object.", show_default=False
+        ),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", help="With --image: HTML page to write, where the mouse turns it.", show_default=False),
+    ] = None,
     count: Annotated[
         int, typer.Option("--count", "-n", min=1, help="Number of images; several classes take turns.")
     ] = 16,
@@ -51,7 +80,7 @@ def generate(
         typer.Option(
             "--model",
             help="Folder of a generator's pipeline, Hub name, or name of an embedded one: "
-            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}.",
+            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}; with --image {IMAGE_TO_OBJECT}.",
             show_default=False,
         ),
     ] = None,
@@ -139,7 +168,7 @@ def generate(
     device: DeviceName = Device.auto,
     dtype: DtypeName = Dtype.float32,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the images of other settings that the output folder holds.")
+        bool, typer.Option("--overwrite", help="Replace what the output holds of other settings.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -148,7 +177,24 @@ def generate(
 
     The output folder gets images/, grid.png and generated.json, which says
     of what the images were made. The same command goes on where it was stopped.
+
+    With --image, make 3D Gaussians of an object's picture: a PLY file.
     """
+    if image or mask or turntable or page:
+        needless = {
+            "--class": classes,
+            "--guidance-channels": guidance_channels,
+            "--guidance-start": guidance_start,
+            "--guidance-schedule": guidance_schedule,
+            "--temperature": temperature,
+            "--npz": npz,
+            "--shard": shard,
+        }
+        settings = {"num_inference_steps": steps, "guidance_scale": guidance, "shift": shift}
+        outputs = ObjectOutputs(output, turntable, page, overwrite)
+        check_object_options(image or [], mask or [], outputs, [name for name, value in needless.items() if value])
+        generate_object(image, mask or [], outputs, model, seed, settings, chosen_device(device), dtype.value, as_json)
+        return
     check_output_folder(output)
     place = shard_of(shard)
     if overwrite and place[1] > 1:

@@ -5,6 +5,7 @@ from pathlib import Path
 from . import model_folders
 
 LIGHTNING_DIT, TOKEN_BRIDGE = "lightning-dit-tiny", "token-bridge-tiny"  # the embedded ones
+IMAGE_TO_OBJECT = "image-to-object-tiny"
 INDEX = "model_index.json"
 
 

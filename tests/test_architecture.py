@@ -97,7 +97,8 @@ def test_inside_training_recipes_import_subjects_and_subjects_the_core():
         source, target = ROOT / file, file_of(imported)
         if target is None or room_of(source) != "training" or room_of(target) != "training":
             continue
-        sideways = height(source) == height(target) == 1 and source.parts[-2] != target.parts[-2]
+        subjects = {path.relative_to(ROOT / "training").parts[0] for path in (source, target)}
+        sideways = height(source) == height(target) == 1 and len(subjects) > 1
         if height(target) > height(source) or sideways:
             violations.add(f"{file} -> {name_of(target)}: back or sideways")
     check(violations)

@@ -1,13 +1,14 @@
 """Settings of a generator's training: a YAML file says what the papers' texts say."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from ..optimization import OptimizerSettings
 
+Stage = TypeVar("Stage")
 GENERATORS = ("lightning-dit", "token-bridge")
 
 
@@ -64,24 +65,30 @@ class GeneratorStage:
 
     @classmethod
     def read(cls, path: Path) -> "GeneratorStage":
-        """
-        Reads a YAML file with these names; `optimizer` is a table of its own.
+        """Reads a YAML file; see `read_stage`."""
+        return read_stage(cls, path)
 
-        Raises:
-            ValueError: a name is unknown or missing, or a setting is out of range.
-        """
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        known = {each.name for each in fields(cls)}
-        if not isinstance(values, dict) or (unknown := values.keys() - known):
-            raise ValueError(
-                f"{path} must have names among {', '.join(sorted(known))}, got {', '.join(sorted(unknown))}"
-            )
-        missing = {"name", "generator", "preset", "steps", "batch_size"} - values.keys()
-        if missing:
-            raise ValueError(f"{path} must have {', '.join(sorted(missing))}")
-        optimizer = dict(values.pop("optimizer", {}))
-        if "betas" in optimizer:
-            optimizer["betas"] = tuple(optimizer["betas"])
-        if "mask_rate" in values:
-            values["mask_rate"] = tuple(values["mask_rate"])
-        return cls(**values, optimizer=OptimizerSettings(**optimizer))
+
+def read_stage(stage_class: type[Stage], path: Path) -> Stage:
+    """
+    Reads the settings of a training from a YAML file with the names of its class; `optimizer` is a table of its own.
+
+    Raises:
+        ValueError: a name is unknown or missing, or a setting is out of range.
+    """
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    known = {each.name: each for each in fields(stage_class)}
+    if not isinstance(values, dict) or (unknown := values.keys() - known):
+        found = ", ".join(sorted(unknown)) if isinstance(values, dict) else type(values).__name__
+        raise ValueError(f"{path} must have names among {', '.join(sorted(known))}, got {found}")
+    required = {name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING}
+    if missing := required - values.keys():
+        raise ValueError(f"{path} must have {', '.join(sorted(missing))}")
+    optimizer = _with_tuples(dict(values.pop("optimizer", {})), OptimizerSettings)
+    return stage_class(**_with_tuples(values, stage_class), optimizer=OptimizerSettings(**optimizer))
+
+
+def _with_tuples(values: dict[str, Any], owner: type) -> dict[str, Any]:
+    """Gives lists as tuples where the default is one, as YAML has no tuples."""
+    wanted = {each.name for each in fields(owner) if isinstance(each.default, tuple)}
+    return {name: tuple(value) if name in wanted else value for name, value in values.items()}
