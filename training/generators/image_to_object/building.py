@@ -30,14 +30,13 @@ class ObjectFiles:
 
     Attributes:
         rows: of the corpus.
-        conditions: what is seen of the objects' pictures, (V, M, c) of each; None where a stage needs none.
-        structures: latents of the objects' structures, (C, r, r, r) of each; None where a stage needs none.
+        features: what a stage needs besides: "conditions", seen of the objects' pictures, (V, M, c) of each, and
+            "structures", latents of their structures, (C, r, r, r) of each.
         vae_statistics: mean and standard deviation in the tokenizer's configuration, by which it is known again.
     """
 
     rows: ObjectRows
-    conditions: ObjectFeatures | None = None
-    structures: ObjectFeatures | None = None
+    features: dict[str, ObjectFeatures]
     vae_statistics: tuple[list[float], list[float]] | None = None
 
     @classmethod
@@ -69,7 +68,7 @@ class ObjectFiles:
             if folder is not None:
                 opened[name] = ObjectFeatures(folder, {"features": name, "corpus": rows.digest})
         mean, std = vae.config.latents_mean, vae.config.latents_std
-        return cls(rows, **opened, vae_statistics=None if mean is None else (list(mean), list(std)))
+        return cls(rows, opened, None if mean is None else (list(mean), list(std)))
 
 
 def build_object_model(stage: ObjectStage, files: ObjectFiles, start: Path | None = None) -> nn.Module:
@@ -97,9 +96,9 @@ def build_object_model(stage: ObjectStage, files: ObjectFiles, start: Path | Non
 def _random_model(stage: ObjectStage, files: ObjectFiles) -> Any:
     if stage.generator == "structure-vae":
         return SparseStructureAutoencoder(**stage.model)
-    options: dict[str, Any] = {"cross_attention_dim": files.conditions[0].shape[-1]}
+    options: dict[str, Any] = {"cross_attention_dim": files.features["conditions"][0].shape[-1]}
     if stage.generator == "structure-flow":
-        channels, side = files.structures[0].shape[:2]
+        channels, side = files.features["structures"][0].shape[:2]
         options |= {"in_channels": int(channels), "sample_size": int(side)}
         return SparseStructureFlowModel.from_preset(stage.preset, **{**options, **stage.model})
     mean, std = files.rows.statistics()
@@ -161,7 +160,7 @@ def _occupancy_reader(files: ObjectFiles, crop: int | None, ratio: int) -> Reade
 
 def _structure_reader(files: ObjectFiles) -> Reader:
     def read(row: int, numbers: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        return files.structures[row].float(), _view(files.conditions[row], numbers)
+        return files.features["structures"][row].float(), _view(files.features["conditions"][row], numbers)
 
     return read
 
@@ -171,7 +170,7 @@ def _latents_reader(files: ObjectFiles, mean: list[float], std: list[float]) -> 
 
     def read(row: int, numbers: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         latents, coords = files.rows.latents(row)
-        return (latents - shift) / scale, coords, _view(files.conditions[row], numbers)
+        return (latents - shift) / scale, coords, _view(files.features["conditions"][row], numbers)
 
     return read
 
