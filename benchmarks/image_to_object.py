@@ -53,7 +53,7 @@ def run_stage_2(layers: int, voxels: int, repeats: int, device: torch.device, dt
 
     difference = max(float((one - other).abs().max()) for one, other in zip(cached(), plain(), strict=True))
     functions = {"neighbors": lambda: SparseLayout.build(coords, starts, SIDE), "cached": cached, "plain": plain}
-    times = interleaved(functions, repeats, device)
+    times = interleaved(functions, repeats, device, warmup=0)  # the passes above were enough
     return {
         "case": f"stage 2, L with {layers} blocks, {voxels:,} voxels in {len(layout.cells.coords):,} cells",
         "seconds": times,

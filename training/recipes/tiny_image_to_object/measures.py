@@ -59,7 +59,7 @@ def color_error(gaussians: Gaussians, true: TrueObject) -> float:
     if not shown.any():
         return 255.0
     found = 255 * (on_black[:, shown] / opacity[shown]).clamp(0, 1).mean(1)  # (3,)
-    pixels = torch.from_numpy(np.asarray(true.picture)).float()  # (H, W, 4)
+    pixels = torch.from_numpy(np.array(true.picture)).float()  # (H, W, 4)
     expected = pixels[pixels[..., 3] > 255 * OPAQUE][:, :3].mean(0)
     return float((found - expected).abs().mean())
 
