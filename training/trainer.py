@@ -126,6 +126,9 @@ class Trainer:
         batches: what it is computed from.
         settings: how long, and what is written.
         hooks: what else is done.
+
+    Raises:
+        ValueError: gradients are to be cut at a percentile, but DeepSpeed cuts them.
     """
 
     def __init__(

@@ -29,6 +29,8 @@ class ObjectStage:
         times: "logit-normal" or "uniform"; of the flows.
         logit_mean: mean of the normal whose sigmoid is a time, where 1 is noise; its deviation is 1.
         kl_weight: of the structure VAE's divergence.
+        cross_entropy_weight: of the mean binary cross-entropy of voxels, which is added to the structure VAE's Dice loss:
+            alone, that begins with a long plateau where hardly any voxels are occupied. TRELLIS goes without.
         lora: rank r, and optionally other arguments of peft's `LoraConfig`: only such matrices are trained, beside
             weights that stay as they are; of the flows. None trains all weights.
         crop: voxels along a side of the cube, at a random place, that the structure VAE sees of a grid; None for all.
@@ -50,6 +52,7 @@ class ObjectStage:
     times: str = "logit-normal"
     logit_mean: float = 1.0
     kl_weight: float = 1e-3
+    cross_entropy_weight: float = 0.0
     lora: dict[str, Any] | None = None
     crop: int | None = None
 
@@ -64,8 +67,9 @@ class ObjectStage:
             raise ValueError(f"condition_dropout must be from 0 to 1, got {self.condition_dropout}")
         if self.times not in ("logit-normal", "uniform"):
             raise ValueError(f'times must be "logit-normal" or "uniform", got {self.times!r}')
-        if self.kl_weight < 0:
-            raise ValueError(f"kl_weight must be at least 0, got {self.kl_weight}")
+        for name in ("kl_weight", "cross_entropy_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
         if self.lora is not None and ("r" not in self.lora or self.generator == "structure-vae"):
             raise ValueError(f"lora must have r, the rank, and be of a flow, got {self.lora} of {self.generator}")

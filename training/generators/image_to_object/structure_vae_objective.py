@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from atoken.generation import SparseStructureAutoencoder
 
@@ -20,7 +21,7 @@ class StructureVaeObjective(nn.Module):
 
     Args:
         model: the autoencoder.
-        stage: says how much the divergence counts.
+        stage: says how much the divergence and the cross-entropy count.
         seed: of the latents' noise, which follows from it and a batch's place.
     """
 
@@ -32,7 +33,7 @@ class StructureVaeObjective(nn.Module):
     def forward(
         self, batch: Grids | Sequence[Grids], share: Share | None = None, common: None = None
     ) -> dict[str, torch.Tensor] | list[None]:
-        """Gives "loss", "dice" and "kl": scalars, times the batch's share; see `training.contracts.Objective`."""
+        """Gives "loss", "dice", "cross_entropy" and "kl": scalars, times the batch's share; see `training.contracts.Objective`."""
         if share is None:
             return [None for _ in batch]
         posterior = self.model.encode(batch.data).latent_dist
@@ -41,8 +42,10 @@ class StructureVaeObjective(nn.Module):
         noise = torch.randn(mean.shape, generator=generator, device=mean.device)
         logits = self.model.decode(mean + (logvar / 2).exp() * noise).sample
         dice, kl = dice_loss(logits, batch.data), divergence(mean, logvar)
-        loss = share.samples * (dice + self.stage.kl_weight * kl)
-        return {"loss": loss, "dice": share.samples * dice.detach(), "kl": share.samples * kl.detach()}
+        entropy = functional.binary_cross_entropy_with_logits(logits.float(), batch.data)
+        loss = dice + self.stage.kl_weight * kl + self.stage.cross_entropy_weight * entropy
+        parts = {"dice": dice.detach(), "cross_entropy": entropy.detach(), "kl": kl.detach()}
+        return {name: share.samples * part for name, part in ({"loss": loss} | parts).items()}
 
     def count_flops(self, batch: Grids) -> float | None:
         """Says that they are not counted."""

@@ -70,6 +70,16 @@ def test_the_losses_of_structures_are_the_golden_ones():
     assert_close(divergence(mean, logvar), STRUCTURE["vae.kl"])
 
 
+def test_the_parts_of_the_loss_of_structures_count_as_the_stage_says():
+    batch = batch_of("structure-vae")
+    options = {"kl_weight": 0.5, "cross_entropy_weight": 2.0}
+    parts = build_object_objective(structure_vae(), stage("structure-vae", **options), 0)(batch, WHOLE)
+    loss = parts["dice"] + 0.5 * parts["kl"] + 2 * parts["cross_entropy"]
+    assert float(parts["loss"].detach()) == pytest.approx(float(loss), rel=1e-6)
+    alone = build_object_objective(structure_vae(), stage("structure-vae"), 0)(batch, WHOLE)
+    assert float(alone["loss"].detach()) == pytest.approx(float(parts["dice"] + 1e-3 * parts["kl"]), rel=1e-6)
+
+
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_the_loss_is_the_plain_mean_over_all_voxels(kind):
     """From what the model was given: the noise in it, then the target and the squares in float64."""
