@@ -29,8 +29,8 @@ class ObjectStage:
         times: "logit-normal" or "uniform"; of the flows.
         logit_mean: mean of the normal whose sigmoid is a time, where 1 is noise; its deviation is 1.
         kl_weight: of the structure VAE's divergence.
-        cross_entropy_weight: of the mean binary cross-entropy of voxels, which is added to the structure VAE's Dice loss:
-            alone, that begins with a long plateau where hardly any voxels are occupied. TRELLIS goes without.
+        cross_entropy_weight: of the mean binary cross-entropy of voxels, which is added to the structure VAE's Dice
+            loss: alone, that begins with a long plateau where few voxels are occupied. TRELLIS goes without.
         lora: rank r, and optionally other arguments of peft's `LoraConfig`: only such matrices are trained, beside
             weights that stay as they are; of the flows. None trains all weights.
         crop: voxels along a side of the cube, at a random place, that the structure VAE sees of a grid; None for all.

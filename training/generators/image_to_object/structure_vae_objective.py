@@ -33,7 +33,10 @@ class StructureVaeObjective(nn.Module):
     def forward(
         self, batch: Grids | Sequence[Grids], share: Share | None = None, common: None = None
     ) -> dict[str, torch.Tensor] | list[None]:
-        """Gives "loss", "dice", "cross_entropy" and "kl": scalars, times the batch's share; see `training.contracts.Objective`."""
+        """
+        Gives "loss", "dice", "cross_entropy" and "kl": scalars, times the batch's share; see
+        `training.contracts.Objective`.
+        """
         if share is None:
             return [None for _ in batch]
         posterior = self.model.encode(batch.data).latent_dist
