@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atoken_headers.generator_folders import embedded_generators
+from atoken_headers.generator_folders import embedded_generators, embedded_text_generators
 from atoken_headers.model_folders import DEFAULT_MODEL, DISCRETE_MODEL
 
 from .console import progress_bar, say
@@ -93,14 +93,15 @@ def demo(
 
 
 def _generated(folder: Path, device: str) -> "list[comparison.Row]":
-    """Generates images with the embedded generators that are there."""
-    names = embedded_generators()
-    if not names:
+    """Generates images and clips with the embedded generators that are there."""
+    of_classes, of_texts = embedded_generators(), embedded_text_generators()
+    if not of_classes and not of_texts:
         return []
     from .demo_generators import show_generator
+    from .demo_texts import show_texts
 
     rows = []
     with progress_bar() as bar:
-        for name in bar.track(names, description="generating"):
-            rows.append(show_generator(name, folder, device))
+        for name in bar.track([*of_classes, *of_texts], description="generating"):
+            rows += show_texts(name, folder, device) if name in of_texts else [show_generator(name, folder, device)]
     return rows

@@ -1,4 +1,4 @@
-"""`atoken generate`: images of classes with a generator of latents or codes, and 3D objects of pictures."""
+"""`atoken generate`: images of classes, images and clips of texts, and 3D objects of pictures."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atoken_headers.generator_folders import IMAGE_TO_OBJECT, LIGHTNING_DIT, TOKEN_BRIDGE
+from atoken_headers.generator_folders import IMAGE_TO_OBJECT, LIGHTNING_DIT, TEXT_TO_MEDIA, TOKEN_BRIDGE
 
 from .console import print_json, say, standard_output
 from .errors import UsageError, naming
@@ -32,12 +32,13 @@ SETTINGS = {
     "shift": "--shift",
     "temperature": "--temperature",
 }
+OF_TEXTS = {"num_inference_steps", "guidance_scale", "shift"}  # those that generators of texts have too
 
 
 def generate(
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Folder to write to, created if missing; with --image a .ply file."),
+        typer.Option("--output", "-o", help="Folder to write to, created if missing, or a file: see above."),
     ],
     classes: Annotated[
         list[str] | None,
@@ -48,6 +49,32 @@ def generate(
             show_default=False,
         ),
     ] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--text",
+            help="Text to make an image or a clip of; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            "--frames",
+            min=1,
+            help="Of texts: frames of a clip. Default: 16 for .mp4, else 1, which is an image.",
+            show_default=False,
+        ),
+    ] = None,
+    height: Annotated[
+        int | None,
+        typer.Option("--height", min=1, help="Of texts: pixels. Default: the model's.", show_default=False),
+    ] = None,
+    width: Annotated[
+        int | None,
+        typer.Option("--width", min=1, help="Of texts: pixels. Default: the model's.", show_default=False),
+    ] = None,
+    fps: Annotated[float, typer.Option("--fps", min=0.001, help="Of texts: frames per second of clips.")] = 8.0,
     image: Annotated[
         list[Path] | None,
         typer.Option(
@@ -73,14 +100,23 @@ def generate(
         typer.Option("--page", help="With --image: HTML page to write, where the mouse turns it.", show_default=False),
     ] = None,
     count: Annotated[
-        int, typer.Option("--count", "-n", min=1, help="Number of images; several classes take turns.")
-    ] = 16,
+        int | None,
+        typer.Option(
+            "--count",
+            "-n",
+            min=1,
+            help="Number of images or clips; several classes or texts take turns. Default: 16 of classes, one of each "
+            "text.",
+            show_default=False,
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             help="Folder of a generator's pipeline, Hub name, or name of an embedded one: "
-            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}; with --image {IMAGE_TO_OBJECT}.",
+            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}; of texts {TEXT_TO_MEDIA}, of pictures "
+            f"{IMAGE_TO_OBJECT}.",
             show_default=False,
         ),
     ] = None,
@@ -173,16 +209,23 @@ def generate(
     as_json: AsJson = False,
 ) -> None:
     """
-    Generate images of classes: PNG files, a grid of them, and a record.
+    Generate images of classes, images and clips of texts, or a 3D object of a picture.
 
-    The output folder gets images/, grid.png and generated.json, which says
+    With --text, --output is out.png, out.mp4, or a folder for several.
+
+    Of classes, the output folder gets images/, grid.png and generated.json, which says
     of what the images were made. The same command goes on where it was stopped.
 
-    With --image, make 3D Gaussians of an object's picture: a PLY file.
+    With --image, --output is out.ply, a file of 3D Gaussians.
     """
     if image or mask or turntable or page:
         needless = {
             "--class": classes,
+            "--text": texts,
+            "--frames": frames,
+            "--height": height,
+            "--width": width,
+            "--count": count,
             "--guidance-channels": guidance_channels,
             "--guidance-start": guidance_start,
             "--guidance-schedule": guidance_schedule,
@@ -195,10 +238,6 @@ def generate(
         check_object_options(image or [], mask or [], outputs, [name for name, value in needless.items() if value])
         generate_object(image, mask or [], outputs, model, seed, settings, chosen_device(device), dtype.value, as_json)
         return
-    check_output_folder(output)
-    place = shard_of(shard)
-    if overwrite and place[1] > 1:
-        raise UsageError("--overwrite would remove what other shards have made; remove the folder, then start all")
     given: dict[str, Any] = {
         "num_inference_steps": steps,
         "guidance_scale": guidance,
@@ -209,6 +248,24 @@ def generate(
         "temperature": temperature,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    if texts:
+        from .text_generation import Wanted, check_alone, frames_of, generate_texts
+
+        others = {"--class": classes, "--npz": npz, "--shard": shard, "--processes": processes > 1}
+        check_alone({**others, **{SETTINGS[name]: True for name in given.keys() - OF_TEXTS}})
+        given |= {name: value for name, value in (("height", height), ("width", width)) if value is not None}
+        wanted = Wanted(texts, count or len(texts), frames_of(output, frames), fps, seed, given)
+        facts = generate_texts(wanted, output, model, chosen_device(device), dtype.value, batch_size, overwrite)
+        print_json(facts) if as_json else standard_output().print(facts["output"], markup=False, highlight=False)
+        return
+    for option, value in {"--frames": frames, "--height": height, "--width": width}.items():
+        if value is not None:
+            raise UsageError(f"{option}: it goes with --text alone; leave it out")
+    count = count or 16
+    check_output_folder(output)
+    place = shard_of(shard)
+    if overwrite and place[1] > 1:
+        raise UsageError("--overwrite would remove what other shards have made; remove the folder, then start all")
     target = chosen_device(device)
 
     from .generate_jobs import Run, Workers, finish, make_images, open_output

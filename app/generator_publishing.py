@@ -11,6 +11,7 @@ from huggingface_hub import ModelCardData
 
 from atoken.autoencoder_atoken import AutoencoderAtoken
 from atoken.conversion_atoken import OFFICIAL_LICENSE
+from atoken.generation import TextToMediaPipeline
 
 from .publishing import NOTICE, NOTICE_TEXT
 
@@ -59,30 +60,34 @@ def _copy_code(module: str, folder: Path) -> str:
 
 
 def _card(pipeline: DiffusionPipeline, name: str, license: str) -> str:
-    research = license == OFFICIAL_LICENSE
+    research, of_texts = license == OFFICIAL_LICENSE, isinstance(pipeline, TextToMediaPipeline)
     metadata = ModelCardData(
         library_name="diffusers",
         license="other" if research else license,
         license_name=license if research else None,
         license_link=NOTICE if research else None,
-        tags=["class-conditional-image-generation", "diffusers", "atoken"],
-        pipeline_tag="unconditional-image-generation",
+        tags=[*_TAGS[of_texts], "diffusers", "atoken"],
+        pipeline_tag="text-to-video" if of_texts else "unconditional-image-generation",
     )
     transformer = pipeline.transformer
+    facts = {
+        "metadata": metadata.to_yaml(),
+        "title": name.split("/")[-1],
+        "name": name,
+        "kind": type(transformer).__name__,
+        "parameters": f"{transformer.num_parameters() / 1e6:.1f} M",
+        "license": NOTICE_TEXT if research else f"Weights: {license}. Code: Apache-2.0.",
+    }
+    if of_texts:
+        return _CARD_OF_TEXTS.format(**facts)
     names = transformer.config.id2label or {}
     shown = next(iter(names.values()), None)
     return _CARD.format(
-        metadata=metadata.to_yaml(),
-        title=name.split("/")[-1],
-        name=name,
-        kind=type(transformer).__name__,
-        parameters=f"{transformer.num_parameters() / 1e6:.1f} M",
-        classes=transformer.config.num_classes,
-        label=repr(str(shown).split(",")[0]) if shown else 0,
-        license=NOTICE_TEXT if research else f"Weights: {license}. Code: Apache-2.0.",
+        **facts, classes=transformer.config.num_classes, label=repr(str(shown).split(",")[0]) if shown else 0
     )
 
 
+_TAGS = {False: ["class-conditional-image-generation"], True: ["text-to-image", "text-to-video"]}
 _CARD = """\
 ---
 {metadata}
@@ -98,6 +103,28 @@ from diffusers import DiffusionPipeline
 
 pipeline = DiffusionPipeline.from_pretrained("{name}", trust_remote_code=True)
 image = pipeline({label}).images[0]
+```
+
+## License
+
+{license}
+"""
+_CARD_OF_TEXTS = """\
+---
+{metadata}
+---
+
+# {title}
+
+A `{kind}` ({parameters} parameters) that generates images and videos of texts out of the tokens of AToken
+([paper](https://arxiv.org/abs/2509.14476), section 5), with the autoencoder that decodes them.
+
+```python
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("{name}", trust_remote_code=True)
+image = pipeline("a red star").images[0]
+frames = pipeline("a red star moving left", num_frames=16).frames[0]
 ```
 
 ## License

@@ -1,6 +1,7 @@
 """Statistics of latents: what a generator normalizes by, and which autoencoder it was trained on."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,15 +17,18 @@ def check_autoencoder(transformer: Any, vae: Any) -> None:
         ValueError: it is another one.
     """
     for name in ("latents_mean", "latents_std"):
-        noted, given = transformer.config.get(f"vae_{name}"), getattr(vae.config, name, None)
-        if noted is None:
-            continue
-        given = [] if given is None else list(given)
-        if len(noted) != len(given) or not all(map(_is_close, noted, given)):
+        noted = transformer.config.get(f"vae_{name}")
+        if noted is not None and not same_statistics(noted, getattr(vae.config, name, None)):
             raise ValueError(
                 f"vae must be the autoencoder that the transformer was trained on, but its {name} differs from the "
                 f"transformer's vae_{name}; load the vae that the transformer's model card names"
             )
+
+
+def same_statistics(noted: Sequence[float], given: Sequence[float] | None) -> bool:
+    """Tells whether two lists of numbers are the same, as far as they survive being written in another precision."""
+    given = [] if given is None else list(given)
+    return len(noted) == len(given) and all(map(_is_close, noted, given))
 
 
 def _is_close(first: float, second: float) -> bool:

@@ -4,15 +4,21 @@ from pathlib import Path
 
 from . import model_folders
 
-LIGHTNING_DIT, TOKEN_BRIDGE = "lightning-dit-tiny", "token-bridge-tiny"  # the embedded ones
-IMAGE_TO_OBJECT = "image-to-object-tiny"
+LIGHTNING_DIT, TOKEN_BRIDGE = "lightning-dit-tiny", "token-bridge-tiny"  # the embedded ones, of classes
+TEXT_TO_MEDIA = "text-to-media-tiny"  # the embedded one of texts
+IMAGE_TO_OBJECT = "image-to-object-tiny"  # the embedded one of pictures
 INDEX = "model_index.json"
 
 
 def embedded_generators() -> list[str]:
-    """Lists the embedded generators that this source tree has."""
+    """Lists the embedded generators of classes that this source tree has."""
     names = (LIGHTNING_DIT, TOKEN_BRIDGE)
     return [name for name in names if is_generator_folder(model_folders.CHECKPOINTS / name)]
+
+
+def embedded_text_generators() -> list[str]:
+    """Lists the embedded generators of texts that this source tree has."""
+    return [TEXT_TO_MEDIA] if is_generator_folder(model_folders.CHECKPOINTS / TEXT_TO_MEDIA) else []
 
 
 def find_generator(name: str) -> tuple[Path, str]:

@@ -1,6 +1,7 @@
 """The demo's grids of generated images, of tiny random generators under the names of the embedded ones."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ import torch
 from atoken.evaluation.seeded_images import image_generator
 from atoken.miniature.scenes import COLOURS, FLAT_SHAPES
 from atoken.processing.media_reading_atoken import open_image
+from atoken.tokenizing.clips import read_frames
 from atoken_app import demo_command
 
 from ..cli_samples import names, run, save_model, save_photo
 from ..generation.helpers import lightning_pipeline, token_pipeline
+from ..generation.media_helpers import SAMPLING, media_pipeline
 
 PAIRS = [f"{color} {shape}" for color in COLOURS for shape in FLAT_SHAPES]
 CLASSES = {"num_classes": len(PAIRS), "id2label": dict(enumerate(PAIRS))}
@@ -61,6 +64,21 @@ def test_grids_of_both_generators(tree):
     # The first scene has something red in it, and the eighth something blue.
     assert (PAIRS[0], PAIRS[35]) == ("red circle", "blue ring")
     assert (scenes[0].astype(int) @ [2, -1, -1]).max() > 150 and (scenes[7].astype(int) @ [-1, -1, 2]).max() > 150
+
+
+def test_images_and_clips_of_texts(tree):
+    sampling = {**SAMPLING, "height": 32, "width": 32, "num_inference_steps": 2}
+    pipeline = media_pipeline(image_sampling=sampling, video_sampling=sampling)
+    pipeline.save_pretrained(tree / "checkpoints/text-to-media-tiny")
+    for name in GENERATORS:
+        shutil.rmtree(tree / "checkpoints" / name)
+    run("demo", "-o", tree / "demo")
+    page = (tree / "demo/index.html").read_text(encoding="utf-8")
+    assert "Images of texts by text-to-media-tiny" in page and "Clips of texts by text-to-media-tiny" in page
+    grid = open_image(tree / "demo/text-to-media-tiny.image.2.png")
+    assert grid.shape == (3, 2 * 32 + 6, 4 * 32 + 10)
+    clip = read_frames(tree / "demo/text-to-media-tiny.video.2.mp4", lambda total, fps: range(total))
+    assert clip.shape == (16, 3, 2 * 32 + 6, 4 * 32 + 10)
 
 
 def test_what_shows_none(tree):

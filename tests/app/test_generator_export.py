@@ -13,8 +13,13 @@ from atoken.conversion_atoken import OFFICIAL_LICENSE
 
 from ..cli_samples import run, run_json
 from ..generation.helpers import lightning_pipeline, token_pipeline
+from ..generation.media_helpers import media_pipeline
 
-MAKERS = {"LightningDiTPipeline": lightning_pipeline, "TokenBridgePipeline": token_pipeline}
+MAKERS = {
+    "LightningDiTPipeline": lightning_pipeline,
+    "TextToMediaPipeline": media_pipeline,
+    "TokenBridgePipeline": token_pipeline,
+}
 
 # What a user's process does that has diffusers, and not our package.
 STRANGER = """
@@ -68,11 +73,14 @@ def test_files_of_the_repository(exported):
     repository = folder / "repository"
     index = json.loads((repository / "model_index.json").read_text())
     assert index["_class_name"][1] == name
-    for part in ("transformer", "vae"):
+    of_texts = name == "TextToMediaPipeline"
+    # The transformer of texts is one of diffusers.
+    for part in ("vae",) if of_texts else ("transformer", "vae"):
         module, _ = index[part]
         assert (repository / part / f"{module}.py").is_file()
     card = (repository / "README.md").read_text()
-    assert "library_name: diffusers" in card and "license: apache-2.0" in card and "'red star'" in card
+    assert "library_name: diffusers" in card and "license: apache-2.0" in card
+    assert ("pipeline_tag: text-to-video" if of_texts else "'red star'") in card
 
 
 def test_what_is_refused(exported, tmp_path):

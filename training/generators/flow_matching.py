@@ -11,14 +11,14 @@ def interpolate(latents: torch.Tensor, noise: torch.Tensor, time: torch.Tensor) 
     Mixes data and noise.
 
     Args:
-        latents: (B, C, H, W) normalized data.
+        latents: (B, ...) normalized data.
         noise: of the same shape.
         time: (B,) in [0, 1], where 1 is data.
 
     Returns:
-        The mixture and the velocity from noise to data, both (B, C, H, W).
+        The mixture and the velocity from noise to data, both of the same shape.
     """
-    share = time[:, None, None, None]
+    share = time.view(-1, *[1] * (latents.ndim - 1))
     return share * latents + (1 - share) * noise, latents - noise
 
 

@@ -6,6 +6,7 @@ but not where the light comes from.
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -38,7 +39,7 @@ def write_pictures(path: Path, count: int) -> None:
             writer.write_table(pa.table(columns, schema))
 
 
-def write_corpus(pictures: Path, tokenizer: Path, out: Path) -> None:
+def write_corpus(pictures: Path, tokenizer: Path, out: Path, **wanted: Any) -> None:
     """
     Writes the latents or codes of pictures, as `atoken tokenize` does; goes on where it was stopped.
 
@@ -46,14 +47,15 @@ def write_corpus(pictures: Path, tokenizer: Path, out: Path) -> None:
         pictures: that `write_pictures` has written.
         tokenizer: folder of the model; a discrete one gives codes.
         out: folder of the corpus.
+        wanted: options of `TokenizeOptions` instead of those for pictures with labels.
 
     Raises:
         ValueError: a picture cannot be used.
     """
     loaded = load_model(str(tokenizer), "cpu", "float32")
-    options = TokenizeOptions(
-        content="codes" if loaded.discrete else "latents", size=SIZE, keep={"label": "label"}, batch_tokens=2048
-    )
+    content = "codes" if loaded.discrete else "latents"
+    wanted = {"size": SIZE, "keep": {"label": "label"}, "batch_tokens": 2048, **wanted}
+    options = TokenizeOptions(content=content, **wanted)
     source = open_source(str(pictures), options)
     plan = make_plan(str(pictures), out, options, loaded, source)
     for record in work(plan, loaded, source):

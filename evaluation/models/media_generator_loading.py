@@ -1,0 +1,74 @@
+"""The pipeline of a generator of images and videos of texts, loaded without running any code of its folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+import torch
+
+from atoken.generation import TextToMediaPipeline
+from atoken.tokenizing.loading import digest_of_weights, quieten_libraries, resolve_device
+from atoken_headers.generator_folders import INDEX, TEXT_TO_MEDIA, find_generator
+
+from ..interface import DTYPES
+
+
+@dataclass(frozen=True)
+class LoadedMediaGenerator:
+    """
+    Holds the pipeline of a generator.
+
+    Attributes:
+        pipeline: on its device.
+        name: what leads to it again: an embedded name, an absolute folder, or a Hub name.
+        fingerprint: 32 hexadecimal digits of the transformer's weights, to tell generators apart.
+    """
+
+    pipeline: TextToMediaPipeline
+    name: str
+    fingerprint: str
+
+
+def load_media_generator(name: str | None = None, device: str = "auto", dtype: str = "float32") -> LoadedMediaGenerator:
+    """
+    Loads a generator.
+
+    Args:
+        name: a folder, a Hub name, or an embedded generator's name; text-to-media-tiny if None.
+        device: "auto", "cpu" or "cuda".
+        dtype: "float32", "bfloat16" or "float16".
+
+    Raises:
+        FileNotFoundError: there is no such generator.
+        ValueError: the folder is that of another pipeline, incomplete or damaged, or an option is out of range.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    target = resolve_device(device)
+    folder, label = find_generator(TEXT_TO_MEDIA if name is None else name)
+    kind = _kind_of(folder / INDEX)
+    if kind != TextToMediaPipeline.__name__:
+        raise ValueError(f"model must be a {TextToMediaPipeline.__name__}, got {kind!r} in {folder / INDEX}")
+    quieten_libraries()
+    diffusers.logging.set_verbosity_error()
+    diffusers.logging.disable_progress_bar()
+    try:
+        pipeline = TextToMediaPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    except Exception as error:
+        # What libraries raise for files that are damaged or missing is of many types.
+        raise ValueError(f"model: {folder} cannot be loaded: {error}") from error
+    pipeline.set_progress_bar_config(disable=True)
+    # Before the dtype changes, so that it does not depend on the one asked for.
+    fingerprint = digest_of_weights([], pipeline.transformer.state_dict())
+    pipeline.to(target, getattr(torch, dtype))
+    return LoadedMediaGenerator(pipeline, label, fingerprint)
+
+
+def _kind_of(index: Path) -> str | None:
+    """Gives the name of a pipeline's class."""
+    try:
+        kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"model: {index} cannot be read: {error}") from error
+    return kind[-1] if isinstance(kind, list) and kind else kind  # with the code of a Hub repository it is a pair

@@ -1,0 +1,350 @@
+"""Images and videos of texts: noise to latents to pixels (AToken paper, section 5.4)."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.loaders import HunyuanVideoLoraLoaderMixin
+from diffusers.utils import BaseOutput
+from diffusers.utils.torch_utils import randn_tensor
+from diffusers.video_processor import VideoProcessor
+
+# Loading this file as remote code from a local folder, diffusers copies the modules named here and no others. So all
+# siblings that are needed are named, even those that only other siblings use.
+from .flow_sampling_atoken import FlowSampling, sample_flow
+from .input_checks_atoken import check_generators, check_output_type
+from .latent_statistics_atoken import check_autoencoder  # noqa: F401
+from .media_sampling_atoken import MediaSampling, media_sampling
+from .media_statistics_atoken import Statistics, check_statistics, check_vae_statistics, denormalized_media
+from .text_conditions_atoken import TextCondition, encode_texts, pooled_width
+
+
+@dataclass
+class TextToMediaPipelineOutput(BaseOutput):
+    """
+    Holds what was made; one of the two is None.
+
+    Attributes:
+        images: B images of the type that was asked for.
+        frames: B videos.
+    """
+
+    images: Any = None
+    frames: Any = None
+
+
+class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
+    r"""
+    Generates images and videos of texts, with one set of weights.
+
+    ```python
+    pipeline = TextToMediaPipeline.from_pretrained(folder)
+    image = pipeline("a red star", generator=torch.Generator().manual_seed(0)).images[0]
+    frames = pipeline("a clip of a red star moving left", num_frames=16).frames[0]
+    ```
+
+    Args:
+        transformer ([`HunyuanVideoTransformer3DModel`]): Gives velocities from data to noise; see
+            `text_to_media_transformer`.
+        vae ([`AutoencoderAtoken`]): Decodes latents.
+        scheduler ([`FlowMatchEulerDiscreteScheduler`]): Or another for flow matching that takes sigmas.
+        text_encoder, tokenizer (*optional*): Of transformers; gives the states of a text's tokens. Without them, calls
+            need embeddings.
+        text_encoder_2, tokenizer_2 (*optional*): Give the vector of a whole text, such as CLIP's; without them the
+            first encoder does.
+        image_statistics, video_statistics (`dict`, *optional*): "mean" and "std" of latents by channel, which the
+            transformer was trained with; what has none cannot be decoded.
+        vae_statistics (`dict`, *optional*): The autoencoder's own, as they were in training.
+        image_sampling, video_sampling (`dict`, *optional*): Settings by the names of `MediaSampling`, which count
+            before its defaults.
+
+    All of these are kept in the pipeline's configuration. LoRA weights are loaded as into any pipeline of diffusers,
+    with `load_lora_weights`.
+
+    Raises:
+        ValueError: the parts do not fit together.
+    """
+
+    model_cpu_offload_seq = "text_encoder->text_encoder_2->transformer->vae"
+    _optional_components = ["text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"]
+    _callback_tensor_inputs = ["latents"]
+    _lora_loadable_modules = ["transformer"]
+
+    def __init__(
+        self,
+        transformer: Any,
+        vae: Any,
+        scheduler: Any,
+        text_encoder: Any = None,
+        tokenizer: Any = None,
+        text_encoder_2: Any = None,
+        tokenizer_2: Any = None,
+        image_statistics: Statistics | None = None,
+        video_statistics: Statistics | None = None,
+        vae_statistics: Statistics | None = None,
+        image_sampling: dict[str, Any] | None = None,
+        video_sampling: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.register_modules(
+            transformer=transformer,
+            vae=vae,
+            scheduler=scheduler,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            text_encoder_2=text_encoder_2,
+            tokenizer_2=tokenizer_2,
+        )
+        self.register_to_config(
+            image_statistics=image_statistics,
+            video_statistics=video_statistics,
+            vae_statistics=vae_statistics,
+            image_sampling=image_sampling,
+            video_sampling=video_sampling,
+        )
+        self._check_parts()
+        self.video_processor = VideoProcessor(vae_scale_factor=vae.spatial_compression_ratio)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        num_frames: int = 1,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        guidance_rescale: float | None = None,
+        guidance_interval: tuple[float, float] | None = None,
+        shift: float | None = None,
+        negative_prompt: str = "",
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        latents: torch.Tensor | None = None,
+        condition: TextCondition | None = None,
+        negative_condition: TextCondition | None = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        callback_on_step_end: Callable | None = None,
+        callback_on_step_end_tensor_inputs: tuple[str, ...] = ("latents",),
+    ) -> TextToMediaPipelineOutput | tuple:
+        """
+        Generates one image or one video of each text.
+
+        Args:
+            prompt: a text or a list of texts.
+            num_frames: 1 for images; of videos a multiple of 4, from 8 on, as whole latent frames are made.
+            height, width: in pixels, multiples of 16; None for the pipeline's own.
+            num_inference_steps, guidance_scale, guidance_rescale, guidance_interval, shift: see `MediaSampling`; None
+                for the pipeline's own.
+            negative_prompt: what guidance leads away from; the empty text is what training knows.
+            generator: of noise, or a list of one for each item, so that an item does not depend on others.
+            latents: (B, C, T, h, w) noise to begin with instead, T = num_frames / 4, or 1 of images.
+            condition, negative_condition: of `encode_prompt`, instead of texts.
+            output_type: "pil", "np", "pt", or "latent" for normalized latents (B, C, T, h, w).
+            return_dict: False for a tuple.
+            callback_on_step_end: is called with pipeline, step, time in [0, 1000], and a dict with `latents`.
+            callback_on_step_end_tensor_inputs: names in that dict.
+
+        Returns:
+            `images` or `frames`, of `output_type`: lists of Pillow's images, of each video one; "np" (B, [T,] H, W, 3)
+            and "pt" (B, [T,] 3, H, W) in [0, 1].
+
+        Raises:
+            ValueError: an argument does not fit, or there are no statistics of the latents that are to be decoded.
+        """
+        given = {
+            "height": height,
+            "width": width,
+            "num_inference_steps": num_inference_steps,
+            "guidance_scale": guidance_scale,
+            "guidance_rescale": guidance_rescale,
+            "guidance_interval": guidance_interval,
+            "shift": shift,
+        }
+        texts = [prompt] if isinstance(prompt, str) else prompt
+        sampling = self.check_inputs(texts, num_frames, given, condition, negative_condition, output_type)
+        count = len(texts) if condition is None else len(condition)
+        check_generators(generator, count)
+        shape = self._latents_shape(count, num_frames, sampling)
+        flow = sampling.flow(shape[-1] * shape[-2], shape[2])
+        device = self._execution_device
+        if latents is None:
+            latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
+        elif tuple(latents.shape) != shape or not latents.is_floating_point():
+            raise ValueError(f"latents must be {shape} and floating point, got {tuple(latents.shape)} {latents.dtype}")
+        condition = self.encode_prompt(texts) if condition is None else condition
+        if flow.guidance_scale != 1 and negative_condition is None:
+            negative_condition = self.encode_prompt([negative_prompt])
+        latents = self._sampled(
+            latents.to(device, torch.float32),
+            flow,
+            condition,
+            negative_condition,
+            callback_on_step_end,
+            callback_on_step_end_tensor_inputs,
+        )
+        made = latents if output_type == "latent" else self._decoded(latents, num_frames, output_type)
+        self.maybe_free_model_hooks()
+        if not return_dict:
+            return (made,)
+        return TextToMediaPipelineOutput(**{"images" if num_frames == 1 else "frames": made})
+
+    def encode_prompt(self, texts: Sequence[str]) -> TextCondition:
+        """
+        Encodes texts with the pipeline's text encoders; what `condition` takes.
+
+        Raises:
+            ValueError: there is no text encoder, or a text is too long.
+        """
+        if self.text_encoder is None or self.tokenizer is None:
+            raise ValueError(
+                "prompt must be left out of a pipeline without text_encoder and tokenizer, and condition (and with "
+                "guidance negative_condition) given instead"
+            )
+        return encode_texts(texts, self.tokenizer, self.text_encoder, self.tokenizer_2, self.text_encoder_2)
+
+    def check_inputs(
+        self,
+        texts: Sequence[str] | None,
+        num_frames: int = 1,
+        settings: dict[str, Any] | None = None,
+        condition: TextCondition | None = None,
+        negative_condition: TextCondition | None = None,
+        output_type: str = "pil",
+    ) -> MediaSampling:
+        """
+        Checks what is generated, before the work.
+
+        Args:
+            texts: this and the others are those of a call.
+            settings: those of sampling, by the names of `MediaSampling`.
+
+        Returns:
+            All settings, with those that were not given.
+
+        Raises:
+            ValueError: an argument does not fit, or there are no statistics of the latents that are to be decoded.
+        """
+        if (texts is None) == (condition is None):
+            raise ValueError("prompt must be given, or condition instead of it, but not both")
+        if texts is not None and (
+            not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(text, str) for text in texts)
+        ):
+            raise ValueError(f"prompt must be a text or a list of texts, got {texts!r}")
+        ratio = self.vae.temporal_compression_ratio
+        is_whole = isinstance(num_frames, int) and not isinstance(num_frames, bool)
+        if not is_whole or num_frames < 1 or (num_frames > 1 and (num_frames % ratio or num_frames < 2 * ratio)):
+            raise ValueError(
+                f"num_frames must be 1 for images, or a multiple of {ratio} from {2 * ratio} on for videos, got "
+                f"{num_frames!r}"
+            )
+        kind = "image" if num_frames == 1 else "video"
+        own = self.config[f"{kind}_sampling"]
+        sampling = media_sampling(1 if num_frames == 1 else 2, (f"{kind}_sampling", own), ("settings", settings))
+        side = self.vae.spatial_compression_ratio
+        for name in ("height", "width"):
+            value = getattr(sampling, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < side or value % side:
+                raise ValueError(f"{name} must be a multiple of {side} pixels, got {value!r}")
+        sampling.flow(1, 1)
+        for name, each in (("condition", condition), ("negative_condition", negative_condition)):
+            self._check_condition(name, each)
+        check_output_type(output_type)
+        if output_type != "latent" and self.config[f"{kind}_statistics"] is None:
+            raise ValueError(
+                f"the pipeline must have {kind}_statistics to decode {kind}s, got none: it was not trained on {kind}s; "
+                f'give it those of the corpus it was trained on, or take output_type="latent"'
+            )
+        return sampling
+
+    def _check_condition(self, name: str, condition: TextCondition | None) -> None:
+        if condition is None:
+            return
+        config = self.transformer.config
+        for part, width in (("embeds", config.text_embed_dim), ("pooled", config.pooled_projection_dim)):
+            shape = tuple(getattr(condition, part).shape)
+            if shape[-1] != width:
+                raise ValueError(f"{name} must have {part} of {width} channels, got {shape}")
+        if tuple(condition.mask.shape) != tuple(condition.embeds.shape[:2]):
+            given = tuple(condition.mask.shape)
+            raise ValueError(f"{name} must have a mask of shape {tuple(condition.embeds.shape[:2])}, got {given}")
+        mask = condition.mask.bool()
+        if not mask[:, 0].all() or (mask[:, 1:] & ~mask[:, :-1]).any():
+            raise ValueError(f"{name} must have at least one token of each text, and its padding on the right")
+
+    def _check_parts(self) -> None:
+        config, channels = self.transformer.config, self.vae.config.get("latent_channels")
+        if channels != config.in_channels:
+            raise ValueError(f"vae must have the transformer's {config.in_channels} latent channels, got {channels}")
+        if config.patch_size != 1 or config.patch_size_t != 1 or config.guidance_embeds:
+            raise ValueError("transformer must have patch_size = patch_size_t = 1 and no guidance_embeds")
+        if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
+            given = type(self.scheduler).__name__
+            raise ValueError(f"scheduler must take sigmas, as FlowMatchEulerDiscreteScheduler does, got {given}")
+        for names in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
+            if (getattr(self, names[0]) is None) != (getattr(self, names[1]) is None):
+                raise ValueError(f"{names[0]} and {names[1]} must be given together")
+        if self.text_encoder is not None:
+            width, pooled = self.text_encoder.config.hidden_size, pooled_width(self.text_encoder, self.text_encoder_2)
+            if (width, pooled) != (config.text_embed_dim, config.pooled_projection_dim):
+                raise ValueError(
+                    f"text_encoder must give states of {config.text_embed_dim} and a vector of "
+                    f"{config.pooled_projection_dim} channels, as the transformer takes them, got {width} and {pooled}"
+                )
+        for name in ("image_statistics", "video_statistics"):
+            if self.config[name] is not None:
+                check_statistics(name, self.config[name], config.in_channels)
+        if self.config.vae_statistics is not None:
+            check_vae_statistics(self.config.vae_statistics, self.vae)
+        for frames, name in ((1, "image_sampling"), (2, "video_sampling")):
+            media_sampling(frames, (name, self.config[name])).flow(1, 1)
+
+    def _latents_shape(self, count: int, num_frames: int, sampling: MediaSampling) -> tuple[int, ...]:
+        side, frames = self.vae.spatial_compression_ratio, -(-num_frames // self.vae.temporal_compression_ratio)
+        return count, self.transformer.config.in_channels, frames, sampling.height // side, sampling.width // side
+
+    def _sampled(
+        self,
+        noise: torch.Tensor,
+        flow: FlowSampling,
+        condition: TextCondition,
+        negative: TextCondition | None,
+        call_back: Callable | None,
+        names: Sequence[str],
+    ) -> torch.Tensor:
+        """Goes from noise to normalized latents, both (B, C, T, h, w) fp32."""
+        model, device, count = self.transformer, noise.device, len(noise)
+        seen = condition.to(device, model.dtype)
+        null = None if negative is None else negative.to(device, model.dtype).repeated(count)
+
+        def velocity(data: torch.Tensor, time: float, step: int | None) -> torch.Tensor:
+            text = null if step is None else seen
+            times = torch.full((count,), 1000 * time, dtype=torch.float32, device=device)
+            found = model(data.to(model.dtype), times, text.embeds, text.mask, text.pooled, return_dict=False)
+            return found[0].float()
+
+        def deviation(data: torch.Tensor) -> torch.Tensor:
+            return data.flatten(1).std(1).view(-1, 1, 1, 1, 1)
+
+        with self.progress_bar(total=flow.num_inference_steps) as bar:
+
+            def after_step(step: int, timestep: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
+                bar.update()
+                if call_back is None:
+                    return data
+                given = {name: {"latents": data}[name] for name in names}
+                return (call_back(self, step, timestep, given) or {}).get("latents", data)
+
+            return sample_flow(self.scheduler, flow, noise, velocity, deviation, after_step)
+
+    def _decoded(self, latents: torch.Tensor, num_frames: int, output_type: str) -> Any:
+        kind = "image" if num_frames == 1 else "video"
+        whole = denormalized_media(latents, self.config[f"{kind}_statistics"]).to(self.vae.dtype)
+        if num_frames == 1:
+            images = self.vae.decode(whole[:, :, 0], return_dict=False)[0]
+            return self.video_processor.postprocess(images.float(), output_type=output_type)
+        videos = self.vae.decode(whole, num_frames=num_frames, return_dict=False)[0]
+        return self.video_processor.postprocess_video(videos.float(), output_type=output_type)

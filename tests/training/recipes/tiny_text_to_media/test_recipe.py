@@ -1,0 +1,86 @@
+"""The tiny text-to-media recipe: its scenes, its files, its judges and its shares."""
+
+import numpy as np
+import pytest
+import torch
+
+from atoken.miniature.scenes import COLOURS, FLAT_SHAPES, MOTIONS, Scene, is_held_out, is_pair_held_out
+from atoken.tokenizing.clips import read_frames
+from atoken.training.recipes.tiny_generators.judge import load_judge
+from atoken.training.recipes.tiny_generators.run import JUDGE
+from atoken.training.recipes.tiny_text_to_media.corpora import _png
+from atoken.training.recipes.tiny_text_to_media.measures import judged, share_of, shares_right, zero_shot
+from atoken.training.recipes.tiny_text_to_media.motion_judge import (
+    MotionJudge,
+    judged_scene,
+    load_motion_judge,
+    train_motion_judge,
+)
+from atoken.training.recipes.tiny_text_to_media.worlds import (
+    FRAMES,
+    KINDS,
+    caption_of,
+    drawn,
+    learned_world,
+    measured_scenes,
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_measured_pairs_are_in_no_caption_of_training(kind):
+    world = learned_world(kind, 300)
+    learned = [world.describe(index)[0] for index in range(300)]
+    assert not any(is_held_out(scene.colour, scene.shape, scene.motion) for scene in learned)
+    held_out, new = (measured_scenes(kind, split, 100) for split in ("held_out", "train"))
+    assert all(is_pair_held_out(scene.colour, scene.shape) for scene in held_out)
+    assert not {scene.jitter for scene in learned} & {scene.jitter for scene in [*held_out, *new]}
+    assert all(scene.shape in caption_of(scene) and scene.colour in caption_of(scene) for scene in held_out)
+
+
+@pytest.mark.parametrize("motion", ["still", "left"])
+def test_clips_are_written_without_loss_and_with_all_frames(motion):
+    scene = Scene("video", "red", "star", "plain", motion, None, 3)
+    (clip,) = drawn([scene])
+    assert clip.shape == (FRAMES, 3, 64, 64)
+    assert np.array_equal(read_frames(_png(clip), lambda total, fps: range(total)).numpy(), clip)
+
+
+def test_shares_that_are_right():
+    scenes = [Scene("video", color, "star", "plain", "left") for color in ("red", "blue", "red", "blue")]
+    color = torch.tensor([tuple(COLOURS).index(word) for word in ("red", "blue", "pink", "blue")])
+    shape = torch.tensor([FLAT_SHAPES.index(word) for word in ("star", "star", "star", "ring")])
+    motion = torch.tensor([MOTIONS.index(word) for word in ("left", "up", "left", "left")])
+    found = shares_right(scenes, {"color": color, "shape": shape, "motion": motion})
+    assert found == {"color": 0.75, "shape": 0.75, "motion": 0.75, "pair": 0.5, "all": 0.25}
+    assert share_of(found, {**found, "pair": 1.0})["pair"] == 0.5
+
+
+def test_the_judge_of_pictures_also_knows_images_of_this_world():
+    scenes = measured_scenes("image", "held_out", 64)
+    found = judged(drawn(scenes), load_judge(JUDGE), MotionJudge())
+    assert set(found) == {"color", "shape"} and shares_right(scenes, found)["pair"] >= 0.9
+
+
+def test_a_judge_of_motion_learns_and_is_read_again(tmp_path):
+    losses = list(train_motion_judge(tmp_path / "judge.safetensors", 64, 6))
+    assert losses[-1] < losses[0]
+    clips = drawn([judged_scene(index) for index in range(8)])
+    first, second = (load_motion_judge(tmp_path / "judge.safetensors").judged(clips) for _ in range(2))
+    assert torch.equal(first, second) and first.shape == (8,)
+
+
+class WordEmbedder:
+    """Embeds every sample as something red, and texts by whether they say so."""
+
+    canonical_prompts = True
+
+    def embed(self, samples):
+        return torch.tensor([[1.0, 0.0]] * len(samples))
+
+    def embed_texts(self, texts):
+        return torch.tensor([[1.0, 0.0] if "red" in text.split() else [0.0, 1.0] for text in texts])
+
+
+def test_zero_shot_takes_the_nearest_prompt():
+    found = zero_shot(np.full((2, 4, 3, 64, 64), 200, dtype=np.uint8), WordEmbedder())
+    assert found["color"].tolist() == [tuple(COLOURS).index("red")] * 2 and set(found) == {"color", "shape", "motion"}

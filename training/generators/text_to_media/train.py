@@ -1,0 +1,144 @@
+"""Trains a generator of images and videos of texts, on one laptop or many machines; only files and launcher differ.
+
+    accelerate launch -m atoken.training.generators.text_to_media.train \\
+        training/generators/text_to_media/stages/images-256.yaml \\
+        --images CORPUS --tokenizer atoken-so-c --captions captions.safetensors --output runs/images
+
+The corpora are what `atoken tokenize SOURCE CORPUS --keep caption` has written. With --videos, and --init-from
+runs/images/model, the same model goes on with videos. OUT/model holds the averaged weights and the statistics of
+latents; OUT/checkpoint-* hold all that a run needs to go on exactly where it was.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from accelerate.utils import set_seed
+
+from atoken.tokenizing.corpus.reading import AtokenTokens
+from atoken.tokenizing.loading import load_model
+
+from ...agreement import Agreement
+from ...interruption import STOPPED, Stopped
+from ...parallelism import build_accelerator
+from ...resuming import checkpoint_to_resume
+from ...trainer import Trainer, TrainerSettings
+from ..train import ProgressBar
+from .batches import Captioned, MediaBatches
+from .building import build_transformer, check_corpus, statistics_of
+from .captions import EMPTY, CaptionConditions, write_captions
+from .objective import TextToMediaObjective
+from .stage import TextToMediaStage
+from .text_encoders import TextEncoders, open_text_encoders
+
+
+def open_captions(
+    path: Path, media: dict[str, Captioned], encoders: TextEncoders, agreement: Agreement
+) -> CaptionConditions:
+    """
+    Opens the conditions of captions; the first process writes them where there are none, and the others wait.
+
+    Raises:
+        ValueError: the file is of other encoders.
+    """
+    name = encoders.fingerprint()
+    if agreement.rank == 0 and not path.is_file():
+        write_captions(path, (text for each in media.values() for text in each.captions), encoders.encode, name)
+    agreement.sum([0.0])
+    return CaptionConditions(path, name)
+
+
+def open_media(corpora: dict[str, AtokenTokens], in_memory: bool) -> dict[str, Captioned]:
+    """Gives what batches are drawn from, by kind."""
+    return {
+        kind: Captioned(
+            [corpus[index] for index in range(len(corpus))] if in_memory else corpus,
+            corpus.sizes(),
+            [str(text) for text in corpus.column("caption")],
+        )
+        for kind, corpus in corpora.items()
+    }
+
+
+def main(
+    stage_file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STAGE", help="YAML file, such as training/generators/text_to_media/stages/images-256.yaml."
+        ),
+    ],
+    tokenizer: Annotated[str, typer.Option(help="Tokenizer that has written the corpora: folder or Hub name.")],
+    captions: Annotated[Path, typer.Option(help="File of encoded captions; is written if there is none.")],
+    output: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the generator.")],
+    images: Annotated[Path | None, typer.Option(help="Corpus of images with captions.")] = None,
+    videos: Annotated[Path | None, typer.Option(help="Corpus of videos with captions.")] = None,
+    text_encoder: Annotated[
+        str | None, typer.Option(help="Encoder of transformers: folder or Hub name. Default: the tokenizer's tower.")
+    ] = None,
+    text_encoder_2: Annotated[
+        str | None, typer.Option(help="CLIP for the vector of a whole text. Default: the first encoder gives it.")
+    ] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="Weights to begin with: OUTPUT/model of a training on images.")
+    ] = None,
+    resume: Annotated[
+        str, typer.Option(help='"auto" (from the newest complete checkpoint, if any), "never", or a checkpoint folder.')
+    ] = "auto",
+    steps: Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Time for steps: the run ends when it is over, and rates fall with it.")
+    ] = None,
+    in_memory: Annotated[bool, typer.Option(help="Read the whole corpora once, at the start.")] = False,
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
+    keep: Annotated[int, typer.Option(help="Number of newest checkpoints to keep.")] = 3,
+    log_every: Annotated[int, typer.Option(help="Steps per line of the log, which shows their mean.")] = 10,
+    tracker: Annotated[str, typer.Option(help='Where to show the log: "tensorboard", "trackio" or "none".')] = "none",
+    gradient_checkpointing: Annotated[bool, typer.Option(help="Use less memory, but a third more time.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the order, of noise, and of new weights.")] = 0,
+) -> None:
+    """Train a generator of images and videos of texts (docs/generation.md)."""
+    given = {kind: path for kind, path in (("image", images), ("video", videos)) if path is not None}
+    if not given:
+        raise typer.BadParameter("--images or --videos must be given")
+    stage = TextToMediaStage.read(stage_file)
+    if steps is not None:
+        stage = replace(stage, steps=steps)
+    set_seed(seed)
+    loaded = load_model(tokenizer, "cpu")
+    corpora = {kind: AtokenTokens(path) for kind, path in given.items()}
+    for kind, corpus in corpora.items():
+        check_corpus(f"{kind}s", corpus, kind, loaded)
+    statistics = statistics_of(corpora, loaded, init_from)
+    accelerator, agreement = build_accelerator(stage.optimizer.clip, tracker, output), Agreement()
+    media = open_media(corpora, in_memory)
+    conditions = open_captions(captions, media, open_text_encoders(loaded, text_encoder, text_encoder_2), agreement)
+    batches = MediaBatches(media, conditions, stage, seed, accelerator.process_index, accelerator.num_processes)
+    model = build_transformer(stage, loaded.model.config.latent_channels, conditions, init_from)
+    if gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    objective = TextToMediaObjective(model, stage, conditions.find([EMPTY]), statistics, seed).to(accelerator.device)
+    settings = TrainerSettings(
+        output, stage.steps, stage.optimizer, minutes, save_every=save_every, log_every=log_every, keep=keep
+    )
+    trainer = Trainer(accelerator, objective, batches, settings, [ProgressBar()])
+    found = checkpoint_to_resume(resume, output, agreement)
+    if found is not None:
+        trainer.resume(found)
+    if accelerator.is_main_process:
+        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        print(f"{stage.name}: {trained:,} weights, from step {trainer.progress.step}", *batches.describe(), sep="\n")
+    if tracker != "none":
+        accelerator.init_trackers("atoken", config={"stage": stage.name, "seed": seed})
+    try:
+        trainer.run()
+    except Stopped as stop:
+        print(stop, flush=True)
+        raise typer.Exit(STOPPED) from None
+    finally:
+        batches.close()
+    accelerator.end_training()
+
+
+if __name__ == "__main__":
+    typer.run(main)
