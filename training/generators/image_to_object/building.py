@@ -95,7 +95,11 @@ def build_object_model(stage: ObjectStage, files: ObjectFiles, start: Path | Non
 
 def _random_model(stage: ObjectStage, files: ObjectFiles) -> Any:
     if stage.generator == "structure-vae":
-        return SparseStructureAutoencoder(**stage.model)
+        model = SparseStructureAutoencoder(**stage.model)
+        if stage.start_logvar is not None:
+            # The second half of the encoder's channels.
+            nn.init.constant_(model.encoder.conv_out.bias.detach().chunk(2)[1], stage.start_logvar)
+        return model
     options: dict[str, Any] = {"cross_attention_dim": files.features["conditions"][0].shape[-1]}
     if stage.generator == "structure-flow":
         channels, side = files.features["structures"][0].shape[:2]

@@ -33,6 +33,8 @@ class ObjectStage:
             loss: alone, that begins with a long plateau where few voxels are occupied. TRELLIS goes without.
         lora: rank r, and optionally other arguments of peft's `LoraConfig`: only such matrices are trained, beside
             weights that stay as they are; of the flows. None trains all weights.
+        start_logvar: log-variance of latents that the structure VAE begins with, None for about 0. With noise as strong
+            as that, short trainings lose what latents say to the divergence. TRELLIS goes without.
         crop: voxels along a side of the cube, at a random place, that the structure VAE sees of a grid; None for all.
 
     Raises:
@@ -54,6 +56,7 @@ class ObjectStage:
     kl_weight: float = 1e-3
     cross_entropy_weight: float = 0.0
     lora: dict[str, Any] | None = None
+    start_logvar: float | None = None
     crop: int | None = None
 
     def __post_init__(self):

@@ -1,6 +1,7 @@
 """Whole trainings of the three parts of image to 3D on a corpus of five objects."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from atoken.generation import SparseStructureFlowModel, StructuredLatentFlowModel
 from atoken.tokenizing.corpus.reading import AtokenTokens
 from atoken.tokenizing.loading import load_model
-from atoken.training.generators.image_to_object.building import ObjectFiles
+from atoken.training.generators.image_to_object.building import ObjectFiles, build_object_model
 from atoken.training.generators.image_to_object.rows import ObjectRows
 from atoken.training.generators.image_to_object.stage import ObjectStage
 from atoken.training.generators.image_to_object.train import main
@@ -72,6 +73,15 @@ def test_what_is_exported_knows_corpus_and_tokenizer(files, whole):
     structure = SparseStructureFlowModel.from_pretrained(whole["structure-flow"] / "model").config
     assert (structure.sample_size, structure.in_channels) == (8, 2)
     assert structure.cross_attention_dim == files.loaded.model.config.vision_config.hidden_size
+
+
+def test_the_noise_of_structures_begins_as_the_stage_says(files):
+    stage = replace(ObjectStage.read(files.stage("structure-vae")), start_logvar=-6.0)
+    given = ObjectFiles.open(stage, files.rows, files.loaded.model, None, None)
+    with torch.no_grad():
+        posterior = build_object_model(stage, given).encode(files.rows.occupancy(0)[None]).latent_dist
+    assert float(posterior.logvar.mean()) == pytest.approx(-6, abs=1)
+    assert float(posterior.mean.mean()) == pytest.approx(0, abs=1)
 
 
 def test_statistics_are_read_once(files, monkeypatch):
