@@ -3,10 +3,13 @@
 import math
 
 import numpy as np
+import pytest
 import torch
+import typer
 
 from atoken.miniature.world import MiniatureWorld
-from atoken.training.generators.image_to_object.views import condition_cameras, draw_views
+from atoken.training.generators.image_to_object.conditions import pictures_of
+from atoken.training.generators.image_to_object.views import condition_cameras, draw_views, main
 
 
 def test_cameras_see_the_ball_around_the_cube_from_their_distances():
@@ -30,3 +33,41 @@ def test_the_middle_is_seen_in_the_middle_and_nothing_is_cut():
         assert set(np.unique(alpha)) == {0, 255} and alpha[32, 32] == 255 or alpha.mean() > 10
         assert not alpha[[0, -1]].any() and not alpha[:, [0, -1]].any()
         assert not np.asarray(picture)[alpha == 0].any()
+
+
+PLY = """ply
+format ascii 1.0
+element vertex 4
+property float x
+property float y
+property float z
+element face 4
+property list uchar int vertex_indices
+end_header
+0 0 0
+1 0 0
+0 1 0
+0 0 1
+3 0 2 1
+3 0 1 3
+3 0 3 2
+3 1 2 3
+"""
+
+
+def test_pictures_of_a_folder_of_meshes(tmp_path, capsys):
+    (tmp_path / "meshes/some").mkdir(parents=True)
+    (tmp_path / "meshes/some/solid.ply").write_text(PLY)
+    (tmp_path / "meshes/damaged.ply").write_text(PLY[:100])
+    main(tmp_path / "meshes", tmp_path / "pictures", views=3, size=32)
+    assert "damaged.ply is passed over" in capsys.readouterr().out
+    found = pictures_of(tmp_path / "pictures", "some/solid.ply")
+    assert len(found) == 3 and all(picture.getextrema()[3] == (0, 255) for picture in found)
+    before = (tmp_path / "pictures/some/solid.ply/001.png").stat().st_mtime_ns
+    main(tmp_path / "meshes", tmp_path / "pictures", views=3, size=32)
+    assert (tmp_path / "pictures/some/solid.ply/001.png").stat().st_mtime_ns == before
+
+
+def test_a_folder_without_meshes(tmp_path):
+    with pytest.raises(typer.BadParameter, match="MESHES must hold files that end in"):
+        main(tmp_path, tmp_path / "pictures")
