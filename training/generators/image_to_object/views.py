@@ -78,7 +78,8 @@ def main(
     """Draw the pictures of every mesh that has none yet, and name the meshes that cannot be read."""
     files = sorted(path for path in meshes.rglob("*") if path.suffix.lower() in OBJECT_SUFFIXES)
     if not files:
-        raise typer.BadParameter(f"MESHES must hold files that end in {', '.join(sorted(OBJECT_SUFFIXES))}, got {meshes}")
+        suffixes = ", ".join(sorted(OBJECT_SUFFIXES))
+        raise typer.BadParameter(f"MESHES must hold files that end in {suffixes}, got {meshes}")
     for path in tqdm(files, desc="drawing", disable=not sys.stderr.isatty()):
         key = path.relative_to(meshes).as_posix()
         if (pictures / key).is_dir():
