@@ -10,7 +10,7 @@ from atoken.evaluation.answering import LoadedAnswerer, answer, read_medium
 from atoken.processing.media_warnings_atoken import MediaWarning
 
 from .caught_warnings import caught_warnings
-from .console import print_json, progress_bar, standard_output
+from .console import print_json, progress_bar, standard_output, tell
 from .jobs import Failure, Job, Record, list_failures, list_warnings, run_jobs
 from .tables import text_table
 
@@ -101,7 +101,7 @@ def report_answers(rows: list[AnsweredRow], record: Record, facts: dict[str, Any
         listed = {name: [asdict(each) for each in values] for name, values in lists.items()}
         print_json({**facts, **listed, "passed_over": record.passed_over})
     elif len(rows) == 1:
-        standard_output().print(rows[0].answer, markup=False, highlight=False, soft_wrap=True)
+        tell(rows[0].answer)
     elif rows:
         cells = [[", ".join(row.files), row.question, row.answer] for row in rows]
         alike = len({tuple(row.files) for row in rows}) == 1

@@ -22,7 +22,7 @@ from atoken.processing.media_warnings_atoken import MediaWarning
 from atoken.processing.mesh_reading_atoken import SUFFIXES
 from atoken.processing.picture_files_atoken import DECODING_ERRORS, read_picture
 from atoken.processing.pil_decoding_atoken import stored_to_rgb
-from atoken.processing.views_atoken import mesh_views
+from atoken.processing.views_atoken import Views, mesh_views
 
 from ..clips import read_frames
 from .options import TokenizeOptions
@@ -150,7 +150,7 @@ def _voxels(row: SourceRow, voxelizer: AtokenVoxelProcessor) -> tuple[torch.Tens
             file.write_bytes(row.media)
             views = mesh_views(file)
     else:
-        views = mesh_views(row.media)
+        views = row.media if isinstance(row.media, Views) else mesh_views(row.media)
     packed = voxelizer(**views.arguments())
     values = packed["pixel_values"][:, : 16 * 16 * 3]
     rgb = ((values + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

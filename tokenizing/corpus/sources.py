@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atoken.processing.media_suffixes_atoken import IMAGE_SUFFIXES, OBJECT_SUFFIXES, VIDEO_SUFFIXES
+from atoken.processing.views_atoken import Views
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,7 +25,7 @@ class SourceRow:
     Attributes:
         index: its place in the unit.
         key: what it is called.
-        media: a file or its bytes; None if there is none.
+        media: a file or its bytes, or views of an object that is in no file; None if there is none.
         name: of the file that bytes came from; its suffix says the format of a mesh.
         columns: kept column -> value, None where the row has none.
         error: what is wrong with the row already here.
@@ -32,7 +33,7 @@ class SourceRow:
 
     index: int
     key: str
-    media: Path | bytes | None
+    media: Path | bytes | Views | None
     name: str = ""
     columns: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
