@@ -33,10 +33,28 @@ WORDS = {
 TURNS: dict[str, dict[str, dict[str, int]]] = {
     "open": {"image": {"open": 4, "caption": 1}},
     "all": {medium: {"open": 4, "caption": 1, "choice": 3, "yes_no": 3} for medium in ATTRIBUTES},
-    # Of what is known already less, and statements of one word, which lead to those of two.
+    # Of what is known already less; statements of one word, which lead to those of two; and answers that say first what
+    # is seen, so that finding a word among others is learned before finding what has not been said.
     "hard": {
-        "image": {"open": 2, "choice": 5, "yes_no": 3, "statement": 4},
-        "video": {"open": 4, "caption": 1, "choice": 4, "yes_no": 2, "statement": 3},
+        "image": {
+            "open": 2,
+            "choice": 2,
+            "choice, explained": 4,
+            "yes_no": 2,
+            "yes_no, explained": 2,
+            "statement": 2,
+            "statement, explained": 4,
+        },
+        "video": {
+            "open": 4,
+            "caption": 1,
+            "choice": 2,
+            "choice, explained": 2,
+            "yes_no": 1,
+            "yes_no, explained": 1,
+            "statement": 1,
+            "statement, explained": 3,
+        },
     },
 }
 PAIRS = 4  # pairs of pictures, one after another, that a conversation is about
@@ -71,9 +89,23 @@ def questions_about(subject: Subject, turns: str, visit: int) -> list[Question]:
 
 
 def _question(scene: Scene, kind: str, rng: np.random.Generator, about: str) -> Question:
+    kind, _, explanation = kind.partition(", ")
     if kind == "statement":
-        return statement(scene, rng, about)
-    return ask(scene, kind, rng, "train", about if kind in ("open", "choice") else None)
+        question = statement(scene, rng, about)
+    else:
+        question = ask(scene, kind, rng, "train", about if kind in ("open", "choice") else None)
+    return explained(question) if explanation else question
+
+
+def explained(question: Question) -> Question:
+    """Asks to say first what is seen, such as "blue star no" to "Describe it. Is it a red star?"."""
+    scene = question.scenes[0]
+    seen = f"{scene.colour} {scene.shape}" if question.about is None else getattr(scene, question.about)
+    if question.kind == "choice":
+        text = question.text.replace("Answer with the letter.", "Describe it with the letter.")
+    else:
+        text = f"Describe it. {question.text}"
+    return replace(question, text=text, answer=f"{seen} {question.answer}")
 
 
 def statement(scene: Scene, rng: np.random.Generator, about: str) -> Question:

@@ -14,6 +14,7 @@ from atoken.training.recipes.tiny_mllm.conversations import (
     WORDS,
     conversation,
     conversations,
+    explained,
     for_the_other,
     questions_about,
     statement,
@@ -31,7 +32,7 @@ def test_scenes_and_words_of_training_are_none_that_are_held_out(kind):
         for scene in subject.scenes:
             assert not is_held_out(scene.colour, scene.shape, scene.motion)
         for question in questions_about(subject, "all", 0):
-            if question.kind == "yes_no":
+            if question.kind == "yes_no" and question.about is None:
                 colour, shape = question.text.removeprefix("Is it ").removesuffix("?").split()[1:]
                 assert not is_held_out(colour, shape)
 
@@ -63,6 +64,16 @@ def test_statements_are_true_in_half_of_the_cases():
                 )
                 said[question.answer] += 1
     assert abs(said["yes"] - said["no"]) < 100
+
+
+def test_explained_answers_say_first_what_is_seen():
+    subject = subject_of("pictures", 0)
+    scene = subject.scenes[0]
+    for question in questions_about(subject, "all", 0):
+        if question.kind in ("choice", "yes_no"):
+            first, last = explained(question).answer.rsplit(" ", 1)
+            assert last == question.answer and explained(question).text.count("Describe it") == 1
+            assert first in (f"{scene.colour} {scene.shape}", getattr(scene, question.about or "kind"))
 
 
 def test_the_other_one_of_two_pictures():
