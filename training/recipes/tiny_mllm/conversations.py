@@ -38,6 +38,7 @@ TURNS: dict[str, dict[str, dict[str, int]]] = {
     "hard": {
         "image": {
             "open": 2,
+            "caption": 1,
             "choice": 2,
             "choice, explained": 4,
             "yes_no": 2,
