@@ -1,4 +1,4 @@
-"""The two stages of the tiny model, each resumable and bounded in time."""
+"""The stages of the tiny model, each resumable and bounded in time."""
 
 import json
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ WATCH_EVERY = 100  # steps
 @dataclass(frozen=True)
 class Part:
     """
-    Describes a stage of this recipe.
+    Describes a part of this recipe's training: a stage, or half of one.
 
     Attributes:
         name: of its stage file and folder.
@@ -46,11 +46,13 @@ class Part:
 ALL_MEDIA = ("image", "video")
 # About as many conversations about videos as about images in the second stage, which has two halves.
 ALL_KINDS = {"pictures": 1, "pairs": 1, "clips": 2, "orders": 2}
-PARTS = (
+PARTS: tuple[Part, ...] = (
     Part("images", {"pictures": 1}, "open", 0.25, ("image",)),
     Part("images-and-videos", ALL_KINDS, "all", 0.25, ALL_MEDIA),
     Part("choices-and-statements", ALL_KINDS, "hard", 0.5, ALL_MEDIA),
 )
+# Of the model with an untrained encoder, which shows whether the encoder's training matters.
+CONTROL_PARTS = PARTS[:2]
 
 
 def fill_features(
@@ -83,11 +85,12 @@ def train_all(out: Path, counts: Mapping[str, int], minutes: float, seed: int, u
     Trains both stages in `out`, or goes on with them.
 
     Args:
-        out: folder of all that is made: start, features, and a folder for each stage.
+        out: folder of all that is made: start, features, and a folder for each part.
         counts: kind of subject -> how many.
-        minutes: of the steps of both stages together.
+        minutes: of the steps of all parts together.
         seed: of new weights.
         untrained_tower: whether the encoder has new weights, too.
+        parts: what is trained, one after the other.
 
     Returns:
         The folder of the trained model with its processor.
@@ -99,9 +102,10 @@ def train_all(out: Path, counts: Mapping[str, int], minutes: float, seed: int, u
             model.save_pretrained(new)
             processor.save_pretrained(new)
     features = DrawnFeatures(out / "features")
-    for part in PARTS:
+    whole = sum(part.share for part in parts)
+    for part in parts:
         fill_features({kind: counts[kind] for kind in part.visits}, features, model, processor)
-        train_part(part, start, out / part.name, counts, features, part.share * minutes)
+        train_part(part, start, out / part.name, counts, features, part.share / whole * minutes)
         start = out / part.name / "model"
     return start
 
