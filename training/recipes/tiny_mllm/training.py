@@ -80,9 +80,16 @@ def fill_features(
         )
 
 
-def train_all(out: Path, counts: Mapping[str, int], minutes: float, seed: int, untrained_tower: bool = False) -> Path:
+def train_all(
+    out: Path,
+    counts: Mapping[str, int],
+    minutes: float,
+    seed: int,
+    untrained_tower: bool = False,
+    parts: Sequence[Part] = PARTS,
+) -> Path:
     """
-    Trains both stages in `out`, or goes on with them.
+    Trains all parts in `out`, or goes on with them.
 
     Args:
         out: folder of all that is made: start, features, and a folder for each part.
