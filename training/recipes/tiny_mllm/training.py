@@ -1,7 +1,7 @@
 """The stages of the tiny model, each resumable and bounded in time."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
