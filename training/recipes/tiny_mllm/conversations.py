@@ -1,7 +1,7 @@
 """Conversations of training: a subject and all questions about it, in any order.
 
-Many questions to one picture, as in LLaVA's data, teach more for each token of it. In one order the picture alone tells
-the answer, in another an earlier answer does, so that choices and statements are learned from words first.
+Many questions to one picture, as in LLaVA's data, teach more for each token of it: a conversation of seven takes little
+more time than one of a single question.
 """
 
 import json
@@ -12,51 +12,17 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from atoken.miniature.captions import MOTION_WORDS, POSITION_WORDS, with_article
 from atoken.miniature.questions import Question, as_messages, ask
-from atoken.miniature.scenes import COLOURS, FLAT_SHAPES, MATERIALS, Scene
 from atoken.mllm import AtokenLlavaProcessor
 from atoken.training.mllm.collator import StoredFeatures, conversation_length
 
 from .subjects import KINDS, Subject, subject_of
 
 ATTRIBUTES = {"image": ("colour", "shape", "material", "position"), "video": ("colour", "shape", "material", "motion")}
-# Attribute -> its words -> how a statement says them.
-WORDS = {
-    "colour": {word: word for word in COLOURS},
-    "shape": {word: word for word in FLAT_SHAPES},
-    "material": {word: word for word in MATERIALS},
-    "position": POSITION_WORDS,
-    "motion": MOTION_WORDS,
-}
-# Medium -> kind of questions -> how many of them a conversation has.
+# Medium -> kind of questions -> how many of them a conversation has. Open ones are about all attributes.
 TURNS: dict[str, dict[str, dict[str, int]]] = {
     "open": {"image": {"open": 4, "caption": 1}},
-    "all": {medium: {"open": 4, "caption": 1, "choice": 3, "yes_no": 3} for medium in ATTRIBUTES},
-    # Of what is known already less; statements of one word, which lead to those of two; and answers that say first what
-    # is seen, so that finding a word among others is learned before finding what has not been said.
-    "hard": {
-        "image": {
-            "open": 2,
-            "caption": 1,
-            "choice": 2,
-            "choice, explained": 4,
-            "yes_no": 2,
-            "yes_no, explained": 2,
-            "statement": 2,
-            "statement, explained": 4,
-        },
-        "video": {
-            "open": 4,
-            "caption": 1,
-            "choice": 2,
-            "choice, explained": 2,
-            "yes_no": 1,
-            "yes_no, explained": 1,
-            "statement": 1,
-            "statement, explained": 3,
-        },
-    },
+    "all": {medium: {"open": 4, "caption": 1, "choice": 1, "yes_no": 1} for medium in ATTRIBUTES},
 }
 PAIRS = 4  # pairs of pictures, one after another, that a conversation is about
 _SEED = 2
@@ -82,41 +48,9 @@ def questions_about(subject: Subject, turns: str, visit: int) -> list[Question]:
     else:
         asked = []
         for kind, count in TURNS[turns][medium].items():
-            # All attributes take turns where one is asked for.
-            abouts = np.resize(rng.permutation(ATTRIBUTES[medium]), count).tolist()
-            asked += [_question(scene, kind, rng, about) for about in abouts]
-    asked = list({question.text: question for question in asked}.values())  # no statement twice
+            abouts = rng.permutation(ATTRIBUTES[medium])[:count].tolist()
+            asked += [ask(scene, kind, rng, "train", about if kind in ("open", "choice") else None) for about in abouts]
     return [asked[place] for place in rng.permutation(len(asked))]
-
-
-def _question(scene: Scene, kind: str, rng: np.random.Generator, about: str) -> Question:
-    kind, _, explanation = kind.partition(", ")
-    if kind == "statement":
-        question = statement(scene, rng, about)
-    else:
-        question = ask(scene, kind, rng, "train", about if kind in ("open", "choice") else None)
-    return explained(question) if explanation else question
-
-
-def explained(question: Question) -> Question:
-    """Asks to say first what is seen, such as "blue star no" to "Describe it. Is it a red star?"."""
-    scene = question.scenes[0]
-    seen = f"{scene.colour} {scene.shape}" if question.about is None else getattr(scene, question.about)
-    if question.kind == "choice":
-        text = question.text.replace("Answer with the letter.", "Describe it with the letter.")
-    else:
-        text = f"Describe it. {question.text}"
-    return replace(question, text=text, answer=f"{seen} {question.answer}")
-
-
-def statement(scene: Scene, rng: np.random.Generator, about: str) -> Question:
-    """Asks whether one word is true of a scene, such as "Is it on the left?"; it is in half of the cases."""
-    words = WORDS[about]
-    word = true = getattr(scene, about)
-    if rng.random() < 0.5:
-        word = [each for each in words if each != true][rng.integers(len(words) - 1)]
-    said = with_article(word) if about == "shape" else words[word]
-    return Question("yes_no", about, f"Is it {said}?", "yes" if word == true else "no", 1 / 2, (scene,))
 
 
 def for_the_other(question: Question) -> Question:

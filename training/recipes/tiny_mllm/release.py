@@ -22,7 +22,7 @@ from .measuring import measure_all
 from .parts import TOWER
 from .probes import probe_shares
 from .settings_compared import compare_settings
-from .training import CONTROL_PARTS, PARTS, STAGES
+from .training import PARTS, STAGES
 
 NAME = "atoken-tiny-llava"
 RECORD = "training.json"
@@ -86,7 +86,7 @@ def conclude(
         "settings": settings,
         "untrained_tower": {
             "conversations": control_counts,
-            "stages": {part.name: stage_record(part.name, out / CONTROL / part.name) for part in CONTROL_PARTS},
+            "stages": {part.name: stage_record(part.name, out / CONTROL / part.name) for part in PARTS},
             **control,
         },
     }
@@ -123,7 +123,7 @@ def _measure(released: Path, questions: int) -> dict[str, Any]:
 
 
 def _measure_control(folder: Path, questions: int) -> dict[str, Any]:
-    trained = folder / CONTROL_PARTS[-1].name / "model"
+    trained = folder / PARTS[-1].name / "model"
     model = AtokenLlavaForConditionalGeneration.from_pretrained(trained).eval()
     processor = AtokenLlavaProcessor.from_pretrained(trained)
     return {"measures": measure_all(model, processor, questions, controls=False)}

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from .release import CONTROL, conclude
-from .training import CONTROL_PARTS, train_all
+from .training import train_all
 
 # Subjects that the model with an untrained encoder learns of, in its shorter training.
 CONTROL_COUNTS = {"pictures": 3000, "pairs": 600, "clips": 1200, "orders": 600}
@@ -20,7 +20,7 @@ CONTROL_COUNTS = {"pictures": 3000, "pairs": 600, "clips": 1200, "orders": 600}
 
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
-    minutes: Annotated[float, typer.Option(help="Time for the steps of all stages together.")] = 60.0,
+    minutes: Annotated[float, typer.Option(help="Time for the steps of both stages together.")] = 60.0,
     control_minutes: Annotated[float, typer.Option(help="The same for the model with an untrained encoder.")] = 20.0,
     pictures: Annotated[int, typer.Option(help="Pictures that are learned of.")] = 10000,
     pairs: Annotated[int, typer.Option(help="Pairs of pictures.")] = 4000,
@@ -32,7 +32,7 @@ def main(
     """Does what is not done yet."""
     counts = {"pictures": pictures, "pairs": pairs, "clips": clips, "orders": orders}
     trained = train_all(out, counts, minutes, seed)
-    train_all(out / CONTROL, CONTROL_COUNTS, control_minutes, seed, untrained_tower=True, parts=CONTROL_PARTS)
+    train_all(out / CONTROL, CONTROL_COUNTS, control_minutes, seed, untrained_tower=True)
     command = f"python -m atoken.training.recipes.tiny_mllm.run OUT --minutes {minutes:g}"
     conclude(trained, out, counts, CONTROL_COUNTS, count, command)
 

@@ -1,7 +1,7 @@
 """The stages of the tiny model, each resumable and bounded in time."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ WATCH_EVERY = 100  # steps
 @dataclass(frozen=True)
 class Part:
     """
-    Describes a part of this recipe's training: a stage, or half of one.
+    Describes a stage of this recipe.
 
     Attributes:
         name: of its stage file and folder.
@@ -43,16 +43,11 @@ class Part:
     media: tuple[str, ...]
 
 
-ALL_MEDIA = ("image", "video")
-# About as many conversations about videos as about images in the second stage, which has two halves.
-ALL_KINDS = {"pictures": 1, "pairs": 1, "clips": 2, "orders": 2}
 PARTS: tuple[Part, ...] = (
     Part("images", {"pictures": 1}, "open", 0.25, ("image",)),
-    Part("images-and-videos", ALL_KINDS, "all", 0.25, ALL_MEDIA),
-    Part("choices-and-statements", ALL_KINDS, "hard", 0.5, ALL_MEDIA),
+    # About as many conversations about videos as about images.
+    Part("images-and-videos", {"pictures": 1, "pairs": 1, "clips": 2, "orders": 2}, "all", 0.75, ("image", "video")),
 )
-# Of the model with an untrained encoder, which shows whether the encoder's training matters.
-CONTROL_PARTS = PARTS[:2]
 
 
 def fill_features(
@@ -86,18 +81,16 @@ def train_all(
     minutes: float,
     seed: int,
     untrained_tower: bool = False,
-    parts: Sequence[Part] = PARTS,
 ) -> Path:
     """
-    Trains all parts in `out`, or goes on with them.
+    Trains both stages in `out`, or goes on with them.
 
     Args:
-        out: folder of all that is made: start, features, and a folder for each part.
+        out: folder of all that is made: start, features, and a folder for each stage.
         counts: kind of subject -> how many.
-        minutes: of the steps of all parts together.
+        minutes: of the steps of both stages together.
         seed: of new weights.
         untrained_tower: whether the encoder has new weights, too.
-        parts: what is trained, one after the other.
 
     Returns:
         The folder of the trained model with its processor.
@@ -109,10 +102,9 @@ def train_all(
             model.save_pretrained(new)
             processor.save_pretrained(new)
     features = DrawnFeatures(out / "features")
-    whole = sum(part.share for part in parts)
-    for part in parts:
+    for part in PARTS:
         fill_features({kind: counts[kind] for kind in part.visits}, features, model, processor)
-        train_part(part, start, out / part.name, counts, features, part.share / whole * minutes)
+        train_part(part, start, out / part.name, counts, features, part.share * minutes)
         start = out / part.name / "model"
     return start
 
