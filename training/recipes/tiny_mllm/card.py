@@ -32,11 +32,11 @@ language model are a picture, 97 a video.
 
 {stages}
 
-Many questions are asked of each picture or clip, in any order, so that an earlier answer tells a later one at times.
-The encoder's features were computed once. `training.json` is the whole record, with the curves; the command is
+Many questions are asked of each picture or clip, in any order. The encoder's features were computed once.
+`training.json` is the whole record, with the curves; the command is
 
     {command}
-
+{differed}
 ## {count} held-out questions of each kind
 
 {measures}
@@ -90,6 +90,8 @@ def card_of(record: dict[str, Any]) -> str:
         weights=record["weights"] / 1e6,
         stages="On " + record["machine"] + ": " + "; then ".join(stages) + ".",
         command=record["command"],
+        # What the run that made the weights did otherwise than the recipe, if anything.
+        differed=f"\n{record['how_it_differed']}\n" if "how_it_differed" in record else "",
         count=measures[0]["count"],
         measures=measures_table(record),
         protocol=record["protocol"],

@@ -1,7 +1,7 @@
 """Conversations of training: a subject and all questions about it, in any order.
 
-Many questions to one picture, as in LLaVA's data, teach more for each token of it. In one order the picture alone tells
-the answer, in another an earlier answer does, so that choices and statements are learned from words first.
+Many questions to one picture, as in LLaVA's data, teach more for each token of it: a conversation of seven takes little
+more time than one of a single question.
 """
 
 import json
@@ -12,32 +12,17 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from atoken.miniature.captions import MOTION_WORDS, POSITION_WORDS, with_article
 from atoken.miniature.questions import Question, as_messages, ask
-from atoken.miniature.scenes import COLOURS, FLAT_SHAPES, MATERIALS, Scene
 from atoken.mllm import AtokenLlavaProcessor
 from atoken.training.mllm.collator import StoredFeatures, conversation_length
 
 from .subjects import KINDS, Subject, subject_of
 
 ATTRIBUTES = {"image": ("colour", "shape", "material", "position"), "video": ("colour", "shape", "material", "motion")}
-# Attribute -> its words -> how a statement says them.
-WORDS = {
-    "colour": {word: word for word in COLOURS},
-    "shape": {word: word for word in FLAT_SHAPES},
-    "material": {word: word for word in MATERIALS},
-    "position": POSITION_WORDS,
-    "motion": MOTION_WORDS,
-}
-# Medium -> kind of questions -> how many of them a conversation has.
+# Medium -> kind of questions -> how many of them a conversation has. Open ones are about all attributes.
 TURNS: dict[str, dict[str, dict[str, int]]] = {
     "open": {"image": {"open": 4, "caption": 1}},
-    "all": {medium: {"open": 4, "caption": 1, "choice": 3, "yes_no": 3} for medium in ATTRIBUTES},
-    # Of what is known already less, and statements of one word, which lead to those of two.
-    "hard": {
-        "image": {"open": 2, "choice": 5, "yes_no": 3, "statement": 4},
-        "video": {"open": 4, "caption": 1, "choice": 4, "yes_no": 2, "statement": 3},
-    },
+    "all": {medium: {"open": 4, "caption": 1, "choice": 1, "yes_no": 1} for medium in ATTRIBUTES},
 }
 PAIRS = 4  # pairs of pictures, one after another, that a conversation is about
 _SEED = 2
@@ -63,27 +48,9 @@ def questions_about(subject: Subject, turns: str, visit: int) -> list[Question]:
     else:
         asked = []
         for kind, count in TURNS[turns][medium].items():
-            # All attributes take turns where one is asked for.
-            abouts = np.resize(rng.permutation(ATTRIBUTES[medium]), count).tolist()
-            asked += [_question(scene, kind, rng, about) for about in abouts]
-    asked = list({question.text: question for question in asked}.values())  # no statement twice
+            abouts = rng.permutation(ATTRIBUTES[medium])[:count].tolist()
+            asked += [ask(scene, kind, rng, "train", about if kind in ("open", "choice") else None) for about in abouts]
     return [asked[place] for place in rng.permutation(len(asked))]
-
-
-def _question(scene: Scene, kind: str, rng: np.random.Generator, about: str) -> Question:
-    if kind == "statement":
-        return statement(scene, rng, about)
-    return ask(scene, kind, rng, "train", about if kind in ("open", "choice") else None)
-
-
-def statement(scene: Scene, rng: np.random.Generator, about: str) -> Question:
-    """Asks whether one word is true of a scene, such as "Is it on the left?"; it is in half of the cases."""
-    words = WORDS[about]
-    word = true = getattr(scene, about)
-    if rng.random() < 0.5:
-        word = [each for each in words if each != true][rng.integers(len(words) - 1)]
-    said = with_article(word) if about == "shape" else words[word]
-    return Question("yes_no", about, f"Is it {said}?", "yes" if word == true else "no", 1 / 2, (scene,))
 
 
 def for_the_other(question: Question) -> Question:

@@ -38,6 +38,7 @@ def release(trained: Path, out: Path) -> None:
     """Writes the weights in bf16 and the processor to a folder that does not exist yet."""
     model = AtokenLlavaForConditionalGeneration.from_pretrained(trained, dtype=torch.bfloat16)
     processor = AtokenLlavaProcessor.from_pretrained(trained)
+    model.config.vision_config.name_or_path = ""  # where it lay when it was trained
     with NewFolder(out) as new:
         model.save_pretrained(new)
         processor.save_pretrained(new)

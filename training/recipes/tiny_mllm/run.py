@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from .release import conclude
+from .release import CONTROL, conclude
 from .training import train_all
 
 # Subjects that the model with an untrained encoder learns of, in its shorter training.
@@ -32,7 +32,7 @@ def main(
     """Does what is not done yet."""
     counts = {"pictures": pictures, "pairs": pairs, "clips": clips, "orders": orders}
     trained = train_all(out, counts, minutes, seed)
-    train_all(out / "untrained-tower", CONTROL_COUNTS, control_minutes, seed, untrained_tower=True)
+    train_all(out / CONTROL, CONTROL_COUNTS, control_minutes, seed, untrained_tower=True)
     command = f"python -m atoken.training.recipes.tiny_mllm.run OUT --minutes {minutes:g}"
     conclude(trained, out, counts, CONTROL_COUNTS, count, command)
 

@@ -1,4 +1,4 @@
-"""The two stages of the tiny model, each resumable and bounded in time."""
+"""The stages of the tiny model, each resumable and bounded in time."""
 
 import json
 from collections.abc import Mapping
@@ -43,13 +43,10 @@ class Part:
     media: tuple[str, ...]
 
 
-ALL_MEDIA = ("image", "video")
-# About as many conversations about videos as about images in the second stage, which has two halves.
-ALL_KINDS = {"pictures": 1, "pairs": 1, "clips": 2, "orders": 2}
-PARTS = (
+PARTS: tuple[Part, ...] = (
     Part("images", {"pictures": 1}, "open", 0.25, ("image",)),
-    Part("images-and-videos", ALL_KINDS, "all", 0.25, ALL_MEDIA),
-    Part("choices-and-statements", ALL_KINDS, "hard", 0.5, ALL_MEDIA),
+    # About as many conversations about videos as about images.
+    Part("images-and-videos", {"pictures": 1, "pairs": 1, "clips": 2, "orders": 2}, "all", 0.75, ("image", "video")),
 )
 
 
@@ -78,7 +75,13 @@ def fill_features(
         )
 
 
-def train_all(out: Path, counts: Mapping[str, int], minutes: float, seed: int, untrained_tower: bool = False) -> Path:
+def train_all(
+    out: Path,
+    counts: Mapping[str, int],
+    minutes: float,
+    seed: int,
+    untrained_tower: bool = False,
+) -> Path:
     """
     Trains both stages in `out`, or goes on with them.
 

@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 
-import numpy as np
 import pytest
 
 from atoken.miniature.questions import OPEN_QUESTIONS
@@ -11,12 +10,10 @@ from atoken.miniature.scenes import is_held_out
 from atoken.training.mllm.collator import ConversationCollator
 from atoken.training.recipes.tiny_mllm.conversations import (
     ATTRIBUTES,
-    WORDS,
     conversation,
     conversations,
     for_the_other,
     questions_about,
-    statement,
 )
 from atoken.training.recipes.tiny_mllm.subjects import KINDS, subject_of
 from atoken.training.recipes.tiny_mllm.words import CONTEXT, every_word
@@ -40,29 +37,12 @@ def test_a_picture_is_asked_about_everything_in_an_order_of_its_own():
     subject = subject_of("pictures", 0)
     asked = questions_about(subject, "all", 0)
     kinds = Counter(question.kind for question in asked)
-    assert kinds["open"] == 4 and kinds["caption"] == 1 and kinds["choice"] == 3 and 1 <= kinds["yes_no"] <= 3
-    assert len({question.text for question in asked}) == len(asked)
+    assert kinds["open"] == 4 and kinds["caption"] == 1 and kinds["choice"] == kinds["yes_no"] == 1
     for attribute in ATTRIBUTES["image"]:
         answers = [question.answer for question in asked if question.text == OPEN_QUESTIONS[attribute]]
         assert answers == [getattr(subject.scenes[0], attribute)]
     assert asked == questions_about(subject, "all", 0) != questions_about(subject, "all", 1)
     assert {question.kind for question in questions_about(subject, "open", 0)} == {"open", "caption"}
-
-
-def test_statements_are_true_in_half_of_the_cases():
-    said = Counter()
-    rng = np.random.default_rng(0)
-    for index in range(100):
-        for kind, medium in (("pictures", "image"), ("clips", "video")):
-            scene = subject_of(kind, index).scenes[0]
-            for about in ATTRIBUTES[medium]:
-                question = statement(scene, rng, about)
-                true = [words for word, words in WORDS[about].items() if word == getattr(scene, about)][0]
-                assert (question.text.removeprefix("Is it ").removesuffix("?").split()[-1:] == true.split()[-1:]) or (
-                    question.answer == "no"
-                )
-                said[question.answer] += 1
-    assert abs(said["yes"] - said["no"]) < 100
 
 
 def test_the_other_one_of_two_pictures():
