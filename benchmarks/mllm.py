@@ -110,22 +110,22 @@ def main() -> None:
     logging.set_verbosity_error()
     torch.manual_seed(0)
     device = torch.device(arguments.device)
-    model = build(arguments.size, arguments.blocks, device).eval()
-    encoded = encoding(model, arguments.frames, arguments.side, arguments.repeats)
-    trained = training(model, arguments.frames, arguments.side)
+    model = build(arguments.size, arguments.blocks, device)
     console = Console()
+    trained = training(model, arguments.frames, arguments.side)
+    table = Table(title=f"One training step, {trained['prompt_tokens']:,} tokens")
+    for column in ("from", "peak MiB"):
+        table.add_column(column, justify="left" if column == "from" else "right")
+    for name, size in trained["peak_bytes"].items():
+        table.add_row(name, mebibytes(size))
+    console.print(table)
+    encoded = encoding(model.eval(), arguments.frames, arguments.side, arguments.repeats)
     table = Table(title=f"{arguments.frames} frames of {arguments.side} x {arguments.side}, {arguments.size}, {device}")
     for column in ("encoding", "seconds", "x bare"):
         table.add_column(column, justify="left" if column == "encoding" else "right")
     for name, seconds in encoded["seconds"].items():
         ratio = encoded["ratios"].get(name, {"median": 1.0})["median"]
         table.add_row(name, f"{median(seconds):.2f}", f"{ratio:.2f}")
-    console.print(table)
-    table = Table(title=f"One training step, {trained['prompt_tokens']:,} tokens")
-    for column in ("from", "peak MiB"):
-        table.add_column(column, justify="left" if column == "from" else "right")
-    for name, size in trained["peak_bytes"].items():
-        table.add_row(name, mebibytes(size))
     console.print(table)
     console.print(f"Tokens should take at most {MOST} times as long as the bare encoder.")
     if arguments.json:
