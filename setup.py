@@ -80,7 +80,9 @@ setup(
         "atoken.training.mllm": ["stages/*.yaml"],
         "atoken.training.tokenizer": ["stages/*.yaml"],
         "atoken.training.generators": ["stages/*.yaml"],
+        "atoken.training.generators.text_to_media": ["stages/*.yaml"],
         "atoken.training.recipes.tiny_generators": ["*.safetensors", "stages/*.yaml"],
+        "atoken.training.recipes.tiny_text_to_media": ["*.safetensors", "stages/*.yaml"],
         "atoken.training.recipes.tiny": ["*.json", "stages/*.yaml", "sources/*.yaml"],
     },
     install_requires=[
