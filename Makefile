@@ -6,7 +6,7 @@ PYTEST := python -m pytest -q -n 2 -o tmp_path_retention_policy=failed
 # Strict: editors and type checkers follow links to files, but no import hooks.
 EDITABLE := --config-settings editable_mode=strict --editable
 
-.PHONY: FORCE demo test conformance floors data table lint types format clean
+.PHONY: FORCE demo test conformance package docs floors data table mllm-evaluation lint types format clean
 
 demo: .venv/runtime
 	$(BIN)/atoken demo --output demo --overwrite
@@ -18,6 +18,19 @@ test: .venv/installed
 conformance: .venv/installed
 	$(BIN)/python tests/integrations/conformance/fetch.py
 	HF_HUB_OFFLINE=1 $(BIN)/$(PYTEST) --dist loadscope tests/integrations/conformance
+
+# The documentation site in site/, strictly: no dead link, no page that is missing in its list.
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# The archives for PyPI in dist/, checked, and the demo out of the wheel, in a folder that knows nothing of this clone.
+package: .venv/installed
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	place=$$(mktemp -d) && python=$$PWD/$(BIN)/python && trap 'rm -rf "$$place"' EXIT && \
+	$$python -m pip install --quiet --no-deps --target "$$place/packages" dist/*.whl && cd "$$place" && \
+	PYTHONPATH="$$place/packages" $$python -c "from atoken_app.main import main; main()" demo --output demo
 
 # The lowest version that setup.py allows of every direct requirement, all at once, and the tests with them. Downloads 4 GB
 # into an environment of its own.
@@ -45,6 +58,26 @@ table: .venv/installed
 	test -f data/pca.safetensors || $(BIN)/python -m atoken.training.recipes.tiny.fit_pca data data/pca.safetensors
 	$(BIN)/atoken evaluate examples/evaluation/offline.yaml --output table --processes 2
 	$(BIN)/python -m atoken.evaluation.readme_table table/results.json docs/results.md
+
+# Miniature questions to the embedded multimodal language model, through lmms-eval; the page mllm-evaluation/index.html.
+# lmms-eval wants older versions of some packages: an environment laid over .venv has these, and takes the rest from it.
+LMMS_EVAL := 0.7.3
+QUESTIONS ?= 512
+MLLM ?= checkpoints/atoken-tiny-llava
+mllm-evaluation: .lmms/installed
+	rm -rf .lmms/questions .lmms/scores
+	$(BIN)/python -m atoken.evaluation.lmms_miniature .lmms/questions --questions $(QUESTIONS)
+	HF_HUB_OFFLINE=1 .lmms/bin/python -m lmms_eval --model atoken_llava \
+		--model_args pretrained=$(MLLM),dtype=float32 --batch_size 16 \
+		--include_path .lmms/questions --tasks atoken_questions --output_path .lmms/scores
+	$(BIN)/python -m atoken.evaluation.lmms_page .lmms/scores --output mllm-evaluation --lmms-eval $(LMMS_EVAL)
+
+.lmms/installed: .venv/installed
+	$(PYTHON) -m venv .lmms
+	$(BIN)/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' \
+		> $$(.lmms/bin/python -c 'import site; print(site.getsitepackages()[0])')/zz_below.pth
+	.lmms/bin/pip install --quiet --constraint constraints.txt "lmms-eval==$(LMMS_EVAL)" "filelock<3.21"
+	touch $@
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -78,4 +111,4 @@ format: .venv/installed
 	@rm $@.new
 
 clean:
-	rm -rf .venv .conformance build atoken.egg-info demo table
+	rm -rf .venv .conformance .lmms mllm-evaluation build dist site atoken.egg-info demo table

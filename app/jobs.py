@@ -12,7 +12,7 @@ from rich.markup import escape
 from atoken_headers.latents import LatentHeader
 
 from .caught_warnings import caught_warnings
-from .console import progress_bar, say
+from .console import printable, progress_bar, say
 from .errors import UsageError, described, one_line
 
 _SHOWN_NAMES = 10
@@ -214,7 +214,7 @@ def run_jobs(jobs: list[Job], record: Record, work: Callable[[Job], Result], ver
     with progress_bar() as progress, caught_warnings(MediaWarning) as texts:
         task = progress.add_task(verb, total=len(jobs))
         for job in jobs:
-            progress.update(task, description=f"{verb} {escape(job.path.name)}")
+            progress.update(task, description=f"{verb} {escape(printable(job.path.name))}")
             texts.clear()
             try:
                 results.append(work(job).with_warnings(list(texts)))

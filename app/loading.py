@@ -6,6 +6,7 @@ from .errors import UsageError, naming
 from .options import Device, Dtype
 
 if TYPE_CHECKING:
+    from atoken.tokenizing.autoencoders import LoadedAutoencoder
     from atoken.tokenizing.loading import LoadedModel
 
 
@@ -22,6 +23,22 @@ def load(name: str | None, device: Device, dtype: Dtype | None) -> "LoadedModel"
     device_name = chosen_device(device)
     with naming("--model"):
         return load_model(name, device_name, dtype.value if dtype else None)
+
+
+def open_autoencoder(name: str, device: Device, dtype: Dtype | None) -> "LoadedAutoencoder":
+    """
+    Loads the autoencoder of `--autoencoder` on `--device` in `--dtype`.
+
+    Raises:
+        UsageError: the device is not there.
+        ValueError: it is of another class.
+        FileNotFoundError: there is none.
+    """
+    from atoken.tokenizing.autoencoders import load_autoencoder
+
+    device_name = chosen_device(device)
+    with naming("--autoencoder"):
+        return load_autoencoder(name, device_name, dtype.value if dtype else None)
 
 
 def chosen_device(device: Device) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import typer
 
+from .ask_command import ask
 from .console import say
 from .convert_command import convert
 from .decode_command import decode
@@ -22,9 +23,25 @@ from .generate_command import generate
 from .info_command import info
 from .reconstruct_command import reconstruct
 from .render_command import render
+from .serve_command import serve
 from .tokenize_command import tokenize
 
-COMMANDS = (reconstruct, encode, decode, tokenize, embed, render, generate, evaluate, convert, export, info, demo)
+COMMANDS = (
+    reconstruct,
+    encode,
+    decode,
+    tokenize,
+    embed,
+    ask,
+    render,
+    generate,
+    evaluate,
+    convert,
+    export,
+    info,
+    demo,
+    serve,
+)
 
 app = typer.Typer(
     help="AToken: one tokenizer for images, videos and 3D objects.",

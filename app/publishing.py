@@ -206,9 +206,15 @@ def _evaluation_section(evaluation: dict[str, Any] | None) -> str:
     return "\n".join([*lines, "", f"Protocol: {evaluation['protocol']}."])
 
 
-def push_repository(folder: Path, name: str, private: bool) -> str:
+def push_repository(folder: Path, name: str, private: bool, kind: str = "model") -> str:
     """
     Uploads a folder to the Hub.
+
+    Args:
+        folder: what to upload.
+        name: of the repository, which is created if need be.
+        private: whether a new one is.
+        kind: "model" or "space".
 
     Returns:
         The address of the commit.
@@ -218,8 +224,9 @@ def push_repository(folder: Path, name: str, private: bool) -> str:
     """
     api = HfApi()
     try:
-        api.create_repo(name, exist_ok=True, private=private)
-        return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload AToken"))
+        sdk = "gradio" if kind == "space" else None
+        api.create_repo(name, exist_ok=True, private=private, repo_type=kind, space_sdk=sdk)
+        return str(api.upload_folder(repo_id=name, repo_type=kind, folder_path=folder, commit_message="Upload AToken"))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise ConnectionError(
             f"{name} could not be written (log in with `hf auth login`); the folder {folder} is complete: {error}"

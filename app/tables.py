@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
-from .console import print_json, say, standard_output
+from .console import print_json, printable, say, standard_output
 from .jobs import Record, list_failures, list_warnings
 from .rows import DecodedRow, EmbeddedRow, ReconstructedRow, Row, StoredRow
 
@@ -52,13 +53,19 @@ def report(
         raise typer.Exit(1)
 
 
-def _table(columns: list[str], rows: Iterable[list[str]]) -> Table:
+def text_table(columns: list[str], rows: Iterable[list[str]], numbers: bool = True) -> Table:
+    """Makes a table of plain texts, with `numbers` in all columns but the first."""
     table = Table()
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        table.add_column(as_text(column), justify="right" if numbers and index else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell.replace("[", r"\[") for cell in row))
+        table.add_row(*map(as_text, row))
     return table
+
+
+def as_text(cell: str) -> Text:
+    """Gives a cell as it stands: nothing in a file's name is a style, a link or an escape."""
+    return Text(printable(cell))
 
 
 def quality_table(rows: list[ReconstructedRow]) -> Table:
@@ -68,7 +75,7 @@ def quality_table(rows: list[ReconstructedRow]) -> Table:
     if all(row.ssim is None for row in rows):
         say("SSIM needs sides of at least 11 pixels")
     several = len({row.model for row in rows}) > 1
-    return _table(
+    return text_table(
         ["file", *(["model"] if several else []), "size", "PSNR", "SSIM", "tokens", "bits/pixel", "as", "seconds"],
         (
             [
@@ -85,7 +92,7 @@ def stored_table(rows: list[StoredRow]) -> Table:
     """Shows what `encode` wrote."""
     from atoken.pages.readable import number_text
 
-    return _table(
+    return text_table(
         ["file", "output", "size", "tokens", "content", "as", "bytes", "bits/pixel", "seconds"],
         (
             [
@@ -99,7 +106,7 @@ def stored_table(rows: list[StoredRow]) -> Table:
 
 def decoded_table(rows: list[DecodedRow]) -> Table:
     """Shows what `decode` wrote."""
-    return _table(
+    return text_table(
         ["file", "output", "size", "tokens", "seconds"],
         ([row.file, row.output, _extent(row), f"{row.tokens:,}", f"{row.seconds:.2f}"] for row in rows),
     )
@@ -110,7 +117,8 @@ def similarity_table(rows: list[EmbeddedRow]) -> Table | None:
     texts = list(rows[0].similarities or {})
     if not texts:
         return None
-    return _table(["file", *texts], ([row.file, *(f"{row.similarities[text]:.4f}" for text in texts)] for row in rows))
+    cells = ([row.file, *(f"{row.similarities[text]:.4f}" for text in texts)] for row in rows)
+    return text_table(["file", *texts], cells)
 
 
 def about(loaded: "LoadedModel | None") -> dict[str, Any]:
@@ -147,7 +155,7 @@ def readable(value: Any) -> str:
         return " x ".join(map(str, value)) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{key} {number}" for key, number in value.items()).replace("_", " ")
-    return "none" if value is None else str(value).replace("[", r"\[")
+    return "none" if value is None else str(value)
 
 
 def _extent(row: ReconstructedRow | StoredRow | DecodedRow) -> str:

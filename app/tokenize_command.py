@@ -11,7 +11,7 @@ from .caught_warnings import caught_warnings
 from .console import say
 from .errors import UsageError
 from .jobs import check_output_folder
-from .loading import chosen_device, load
+from .loading import chosen_device, load, open_autoencoder
 from .options import AsCodes, AsJson, Device, DeviceName, Dtype, DtypeName, ModelName
 from .shards import shard_of
 
@@ -46,6 +46,15 @@ def tokenize(
     kind: Annotated[Kind, typer.Option("--kind", help="What the source holds.")] = Kind.image,
     codes: AsCodes = None,
     model: ModelName = None,
+    autoencoder: Annotated[
+        str | None,
+        typer.Option(
+            "--autoencoder",
+            metavar="NAME",
+            help="In place of --model: an AutoencoderKL or AutoencoderDC of diffusers, by folder or Hub name.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceName = Device.auto,
     dtype: DtypeName = Dtype.float32,
     size: Annotated[
@@ -166,6 +175,8 @@ def tokenize(
         return
     if out is None:
         raise UsageError("OUT must be given: the folder of the corpus")
+    if autoencoder is not None and model is not None:
+        raise UsageError("--autoencoder takes the place of --model; leave one of them out")
     if ray and (shard or devices):
         raise UsageError("--ray shares the work out by itself; leave out --shard and --devices")
     check_output_folder(out)
@@ -181,7 +192,8 @@ def tokenize(
 
     workers = _workers(devices, processes, target)
     # Several workers load it themselves, each on its GPU.
-    loaded = load(model, Device.cpu if ray or workers > 1 else device, dtype)
+    first = Device.cpu if ray or workers > 1 else device
+    loaded = load(model, first, dtype) if autoencoder is None else open_autoencoder(autoencoder, first, dtype)
     if codes and not loaded.discrete:
         raise UsageError(f"--codes needs a discrete model, but {loaded.name} has no quantizer; use --latents")
     options = TokenizeOptions(

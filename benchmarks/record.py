@@ -26,6 +26,7 @@ COMMANDS = {
         "metrics": "metrics.py",
         "tokenize-corpus-tiny": "tokenize_corpus.py --size tiny",
         "loading": "loading.py",
+        "mllm": "mllm.py",
     },
     "cuda": {
         "speed-so400m": "speed.py --size so400m --repeats 10",

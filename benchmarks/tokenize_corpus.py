@@ -29,9 +29,9 @@ from rich.table import Table
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.processing import AtokenProcessor
+from atoken.tokenizing.corpus.atoken_encoding import AtokenRowEncoder
 from atoken.tokenizing.corpus.decoders import Decoders
 from atoken.tokenizing.corpus.decoding import decode_row
-from atoken.tokenizing.corpus.encoding import RowEncoder
 from atoken.tokenizing.corpus.options import TokenizeOptions
 from atoken.tokenizing.corpus.plan import Plan, make_plan
 from atoken.tokenizing.corpus.unit import encode_unit, write_unit
@@ -76,7 +76,7 @@ def throughput(arguments: argparse.Namespace, root: Path) -> dict:
     loaded = build(root / "model", arguments.size, arguments.blocks, arguments.device)
     options = TokenizeOptions(size=arguments.side, batch_tokens=arguments.batch_tokens, dtype=dtype_of(loaded))
     plan = make_plan(str(root / "pictures"), root / "out", options, loaded)
-    source, encoder = plan.open_source(), RowEncoder(loaded, options)
+    source, encoder = plan.open_source(), AtokenRowEncoder(loaded, options)
     rows = list(source.rows(plan.units[0]))
     decoded = [decode_row(row, options, encoder.patch) for row in rows]
     pixels = torch.cat([row.pixels for row in decoded]).to(encoder.device)

@@ -3,6 +3,7 @@
 `arr_0` are the images (N, H, W, 3) uint8, and `arr_1`, where there is one, the numbers of their classes (N,).
 """
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -12,7 +13,10 @@ from typing import Any
 import numpy as np
 
 from atoken.processing.atomic_files_atoken import atomic_file
+from atoken.processing.size_limits_atoken import SizeLimit
 
+# Of an array that is read as a whole, such as labels and statistics.
+ARRAY_BYTES = SizeLimit("ATOKEN_MAX_ARRAY_BYTES", 2**30, "bytes")
 IMAGES, LABELS = "arr_0", "arr_1"
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, OSError)
 
@@ -65,7 +69,7 @@ class ArrayFile:
         Raises:
             ValueError: the file is damaged there.
         """
-        size = int(np.prod(self.shape[1:]))
+        size = math.prod(self.shape[1:])
         try:
             if self._stream is None:
                 self._stream = zipfile.ZipFile(self.path).open(f"{IMAGES}.npy")
@@ -85,6 +89,9 @@ class ArrayFile:
             ValueError: there is none of that name, or it is damaged.
         """
         try:
+            with zipfile.ZipFile(self.path) as archive:
+                shape, _, dtype, _ = _read_header(archive, name)
+                ARRAY_BYTES.check(math.prod(shape) * dtype.itemsize, f"{self.what}: the array {name} of {self.path}")
             with np.load(self.path, allow_pickle=False) as file:
                 return file[name]
         except _DAMAGED as error:
@@ -124,8 +131,13 @@ def write_arrays(
 
 
 def _read_header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, order, dtype, and where the values begin."""
+    """Shape, order, dtype, and where the values begin; `ValueError` if the archive has not as many bytes."""
     with archive.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return *read(file), file.tell()
+        shape, fortran, dtype = read(file)
+        start = file.tell()
+    announced, there = math.prod(shape) * dtype.itemsize, archive.getinfo(f"{name}.npy").file_size - start
+    if min(shape, default=0) < 0 or announced > there:
+        raise ValueError(f"{name} announces {announced:,} bytes of numbers, and has {there:,}")
+    return shape, fortran, dtype, start

@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .interface import TASKS, EvaluationSet, Model
 from .options import check_options
 from .registry import EMBEDDERS, GENERATORS, SETS, TOKENIZERS, find
+from .yaml_files import read_yaml
 
 ADAPTERS = {"tokenizers": TOKENIZERS, "embedders": EMBEDDERS, "generators": GENERATORS}
 MEASURES = (
@@ -114,10 +113,7 @@ class EvaluationConfig:
         Raises:
             ValueError: what is wrong in the file, with the entry's name.
         """
-        try:
-            values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        except yaml.YAMLError as error:
-            raise ValueError(f"configuration must be YAML, got {path}: {error}") from error
+        values = read_yaml(path, "configuration")
         try:
             return cls._from_values(values)
         except ValueError as error:

@@ -14,6 +14,8 @@ from lmms_eval.protocol import ChatMessages  # pyright: ignore[reportMissingImpo
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 
+from .chat_answers import answer
+
 
 class LmmsAtokenLlava(lmms):
     """
@@ -70,7 +72,8 @@ class LmmsAtokenLlava(lmms):
         answers: list[str] = []
         for arguments in _batches([request.args for request in requests], self.batch_size):
             settings = arguments[0][2]
-            texts = self._answers([self._messages(*each) for each in arguments], settings)
+            conversations = [self._messages(*each) for each in arguments]
+            texts = answer(self.model, self.processor, conversations, self.max_new_tokens, settings, self.max_frames)
             for each, text in zip(arguments, texts, strict=True):
                 answers.append(_cut(text, settings.get("until")))
                 self.cache_hook.add_partial("generate_until", (each[0], settings), answers[-1])
@@ -92,28 +95,6 @@ class LmmsAtokenLlava(lmms):
             if extra:
                 raise ValueError(f"{task} must show whole media, got {', '.join(sorted(extra))} with a {part['type']}")
         return messages
-
-    @torch.no_grad()
-    def _answers(self, conversations: list[list[dict[str, Any]]], settings: dict[str, Any]) -> list[str]:
-        options = {} if self.max_frames is None else {"max_frames": self.max_frames}
-        inputs = self.processor.apply_chat_template(
-            conversations,
-            tokenize=True,
-            return_dict=True,
-            add_generation_prompt=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True, **options},
-        ).to(self.device)
-        temperature = settings.get("temperature") or 0
-        sampling = {"temperature": temperature, "top_p": settings.get("top_p")} if temperature else {}
-        ids = self.model.generate(
-            **inputs,
-            max_new_tokens=settings.get("max_new_tokens", self.max_new_tokens),
-            num_beams=settings.get("num_beams", 1),
-            do_sample=bool(sampling),
-            **sampling,
-        )
-        return self.processor.batch_decode(ids[:, inputs.input_ids.shape[1] :], skip_special_tokens=True)
 
 
 def _batches(arguments: list[tuple], size: int) -> Iterator[list[tuple]]:

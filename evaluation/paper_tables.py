@@ -1,4 +1,4 @@
-"""The paper's own figures (Tables 3 to 8), to be shown beside ours."""
+"""The paper's own figures (Tables 3 to 10), to be shown beside ours."""
 
 import json
 from dataclasses import dataclass

@@ -16,6 +16,7 @@ from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.processing.cameras_atoken import Cameras
 from atoken.processing.media_reading_atoken import open_image
 from atoken.processing.media_suffixes_atoken import media_kind
+from atoken.processing.npy_files_atoken import read_npy
 from atoken.processing.views_atoken import TRANSFORMS
 from atoken.tokenizing.clips import read_frames
 from atoken.tokenizing.files import NewFolder
@@ -167,7 +168,10 @@ def read_reconstruction(path: Path) -> torch.Tensor:
             raise ValueError(f"frames must be of one size, got {len(sizes)} sizes in {path}")
         return torch.stack(pictures)
     if path.suffix.lower() == ARRAY:
-        values = np.load(path, allow_pickle=False)
+        try:
+            values = read_npy(path)
+        except ValueError as error:
+            raise ValueError(f"arrays must be whole .npy files, got {path}: {error}") from error
         if values.dtype != np.uint8 or values.ndim not in (3, 4) or values.shape[-1] != 3:
             raise ValueError(
                 f"arrays must be uint8 of shape (T, H, W, 3) or (H, W, 3), got {values.dtype} {values.shape} in {path}"

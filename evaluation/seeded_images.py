@@ -15,9 +15,13 @@ _NO_SETTINGS = ("self", "class_labels", "generator", "latents", "order", "output
 
 
 def image_generator(seed: int, index: int) -> torch.Generator:
-    """Gives the random numbers of image `index`; on the CPU, so that they are the same on every device."""
-    state = np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+    """
+    Gives the random numbers of image `index`; on the CPU, so that they are the same on every device.
+
+    Its state is one number of 32 bits, as generators on the CPU look at no more: the first of numpy's `SeedSequence` of
+    seed and index.
+    """
+    return torch.Generator().manual_seed(int(np.random.SeedSequence([seed, index]).generate_state(1)[0]))
 
 
 class SeededImages:

@@ -90,10 +90,10 @@ class GeneratorAttention(nn.Module, AttentionModuleMixin):
 
 
 class KeyValueCache:
-    """Holds keys and values of up to `length` tokens of B sequences, for one attention."""
+    """Holds keys and values of up to `length` tokens of B sequences, `filled` of them so far, for one attention."""
 
     def __init__(self, length: int):
-        self._length, self._filled = length, 0
+        self.filled, self._length = 0, length
         self._keys: torch.Tensor | None = None
         self._values: torch.Tensor | None = None
 
@@ -102,9 +102,9 @@ class KeyValueCache:
         if self._keys is None:
             shape = (keys.shape[0], self._length, *keys.shape[2:])
             self._keys, self._values = keys.new_empty(shape), values.new_empty(shape)
-        end = self._filled + keys.shape[1]
-        self._keys[:, self._filled : end], self._values[:, self._filled : end] = keys, values
-        self._filled = end
+        end = self.filled + keys.shape[1]
+        self._keys[:, self.filled : end], self._values[:, self.filled : end] = keys, values
+        self.filled = end
         return self._keys[:, :end], self._values[:, :end]
 
 

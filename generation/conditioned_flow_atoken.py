@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.models.attention import FeedForward
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from diffusers.models.modeling_utils import ModelMixin
@@ -60,7 +61,7 @@ class ConditionedBlock(nn.Module):
         return torch.addcmul(hidden, gate_2, found)
 
 
-class ConditionedFlowModel(ModelMixin, ConfigMixin):
+class ConditionedFlowModel(ModelMixin, PeftAdapterMixin, ConfigMixin):
     """
     Holds time, blocks and condition of a flow model; a subclass brings tokens in and velocities out.
 

@@ -13,6 +13,30 @@ from .modulation_atoken import Modulation, modulate
 
 # Codes drawn of logits (M, V) of the i-th code: (M, V), i -> (M,).
 Draw = Callable[[torch.Tensor, int], torch.Tensor]
+# A product of fewer rows spends much of its time on moving the weights.
+_ROWS = 512
+
+
+class ElementCache(KeyValueCache):
+    """
+    Holds what one block has made of a position's elements so far, and the modulations of those that come next.
+
+    Args:
+        length: elements of a position, G.
+        positions: M.
+    """
+
+    def __init__(self, length: int, positions: int):
+        super().__init__(length)
+        self._together = max(1, _ROWS // max(positions, 1))
+        self._parts: tuple[torch.Tensor, ...] = ()
+
+    def modulate_next(self, modulation: Modulation, conditions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Gives the modulation of the next element, (M, 1, q) each, of all conditions (M, G, q)."""
+        place = self.filled % self._together
+        if place == 0:
+            self._parts = modulation(conditions[:, self.filled : self.filled + self._together])
+        return tuple(part[:, place : place + 1] for part in self._parts)
 
 
 class HeadBlock(nn.Module):
@@ -26,11 +50,10 @@ class HeadBlock(nn.Module):
         self.mlp = MLP(width, 4, dropout)
         self.modulation = Modulation(width, 6)
 
-    def forward(
-        self, hidden: torch.Tensor, condition: torch.Tensor, cache: KeyValueCache | None = None
-    ) -> torch.Tensor:
-        """(M, L, q), condition (M, L, q) -> (M, L, q)."""
-        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(condition)
+    def forward(self, hidden: torch.Tensor, condition: torch.Tensor, cache: ElementCache | None = None) -> torch.Tensor:
+        """(M, L, q), condition (M, L, q) -> (M, L, q). With a cache L is 1, and the condition that of all elements."""
+        parts = self.modulation(condition) if cache is None else cache.modulate_next(self.modulation, condition)
+        shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = parts
         found = self.attn(modulate(self.norm1(hidden), shift_1, scale_1), cache=cache)
         hidden = torch.addcmul(hidden, gate_1, found)
         found = self.mlp(modulate(self.norm2(hidden), shift_2, scale_2))
@@ -132,15 +155,16 @@ class TokenBridgeHead(nn.Module):
         feature = self.condition_proj(features)
         conditions = feature[:, None] + self.condition_embed
         element = conditions[:, 0] if first_element == "official" else feature
-        caches = [KeyValueCache(self.num_codes) for _ in self.blocks] if use_cache else None
+        caches = [ElementCache(self.num_codes, len(features)) if use_cache else None for _ in self.blocks]
         elements, drawn = [], []
         for i, output in enumerate(self.code_outputs):
             elements.append(element + self.element_embed[:, i])
             first = i if use_cache else 0  # the first element that still has to be computed
-            hidden, condition = torch.stack(elements[first:], dim=1), conditions[:, first : i + 1]
-            for index, block in enumerate(self.blocks):
-                hidden = block(hidden, condition, caches and caches[index])
-            hidden = self._finish(hidden[:, -1:], condition[:, -1:])
+            hidden = torch.stack(elements[first:], dim=1)
+            condition = conditions if use_cache else conditions[:, : i + 1]
+            for block, cache in zip(self.blocks, caches, strict=True):
+                hidden = block(hidden, condition, cache)
+            hidden = self._finish(hidden[:, -1:], conditions[:, i : i + 1])
             codes = draw(output(hidden[:, 0]), i)
             drawn.append(codes)
             if i < self.num_codes - 1:

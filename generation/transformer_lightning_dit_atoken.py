@@ -16,7 +16,7 @@ from torch import nn
 
 from .attention_atoken import GeneratorAttention
 from .input_checks_atoken import check_names, check_range
-from .modulation_atoken import Modulation, RMSNorm, modulate
+from .modulation_atoken import Modulation, RMSNorm
 
 # d, blocks, heads; the number after a slash in a preset's name is the patch size.
 PRESETS = {
@@ -59,9 +59,9 @@ class LightningDiTBlock(nn.Module):
     def forward(self, hidden: torch.Tensor, condition: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
         """(B, N, d), condition (B, 1, d), rotation (N, 1, 1, e / 2) complex -> (B, N, d)."""
         shift_1, scale_1, gate_1, shift_2, scale_2, gate_2 = self.modulation(condition)
-        found = self.attn(modulate(self.norm1(hidden), shift_1, scale_1), rotation)
+        found = self.attn(self.norm1(hidden, shift_1, scale_1), rotation)
         hidden = torch.addcmul(hidden, gate_1, found)
-        found = self.mlp(modulate(self.norm2(hidden), shift_2, scale_2))
+        found = self.mlp(self.norm2(hidden, shift_2, scale_2))
         return torch.addcmul(hidden, gate_2, found)
 
 
@@ -204,7 +204,8 @@ class LightningDiTTransformer2DModel(ModelMixin, ConfigMixin):
         """
         self._check(hidden_states, timestep, class_labels)
         hidden = self.patch_embed(hidden_states).flatten(2).transpose(1, 2)  # (B, N, d)
-        hidden = hidden + self.pos_embed
+        # The channels of a token side by side in memory: sums keep the order of their first term through all blocks.
+        hidden = hidden.contiguous() + self.pos_embed
         time = self.time_embed(self.time_proj(timestep).to(hidden.dtype))
         condition = (time + self.label_embed(class_labels))[:, None]  # (B, 1, d)
         rotation = rotations(self.grid, self.config.attention_head_dim, hidden.device)
@@ -214,7 +215,7 @@ class LightningDiTTransformer2DModel(ModelMixin, ConfigMixin):
             else:
                 hidden = block(hidden, condition, rotation)
         shift, scale = self.modulation_out(condition)
-        patches = self.proj_out(modulate(self.norm_out(hidden), shift, scale))  # (B, N, p p C)
+        patches = self.proj_out(self.norm_out(hidden, shift, scale))  # (B, N, p p C)
         side, channels = self.config.patch_size, self.config.in_channels
         patches = patches.unflatten(2, (side, side, channels)).unflatten(1, (self.grid, self.grid))
         # (B, h, w, p, p, C) -> (B, C, H, W)

@@ -6,6 +6,7 @@ from . import model_folders
 
 LIGHTNING_DIT, TOKEN_BRIDGE = "lightning-dit-tiny", "token-bridge-tiny"  # the embedded ones, of classes
 TEXT_TO_MEDIA = "text-to-media-tiny"  # the embedded one of texts
+IMAGE_TO_OBJECT = "image-to-object-tiny"  # the embedded one of pictures
 INDEX = "model_index.json"
 
 

@@ -102,9 +102,9 @@ class LatentHeader:
             return metadata[name]
 
         def numbers(name: str, count: int) -> tuple[int, ...]:
-            values = tuple(int(part) if part.isdecimal() else 0 for part in entry(name).split(","))
+            values = tuple(int(part) if _is_integer(part) else 0 for part in entry(name).split(","))
             if len(values) != count or min(values) < 1:
-                raise ValueError(f"{name} must be {count} positive integers, got {entry(name)!r}")
+                raise ValueError(f"{name} must be {count} positive integers, got {entry(name)[:80]!r}")
             return values
 
         def one_of(name: str, *allowed: str) -> str:
@@ -148,12 +148,27 @@ def _read_quantizer(text: str) -> dict[str, int] | None:
         return None
     try:
         quantizer = json.loads(text)
-        positive = all(int(quantizer[name]) > 0 for name in ("num_codebooks", "codebook_dim", "levels"))
-    except (ValueError, TypeError, KeyError):
-        positive = False
-    if not positive:
-        raise ValueError(f"quantizer must be none, or num_codebooks, codebook_dim and levels as JSON, got {text!r}")
+        check_quantizer(quantizer)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(
+            f"quantizer must be none, or num_codebooks, codebook_dim and levels as JSON, got {text[:200]!r}"
+        ) from error
     return quantizer
+
+
+def check_quantizer(quantizer: dict[str, Any]) -> None:
+    """
+    Checks the sizes of a quantizer.
+
+    Raises:
+        ValueError, TypeError, KeyError: one of `num_codebooks`, `codebook_dim` and `levels` is missing, no positive
+            integer, or a codebook has more entries than an integer of 64 bits counts.
+    """
+    sizes = [quantizer[name] for name in ("num_codebooks", "codebook_dim", "levels")]
+    if not all(isinstance(size, int) and 0 < size < 2**31 for size in sizes):
+        raise ValueError(f"num_codebooks, codebook_dim and levels must be positive integers below 2^31, got {sizes}")
+    if sizes[1] * math.log2(sizes[2]) > 63:
+        raise ValueError(f"a codebook must have at most 2^63 entries, got {sizes[2]} to the power of {sizes[1]}")
 
 
 def _read_fps(text: str) -> float:
@@ -166,9 +181,14 @@ def _read_fps(text: str) -> float:
     return fps
 
 
+def _is_integer(text: str) -> bool:
+    """Whether a text is an integer of at least 0 that fits into 64 bits."""
+    return text.isdecimal() and len(text) <= 18
+
+
 def _read_times(text: str) -> tuple[float, ...]:
     parts = text.split(",")
-    values = [int(part) for part in parts if part.isdecimal()]
+    values = [int(part) for part in parts if _is_integer(part)]
     if len(values) < len(parts) or values != sorted(values):
         raise ValueError(f"times must be growing whole microseconds with commas between, got {text[:80]!r}")
     return tuple(value / 1_000_000 for value in values)

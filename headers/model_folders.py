@@ -9,11 +9,14 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from .latents import bits_per_token
+from .latents import bits_per_token, check_quantizer
+from .shipped import CHECKPOINTS
 
-# The embedded checkpoints of a source tree, which are known by their names.
-CHECKPOINTS = Path(__file__).resolve().parent.parent / "checkpoints"
 DEFAULT_MODEL, DISCRETE_MODEL = "atoken-tiny", "atoken-tiny-d"
+ANSWERING_MODEL = "atoken-tiny-llava"  # a multimodal language model
+
+# Of a repository of the Hub: neither code nor pickles.
+DOWNLOADED = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 
 _PARTS = ("text_model", "vision_model", "latent_proj", "decoder", "gaussian_decoder")
 _SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "tile_frames", "cache_frames")
@@ -48,18 +51,23 @@ def find_folder(name: str, index: str) -> tuple[Path, str]:
     else:
         raise FileNotFoundError(
             f"model must be a folder, a Hub name or the name of an embedded checkpoint, got {name!r}; "
-            f"there is none of that name in {CHECKPOINTS}"
+            f"there is none of that name in {CHECKPOINTS} (a wheel has only {DEFAULT_MODEL} and {DISCRETE_MODEL})"
         )
     if not (folder / index).is_file():
         raise FileNotFoundError(f"model must be a folder with a {index}, got {folder}")
     return folder, folder.name if folder.parent == CHECKPOINTS else str(folder)
 
 
+def is_embedded(name: str) -> bool:
+    """Tells whether this source tree has an embedded checkpoint of a name."""
+    return (CHECKPOINTS / name / "config.json").is_file()
+
+
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt"]))
+        return Path(snapshot_download(name, allow_patterns=DOWNLOADED))
     except Exception as error:
         # Which error it is depends on the network below; all mean the same here.
         raise FileNotFoundError(
@@ -69,10 +77,19 @@ def _download(name: str) -> Path:
 
 def is_model_folder(folder: Path) -> bool:
     """Tells whether a folder's configuration is that of an AtokenModel."""
+    return _model_type(folder) == "atoken"
+
+
+def is_answering_folder(folder: Path) -> bool:
+    """Tells whether a folder's configuration is that of our multimodal language model."""
+    return _model_type(folder) == "atoken_llava"
+
+
+def _model_type(folder: Path) -> Any:
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"] == "atoken"
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return json.loads((folder / "config.json").read_text(encoding="utf-8"))["model_type"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -121,6 +138,8 @@ def describe_model(name: str) -> dict[str, Any]:
     try:
         vision, decoder = config["vision_config"], config["decoder_config"]
         quantizer, channels = config.get("quantizer_config"), int(config["latent_channels"])
+        if quantizer is not None:
+            check_quantizer(quantizer)
         content = "latents" if quantizer is None else "codes"
         shape = "FSQ, {num_codebooks} x {entries}"
         return {

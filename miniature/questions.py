@@ -19,6 +19,7 @@ from .scenes import (
     Scene,
     check_choice,
     check_integer,
+    is_pair_held_out,
     random_scene,
     shapes_of,
 )
@@ -107,10 +108,15 @@ def _words(scene: Scene) -> dict[str, tuple[str, ...]]:
 def _yes_no(scene: Scene, rng: np.random.Generator, split: str) -> Question:
     colour, shape = scene.colour, scene.shape
     answer = _pick(rng, ("yes", "no"))
+    # In training false statements do not name held-out pairs either: else these would be learned to be false always.
+    free = split == "held_out"
     if answer == "no" and rng.random() < 0.5:
-        colour = _pick(rng, tuple(word for word in COLOURS if word != colour))
+        wrong = (word for word in COLOURS if word != colour and (free or not is_pair_held_out(word, shape)))
+        colour = _pick(rng, tuple(wrong))
     elif answer == "no":
-        shape = _pick(rng, tuple(word for word in shapes_of(scene.kind) if word != shape))
+        shapes = shapes_of(scene.kind)
+        wrong = (word for word in shapes if word != shape and (free or not is_pair_held_out(colour, word)))
+        shape = _pick(rng, tuple(wrong))
     return Question("yes_no", None, f"Is it {with_article(f'{colour} {shape}')}?", answer, 1 / 2, (scene,))
 
 

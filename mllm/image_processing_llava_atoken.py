@@ -1,17 +1,16 @@
 """Images of any size to patches, each image at about its own size (the rule of Oryx)."""
 
 import os
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from PIL import Image
 from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import PILImageResampling, SizeDict
+from transformers.image_utils import PILImageResampling
 from transformers.processing_utils import ImagesKwargs, Unpack
 
-from .patching_llava_atoken import check_multiple, check_values, normalized, patchify, resize_frames, target_size
+from .patching_llava_atoken import check_multiple, check_values, packed_patches, target_size
 from .remote_code_atoken import auto_class_of, bind_to_package
 
 
@@ -95,30 +94,10 @@ class AtokenLlavaImageProcessor(TorchvisionBackend):
         return patch_grid(self, height, width, options)
 
     def _preprocess(
-        self,
-        images: list[torch.Tensor],
-        do_resize: bool | None,
-        size: SizeDict,
-        resample: Any,
-        do_rescale: bool | None,
-        rescale_factor: float,
-        do_normalize: bool | None,
-        image_mean: Sequence[float],
-        image_std: Sequence[float],
-        patch_size: int,
-        size_multiple: int,
-        return_tensors: str | None = None,
-        **kwargs: Any,
+        self, images: list[torch.Tensor], return_tensors: str | None = None, **options: Any
     ) -> BatchFeature:
-        check_multiple(patch_size, size_multiple)
-        rows, grids = [], []
-        for image in images:
-            frames = resize_frames(self, image[None], do_resize, size, size_multiple, resample)
-            frames = normalized(frames, do_rescale, rescale_factor, do_normalize, image_mean, image_std)
-            rows.append(patchify(frames, patch_size))
-            grids.append([1, frames.shape[-2] // patch_size, frames.shape[-1] // patch_size])
-        data = {"pixel_values": torch.cat(rows), "image_grid_thw": torch.tensor(grids)}
-        return BatchFeature(data, tensor_type=return_tensors)
+        patches, grids = packed_patches(self, [image[None] for image in images], **options)
+        return BatchFeature({"pixel_values": patches, "image_grid_thw": grids}, tensor_type=return_tensors)
 
 
 def patch_grid(processor: Any, height: int, width: int, options: dict[str, Any]) -> tuple[int, int]:

@@ -278,14 +278,14 @@ class AtokenLlavaModel(AtokenLlavaPreTrainedModel):
         if outputs_given:
             tokens = [getattr(mm_encoder_outputs.get(kind), "pooler_output", None) for kind in ("image", "video")]
         elif has_pooled:
-            tokens = self.multi_modal_projector.pooled_tokens(pooled_images or [], pooled_videos or [])
+            tokens = self.multi_modal_projector(pooled_images or [], pooled_videos or [], pooled=True)
         elif has_pixels:
             features = self.encode_features(pixel_values, image_grid_thw, pixel_values_videos, video_grid_thw)
             tokens = self.multi_modal_projector(*features)
         else:
             tokens = [None, None]
-        if self.training and torch.is_grad_enabled():
-            inputs_embeds = inputs_embeds + self._touched(any(tokens), has_pooled).to(inputs_embeds.dtype)
+        if self.training and torch.is_grad_enabled() and not any(tokens):
+            inputs_embeds = inputs_embeds + self._nothing_seen(inputs_embeds, has_pooled).to(inputs_embeds.dtype)
 
         shown = []
         for kind, media in zip(("image", "video"), tokens, strict=True):
@@ -311,30 +311,32 @@ class AtokenLlavaModel(AtokenLlavaPreTrainedModel):
             video_hidden_states=shown[1],
         )
 
-    def _touched(self, has_media: bool, has_pooled: bool) -> torch.Tensor:
+    def _nothing_seen(self, like: torch.Tensor, has_pooled: bool) -> torch.Tensor:
         """
-        Gives a zero that depends on all that media pass through.
+        Gives a zero that depends on all that media pass through, out of one gray image.
 
         Processes that share weights or gradients wait for each other at each part, so that none may leave one out
-        because its batch has no image or no video.
+        because its batch has no media.
         """
-        projector = self.multi_modal_projector
-        touched = projector.image_newline.sum() + projector.slow_fast_separator.sum()
-        if not has_media:
-            side = self.config.image_pool_stride
-            if has_pooled:
-                gray = projector.linear_1.weight.new_zeros(1, 1, projector.linear_1.in_features)
-                touched = touched + projector.pooled_tokens([gray], [])[0][0].sum()
-            else:
-                vision = self.config.vision_config
-                patch = projector.linear_1.weight.new_zeros(side**2, vision.patch_dim // vision.patch_size[0])
-                features = self.encode_features(patch, torch.tensor([[1, side, side]]), None, None)
-                touched = touched + projector(*features)[0][0].sum()
-        return 0.0 * touched
+        projector, side = self.multi_modal_projector, self.config.image_pool_stride
+        vision = self.config.vision_config
+        if has_pooled:
+            tokens = projector([like.new_zeros(1, 1, vision.hidden_size)], [], pooled=True)
+        else:
+            patches = like.new_zeros(side**2, vision.patch_dim // vision.patch_size[0])
+            tokens = projector(*self.encode_features(patches, torch.tensor([[1, side, side]]), None, None))
+        return 0.0 * tokens[0][0].sum()
 
     def _check_context(self, length: int) -> None:
-        limit = getattr(self.config.text_config, "max_position_embeddings", None)
-        if limit is not None and length > limit:
+        config = self.config.text_config
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is None:
+            return
+        # A rotary embedding that is scaled reaches beyond the positions that the language model was trained on.
+        rope = getattr(config, "rope_parameters", None) or {}
+        scaled = rope.get("original_max_position_embeddings", limit) * (rope.get("factor") or 1.0)
+        limit = max(limit, int(scaled))
+        if length > limit:
             raise ValueError(
                 f"input_ids must be at most the {limit} tokens of the language model's context, got {length}. Give "
                 "fewer or smaller media, or average more of their patches."

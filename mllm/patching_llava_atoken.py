@@ -1,5 +1,6 @@
 """Pictures and frames to the rows that the model takes: exact values, resizing, patches of single frames."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -70,6 +71,50 @@ def target_size(height: int, width: int, do_resize: bool | None, size: Any, mult
     return fitted_size(height, width, multiple, low or 0, high)
 
 
+def packed_patches(
+    backend: Any,
+    media: Sequence[torch.Tensor],
+    do_resize: bool | None,
+    size: SizeDict,
+    resample: Any,
+    do_rescale: bool | None,
+    rescale_factor: float,
+    do_normalize: bool | None,
+    image_mean: float | Sequence[float],
+    image_std: float | Sequence[float],
+    patch_size: int,
+    size_multiple: int,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Makes the rows of media, with the options of an image or a video processor.
+
+    Args:
+        backend: the processor, which resizes.
+        media: (T, 3, H, W) float32 each, T = 1 of a picture.
+        kwargs: other options, which change nothing here.
+
+    Returns:
+        All patches (N, patch_size ** 2 * 3), and frames, patch rows and patch columns of each medium (n, 3).
+
+    Raises:
+        ValueError: naming the option that does not fit.
+    """
+    check_multiple(patch_size, size_multiple)
+    rows, grids = [], []
+    for frames in media:
+        if frames.shape[1] != 3:
+            raise ValueError(f"do_convert_rgb must be True for media that are not RGB, got {frames.shape[1]} channels")
+        frames = resize_frames(backend, frames, do_resize, size, size_multiple, resample)
+        if do_rescale:
+            frames = frames * rescale_factor
+        if do_normalize:
+            frames = tvF.normalize(frames, image_mean, image_std)
+        rows.append(patchify(frames, patch_size))
+        grids.append([len(frames), frames.shape[-2] // patch_size, frames.shape[-1] // patch_size])
+    return torch.cat(rows), torch.tensor(grids)
+
+
 def patchify(frames: torch.Tensor, patch: int) -> torch.Tensor:
     """Cuts (T, 3, H, W) into rows (T * H / patch * W / patch, patch * patch * 3), each of row, column and channel."""
     count, channels, height, width = frames.shape
@@ -83,11 +128,4 @@ def check_multiple(patch: int, multiple: int) -> None:
         raise ValueError(f"size_multiple must be a multiple of patch_size, got {multiple} and {patch}")
 
 
-def normalized(frames: torch.Tensor, do_rescale, rescale_factor, do_normalize, mean, std) -> torch.Tensor:
-    """Rescales and normalizes (T, 3, H, W) as asked."""
-    if do_rescale:
-        frames = frames * rescale_factor
-    return tvF.normalize(frames, list(mean), list(std)) if do_normalize else frames
-
-
-__all__ = ["check_multiple", "check_values", "normalized", "patchify", "resize_frames", "target_size"]
+__all__ = ["check_multiple", "check_values", "packed_patches", "patchify", "resize_frames", "target_size"]

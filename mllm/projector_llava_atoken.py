@@ -1,6 +1,7 @@
 """From the encoder's features to tokens of the language model: SlowFast pooling, projection, learned vectors."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -67,14 +68,20 @@ class AtokenLlavaMultiModalProjector(nn.Module):
         return self([], [features])[1][0]
 
     def forward(
-        self, images: Sequence[torch.Tensor], videos: Sequence[torch.Tensor]
+        self, images: Sequence[torch.Tensor], videos: Sequence[Any], pooled: bool = False
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """
         Gives the tokens of several images (h, w, vision_dim) and videos (T, h, w, vision_dim), projected in one batch.
 
+        Args:
+            images, videos: features, or with `pooled` what `pool_image` and `pool_video` made of them.
+            pooled: whether they are averaged already.
+
         Returns:
             One (n, text_dim) tensor for each image and for each video.
         """
+        if pooled:
+            return self.pooled_tokens(images, videos)
         if self.pool_after_projector:
             projected = self.project([*images, *videos])
             pooled_images = [self.pool_image(each) for each in projected[: len(images)]]
@@ -118,6 +125,10 @@ class AtokenLlavaMultiModalProjector(nn.Module):
             return []
         rows = torch.cat([each.reshape(-1, each.shape[-1]) for each in features]).to(self.linear_1.weight.dtype)
         rows = self.linear_2(self.act(self.linear_1(rows)))
+        if self.training:
+            # Processes that share weights or gradients wait for each other at each of them, so that every batch has to
+            # depend on both vectors, also one without images or without videos.
+            rows = rows + 0.0 * (self.image_newline.sum() + self.slow_fast_separator.sum())
         split = rows.split([each[..., 0].numel() for each in features])
         return [part.reshape(*each.shape[:-1], -1) for part, each in zip(split, features, strict=True)]
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from transformers.image_processing_utils import BatchFeature
-from transformers.image_utils import PILImageResampling, SizeDict
+from transformers.image_utils import PILImageResampling
 from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import VideoMetadata, load_video, make_batched_metadata, make_batched_videos
 
 from .image_processing_llava_atoken import patch_grid
-from .patching_llava_atoken import check_multiple, check_values, normalized, patchify, resize_frames
+from .patching_llava_atoken import check_multiple, check_values, packed_patches
 from .remote_code_atoken import auto_class_of, bind_to_package
 
 
@@ -113,15 +113,30 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
         path = os.fspath(video_url_or_urls)
         if "://" not in path and not os.path.isfile(path):
             raise FileNotFoundError(f"videos: there is no file {path!r}. Relative paths start at {os.getcwd()}.")
-        if sample_indices_fn is None:
+        if "://" not in path:
+            _refuse_playlist(path)
 
-            def sample_indices_fn(metadata, **kwargs):
+        def chosen(metadata: VideoMetadata, **kwargs: Any) -> Sequence[int]:
+            if not metadata.total_num_frames:  # Matroska and WebM do not announce it
+                metadata.total_num_frames = counted_frames(path)
+                metadata.duration = metadata.total_num_frames / metadata.fps if metadata.fps else 0.0
+            if sample_indices_fn is None:
                 return np.arange(metadata.total_num_frames)
+            return sample_indices_fn(metadata=metadata, **kwargs)
 
         try:
-            return load_video(path, backend="pyav", sample_indices_fn=sample_indices_fn)
+            return load_video(path, backend="pyav", sample_indices_fn=chosen)
         except ImportError as error:
             raise ImportError('Video files are read with PyAV: pip install "atoken[video]".') from error
+
+    def convert_to_rgb(self, video: torch.Tensor) -> torch.Tensor:
+        """Makes (T, C, H, W) RGB: gray is repeated, transparency composited on white, in the type of the values."""
+        if video.shape[-3] != 4:
+            return super().convert_to_rgb(video)
+        white = 1.0 if video.is_floating_point() else 255.0
+        color, alpha = video[..., :3, :, :].float(), video[..., 3:, :, :].float() / white
+        blended = color * alpha + white * (1 - alpha)
+        return blended.to(video.dtype) if video.is_floating_point() else blended.round().to(video.dtype)
 
     def num_sampled_frames(self, frames: int, **options: Any) -> int:
         """Counts the frames that are taken of a video of `frames` frames, with options of a call."""
@@ -164,29 +179,31 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
     def _preprocess(
         self,
         videos: list[torch.Tensor],
-        do_resize: bool | None,
-        size: SizeDict,
-        resample: Any,
         do_rescale: bool | None,
-        rescale_factor: float,
-        do_normalize: bool | None,
-        image_mean: Sequence[float],
-        image_std: Sequence[float],
-        patch_size: int,
-        size_multiple: int,
         return_tensors: str | None = None,
-        **kwargs: Any,
+        **options: Any,
     ) -> BatchFeature:
-        check_multiple(patch_size, size_multiple)
-        rows, grids = [], []
-        for video in videos:
-            frames = check_values(video, "videos", do_rescale)
-            frames = resize_frames(self, frames, do_resize, size, size_multiple, resample)
-            frames = normalized(frames, do_rescale, rescale_factor, do_normalize, image_mean, image_std)
-            rows.append(patchify(frames, patch_size))
-            grids.append([len(frames), frames.shape[-2] // patch_size, frames.shape[-1] // patch_size])
-        data = {"pixel_values_videos": torch.cat(rows), "video_grid_thw": torch.tensor(grids)}
-        return BatchFeature(data, tensor_type=return_tensors)
+        frames = [check_values(video, "videos", do_rescale) for video in videos]
+        patches, grids = packed_patches(self, frames, do_rescale=do_rescale, **options)
+        return BatchFeature({"pixel_values_videos": patches, "video_grid_thw": grids}, tensor_type=return_tensors)
+
+
+def counted_frames(path: str) -> int:
+    """Counts the frames of a video file by its packets, without decoding any."""
+    import av
+
+    with av.open(path) as container:
+        return sum(packet.size > 0 for packet in container.demux(video=0))
+
+
+def _refuse_playlist(path: str) -> None:
+    """Raises a ValueError for lists of other files and addresses, which FFmpeg would open; no video is text."""
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if head.startswith((b"#EXTM3U", b"ffconcat", b"v=0")) or head.lstrip().startswith(b"<"):
+        raise ValueError(
+            f"videos must be video files, got {path!r}, a playlist, which names other files. Pass the video itself."
+        )
 
 
 bind_to_package(__name__)

@@ -101,10 +101,11 @@ class AutoencoderAtoken(AutoencoderFiles, ModelMixin, AutoencoderMixin, ConfigMi
             (latents - shift_factor) * scaling_factor.
         trim_to_causal_length (`bool`): Whether `decode` drops the last r - 1 frames of a video, see above.
         timestep_conditioning (`bool`): LTX asks; the decoder has none, so it must be False.
-        z_dim, scale_factor_temporal, scale_factor_spatial (`int`, *optional*), block_out_channels (`list[int]`,
-            *optional*): What pipelines read instead of the above: `latent_channels`, the patch's frames, the patch's
-            side, and as many numbers as there are halvings to the patch's side, plus one. They follow from the other
-            arguments and are only checked when given.
+        z_dim, scale_factor_temporal, scale_factor_spatial (`int`, *optional*): What pipelines read instead of the
+            above: `latent_channels`, the patch's frames, the patch's side. They follow from the other arguments and
+            are only checked when given.
+        block_out_channels (`list[int]`, *optional*): Read by pipelines as well, and checked: as many numbers as there
+            are halvings to the patch's side, plus one.
 
     Raises:
         ValueError: naming the argument that does not fit.

@@ -157,8 +157,9 @@ class AtokenDecoderConfig(AtokenTransformerConfig):
     Configuration of the decoder (paper, section 3.2). The defaults are So400m.
 
     Args:
-        hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_channels, patch_size, hidden_act,
-            position_embedding_size, rope_theta, use_rope, initializer_range: as in [`AtokenVisionConfig`].
+        hidden_size, intermediate_size, num_hidden_layers, num_attention_heads: as in [`AtokenVisionConfig`].
+        num_channels, patch_size, hidden_act, initializer_range: as there.
+        position_embedding_size, rope_theta, use_rope: as there.
         rms_norm_eps (`float`): Epsilon of the RMS norms.
         tile_frames (`int`): Frames decoded at a time (the "stride" of a sliding window).
         cache_frames (`int`): Frames before the window whose keys and values it attends to.

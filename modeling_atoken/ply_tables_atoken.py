@@ -124,7 +124,7 @@ class _BinaryBody:
             self.place += row.itemsize * element.count
             return
         for kind, length in _values(element):
-            count = 1 if length is None else int(self._number(length))
+            count = 1 if length is None else _length(self._number(length))
             self.place += np.dtype(kind).itemsize * count
 
     def _number(self, kind: str) -> np.generic:
@@ -151,7 +151,15 @@ class _AsciiBody:
             self.place += len(element.properties) * element.count
             return
         for _, length in _values(element):
-            self.place += 1 if length is None else 1 + int(self.values[self.place])
+            self.place += 1 if length is None else 1 + _length(self.values[self.place])
+
+
+def _length(value: np.generic | bytes) -> int:
+    """The length of a list; `ValueError` for a negative one, with which reading would go back and never end."""
+    length = int(value)
+    if length < 0:
+        raise ValueError(f"a list must have a length of at least 0, got {length}")
+    return length
 
 
 def _values(element: _Element) -> Iterator[tuple[str, str | None]]:

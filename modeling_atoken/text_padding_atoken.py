@@ -3,7 +3,7 @@
 import torch
 from transformers import PreTrainedConfig, Siglip2TextConfig
 
-_UNSTATED = {name: getattr(Siglip2TextConfig(), name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+_UNSTATED = {name: getattr(Siglip2TextConfig, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
 
 
 def pad_texts(

@@ -6,9 +6,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from atoken.processing.atomic_files_atoken import atomic_file
-
-from .document import document, generator_tag
+from .document import address, document, generator_tag, write_document
 from .readable import number_text
 
 TITLE, GENERATOR = "AToken reconstructions", "atoken demo"
@@ -88,7 +86,8 @@ def write_page(folder: Path, rows: list[Row], licenses: Path, introduction: str)
     if credits:
         shutil.copyfile(licenses, folder / licenses.name)
         name = html.escape(licenses.name)
-        footer = f'<p>Where the media come from, and their licenses: <a href="{name}">{name}</a>.</p>'
+        link = f'<a href="{address(licenses.name)}">{name}</a>'
+        footer = f"<p>Where the media come from, and their licenses: {link}.</p>"
     sections = "\n".join(_section(row, credits.get(row.name, "")) for row in rows)
     body = f"""<header><h1>{TITLE}</h1><p>{html.escape(introduction)}</p></header>
 <main>
@@ -96,8 +95,7 @@ def write_page(folder: Path, rows: list[Row], licenses: Path, introduction: str)
 </main>
 <footer>{footer}</footer>
 <script>{_SCRIPT}</script>"""
-    with atomic_file(folder / "index.html") as temporary:
-        temporary.write_text(document(TITLE, body, GENERATOR), encoding="utf-8")
+    write_document(folder / "index.html", document(TITLE, body, GENERATOR))
 
 
 def is_comparison(page: Path) -> bool:
@@ -121,7 +119,7 @@ def quality_facts(
 def _section(row: Row, credit: str) -> str:
     figures = "\n".join(_figure(picture, f"{row.name}, {picture.title}") for picture in row.pictures)
     credit = f'<p class="credit">{credit}</p>' if credit else ""
-    links = "".join(f'<p><a href="{html.escape(file)}">{html.escape(text)}</a></p>' for text, file in row.links)
+    links = "".join(f'<p><a href="{address(file)}">{html.escape(text)}</a></p>' for text, file in row.links)
     return f"""<section>
 <h2>{html.escape(row.name)} <small>{html.escape(row.size)}</small></h2>
 <div class="row">
@@ -133,11 +131,11 @@ def _section(row: Row, credit: str) -> str:
 
 
 def _figure(picture: Picture, description: str) -> str:
-    source, label = html.escape(picture.file), html.escape(description)
+    source, label = address(picture.file), html.escape(description)
     if picture.poster is None:
         shown = f'<a href="{source}"><img src="{source}" alt="{label}" loading="lazy"></a>'
     else:
-        poster = html.escape(picture.poster)
+        poster = address(picture.poster)
         shown = f'<video src="{source}" poster="{poster}" aria-label="{label}" controls loop muted playsinline></video>'
     facts = "".join(
         f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>" for name, value in picture.facts

@@ -1,7 +1,11 @@
 """The skeleton and the style sheet of every page that the project writes."""
 
 import html
+import os
 from pathlib import Path
+from urllib.parse import quote
+
+from atoken.processing.atomic_files_atoken import atomic_file
 
 ASSETS = Path(__file__).resolve().parent / "assets"
 
@@ -35,6 +39,27 @@ def document(title: str, body: str, generator: str, head: str = "", body_class: 
 </body>
 </html>
 """
+
+
+def write_document(path: Path, page: str) -> None:
+    """
+    Writes a page, whole or not at all.
+
+    Args:
+        path: an existing page is replaced.
+        page: what `document` gives. Bytes of file names that are no UTF-8 are written as escapes.
+    """
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(page.encode("utf-8", "backslashreplace"))
+
+
+def address(file: str) -> str:
+    """
+    Gives the address of a file beside the page, fit for an attribute of HTML.
+
+    A name is never taken for anything else, as "javascript:..." would be for a script, and "a#b" for a place in "a".
+    """
+    return quote(os.fsencode(file))
 
 
 def generator_tag(generator: str) -> str:

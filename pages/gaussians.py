@@ -15,9 +15,8 @@ import numpy as np
 
 from atoken.gaussian_files_atoken import save_splat
 from atoken.gaussians_atoken import SH_C0, Gaussians
-from atoken.processing.atomic_files_atoken import atomic_file
 
-from .document import ASSETS, document
+from .document import ASSETS, document, write_document
 
 # The field of view of the training renders.
 _FOV_DEGREES = 40.0
@@ -61,8 +60,7 @@ def write_gaussian_page(path: str | os.PathLike, gaussians: Gaussians, title: st
         script=_SCRIPT,
     )
     page = document(title, body, "atoken gaussians", head=_POLICY, body_class="viewer")
-    with atomic_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_document(path, page)
 
 
 def _first_view(gaussians: Gaussians) -> dict[str, float | list[float]]:

@@ -4,11 +4,8 @@ import base64
 import html
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import quote
 
-from atoken.processing.atomic_files_atoken import atomic_file
-
-from .document import document
+from .document import address, document, write_document
 
 GENERATOR = "atoken evaluate"
 
@@ -75,8 +72,7 @@ def write_report_page(path: Path, title: str, sections: list[Section]) -> None:
         sections: from top to bottom.
     """
     body = f"<header><h1>{html.escape(title)}</h1></header>\n<main>\n{''.join(map(_section, sections))}</main>"
-    with atomic_file(path) as temporary:
-        temporary.write_text(document(title, body, GENERATOR), encoding="utf-8")
+    write_document(path, document(title, body, GENERATOR))
 
 
 def _section(section: Section) -> str:
@@ -110,7 +106,7 @@ def _gallery(pictures: list[Picture]) -> str:
 
 def _picture(picture: Picture) -> str:
     return (
-        f'<figure><img loading="lazy" alt="{html.escape(picture.description)}" src="{quote(picture.file)}">'
+        f'<figure><img loading="lazy" alt="{html.escape(picture.description)}" src="{address(picture.file)}">'
         f"<figcaption>{html.escape(picture.caption)}</figcaption></figure>"
     )
 

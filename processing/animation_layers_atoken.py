@@ -6,6 +6,8 @@ from enum import Enum
 
 from PIL import Image
 
+from .size_limits_atoken import check_picture_size
+
 TRANSPARENT = (0, 0, 0, 0)
 
 
@@ -57,9 +59,7 @@ def compose(
     Raises:
         Image.DecompressionBombError: the canvas is larger than Pillow accepts pictures to be.
     """
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and size[0] * size[1] > 2 * limit:
-        raise Image.DecompressionBombError(f"{size[0]}x{size[1]} pixels are more than {2 * limit}")
+    check_picture_size(*size)
     canvas = Image.new("RGBA", size, background)
     for layer in layers:
         before = canvas.copy() if layer.disposal is Disposal.RESTORE else None

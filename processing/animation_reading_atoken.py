@@ -15,6 +15,7 @@ from .frame_times_atoken import TimedVideoMetadata, describe_times
 from .gif_atoken import SIGNATURES, composed_gif, is_animated_gif
 from .media_warnings_atoken import warn_about_media
 from .pil_decoding_atoken import DECODING_ERRORS, pil_to_rgb
+from .size_limits_atoken import ANIMATION_FRAMES, ANIMATION_PIXELS, KEPT_PIXELS, bomb_text
 
 # Browsers show a frame for a tenth of a second if it asks for a hundredth or less.
 _SHORTEST, _INSTEAD = 10.0, 100.0
@@ -65,12 +66,16 @@ def read_animation(
     """
     data = _read(source, label)
     if select is None:
-        pairs = [(_as_frame(picture, label, index), ms) for index, (picture, ms) in enumerate(_moments(data, label))]
+        pairs = []
+        for index, (picture, milliseconds) in enumerate(_moments(data, label)):
+            KEPT_PIXELS.check((index + 1) * picture.width * picture.height, label)
+            pairs.append((_as_frame(picture, label, index), milliseconds))
         metadata = _describe([ms for _, ms in pairs], pairs[0][0])
         metadata.frames_indices = list(range(len(pairs)))
         return torch.from_numpy(np.stack([frame for frame, _ in pairs])), metadata
     metadata = _measure(data, label)
     metadata.frames_indices = [int(index) for index in select(metadata)]
+    KEPT_PIXELS.check(len(metadata.frames_indices) * metadata.height * metadata.width, label)
     wanted = set(metadata.frames_indices)
     frames = {
         index: _as_frame(picture, label, index)
@@ -119,11 +124,16 @@ def _moments(data: bytes, label: str) -> Iterator[tuple[Image.Image, float]]:
     """What is shown one after another, each a still picture, and for how many milliseconds the file asks."""
     try:
         if is_animated_png(data):
-            yield from composed_png(data)
+            moments = composed_png(data)
         elif is_animated_gif(data):
-            yield from composed_gif(data)
+            moments = composed_gif(data)
         else:
-            yield from _pillow_moments(data, label)
+            moments = _pillow_moments(data, label)
+        for count, (picture, milliseconds) in enumerate(moments, start=1):
+            ANIMATION_PIXELS.check(count * picture.width * picture.height, label)
+            yield picture, milliseconds
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{label}: {bomb_text(error)}") from error
     except DECODING_ERRORS as error:
         message = str(error) if str(error).startswith(label) else f"{label} is truncated or corrupt: {error}."
         raise ValueError(message) from error
@@ -132,6 +142,7 @@ def _moments(data: bytes, label: str) -> Iterator[tuple[Image.Image, float]]:
 def _pillow_moments(data: bytes, label: str) -> Iterator[tuple[Image.Image, float]]:
     with Image.open(io.BytesIO(data)) as image:
         total = getattr(image, "n_frames", 1)
+        ANIMATION_FRAMES.check(total, label)
         if total == 1:
             raise ValueError(f"{label} is a still image; expected a video. Pass it as images=.")
         for index in range(total):

@@ -11,8 +11,11 @@ from PIL import Image
 
 from .animation_layers_atoken import TRANSPARENT, Disposal, Layer, compose
 from .png_chunks_atoken import chunks
+from .size_limits_atoken import ANIMATION_FRAMES
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# They would be unpacked once for every frame.
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _DISPOSALS = {1: Disposal.CLEAR, 2: Disposal.RESTORE}
 
 
@@ -99,12 +102,13 @@ def _parse(data: bytes) -> tuple[list[tuple[bytes, bytes]], list[_Frame]]:
             (announced,) = struct.unpack(">I", content[:4])
         elif kind == b"fcTL":
             frames.append(_frame(content))
+            ANIMATION_FRAMES.check(len(frames), "it")
         elif kind in (b"IDAT", b"fdAT"):
             has_pixels = 1
             # Pixels in front of the first fcTL are a default picture, for programs that know no animation.
             if frames:
                 frames[-1].data.append(content if kind == b"IDAT" else content[4:])
-        elif not has_pixels and kind != b"IEND":
+        elif not has_pixels and kind not in (b"IEND", *_TEXTS):
             shared.append((kind, content))
     if not shared or shared[0][0] != b"IHDR" or len(shared[0][1]) != 13:
         raise ValueError("its header is missing")

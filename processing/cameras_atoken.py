@@ -1,6 +1,5 @@
 """Pinhole cameras, and the places from which an object is looked at."""
 
-import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from .json_documents_atoken import parse_json
 
 # Camera models of transforms.json that are pinholes if their coefficients are 0, and these coefficients.
 _MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "OPENCV", "FULL_OPENCV", "RADIAL", "SIMPLE_RADIAL")
@@ -226,8 +227,8 @@ def transforms_document(path: str | os.PathLike) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"path must be a NeRF-style transforms.json, got {path}, which does not exist.")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        document = parse_json(path.read_bytes())
+    except ValueError as error:
         raise ValueError(
             f"path must be a NeRF-style transforms.json, got {path}, which is not JSON ({error})."
         ) from error

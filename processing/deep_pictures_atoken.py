@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from .media_warnings_atoken import warn_about_media
+from .size_limits_atoken import check_picture_size
 from .stored_pictures_atoken import StoredPicture, scale_to_sixteen_bits
 
 JP2_PREFIXES = (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")
@@ -151,6 +152,9 @@ def _decode_jpeg2000(image: Image.Image, data: bytes, count: int, label: str) ->
             'pip install "atoken[video]".'
         ) from error
     start, stop = _codestream(data)
+    # The boxes around the codestream, which Pillow goes by, may state another size.
+    right, bottom, left, top = struct.unpack(">4I", data[start + 8 : start + 24])
+    check_picture_size(right - left, bottom - top)
     if data[stop - 2 : stop] != b"\xff\xd9":
         raise ValueError("its codestream has no end")
     formats = {1: "gray16le", 2: "ya16le", 3: "rgb48le", 4: "rgba64le"}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from .animation_layers_atoken import TRANSPARENT, Disposal, Layer, compose
+from .size_limits_atoken import ANIMATION_FRAMES
 
 SIGNATURES = (b"GIF87a", b"GIF89a")
 _DISPOSALS = {2: Disposal.CLEAR, 3: Disposal.RESTORE}
@@ -109,6 +110,7 @@ def _parse(data: bytes) -> tuple[tuple[int, int], tuple[int, int, int, int], lis
                 )
             )
             frames.append(_Frame(left, top, columns, rows, file, 10 * delay, control[0] >> 2 & 7, bool(control[0] & 1)))
+            ANIMATION_FRAMES.check(len(frames), "it")
             control = b"\0\0\0\0"
             at = end
         else:

@@ -1,7 +1,6 @@
 """glTF 2.0 files: their JSON, and the bytes of their buffers, whether beside, inside or after it."""
 
 import base64
-import json
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +8,9 @@ from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 from .colored_mesh_atoken import MeshError
+from .json_documents_atoken import parse_json
 from .mesh_textures_atoken import find_file
+from .neighbor_files_atoken import LOOKED_IN
 
 _JSON, _BINARY = 0x4E4F534A, 0x004E4942
 # Required extensions that are read, or that change neither shapes nor the base color.
@@ -94,12 +95,18 @@ class GltfFile:
             raise FileNotFoundError(f"{uri} is not beside the file: download it, and name it there")
         path = find_file(uri, [self.path.parent], self.path, percent_first=True)
         if path is None:
-            raise FileNotFoundError(f"{unquote(uri)} does not exist")
+            raise FileNotFoundError(f"{unquote(uri)} does not exist in {LOOKED_IN}")
         return path
 
     def bytes_of_buffers(self) -> int:
-        """Counts the bytes of all buffers: no intact file has more vertices."""
-        return sum(buffer.get("byteLength", 0) for buffer in self.document.get("buffers", []))
+        """Counts the bytes that all buffers have, whatever they announce: no intact file has more vertices."""
+        total = 0
+        for index in range(len(self.document.get("buffers", []))):
+            try:
+                total += len(self._buffer(index))
+            except _NoData:
+                continue
+        return total
 
     def _buffer(self, index: Any) -> memoryview:
         if index not in self._buffers:
@@ -130,7 +137,7 @@ def open_gltf(path: Path) -> GltfFile:
     """
     data = path.read_bytes()
     text, blob = _chunks(data) if data[:4] == b"glTF" else (data, None)
-    document = json.loads(text.decode("utf-8-sig"))
+    document = parse_json(text)
     if not isinstance(document, dict):
         raise ValueError("its JSON is no object")
     asset = document.get("asset")

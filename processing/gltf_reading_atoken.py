@@ -12,9 +12,7 @@ from .gltf_nodes_atoken import GltfScene, bend
 from .gltf_primitives_atoken import Primitive
 from .media_warnings_atoken import warn_about_media
 from .mesh_textures_atoken import TextureShelf
-
-# Instances repeat what takes little room in the file; beyond this no picture shows them, and memory ends.
-_MOST_FACES = 100_000_000
+from .size_limits_atoken import MESH_FACES
 
 
 def read_gltf(path: Path) -> ColoredMesh | None:
@@ -48,11 +46,11 @@ def read_gltf(path: Path) -> ColoredMesh | None:
         key = (node["mesh"], tuple(weights))
         if key not in parts:
             parts[key] = _parts(file, mesh, weights, materials)
+        # Instances repeat what takes little room in the file.
+        total += len(scene.places(index)) * sum(part.size for part in parts[key])
+        MESH_FACES.check(total, "the scene")
         for part in parts[key]:
             placed = part.placed(scene, index, node)  # (instances, V, 3)
-            total += len(placed) * len(part.faces)
-            if total > _MOST_FACES:
-                raise MeshError(f"the scene must have at most {_MOST_FACES} faces, it has more.")
             for positions in placed:
                 vertices.append(positions)
                 faces.append(part.faces + first_vertex)
@@ -76,6 +74,11 @@ class _Part:
         colors, uv, self.texture = materials.surface(material, primitive, self.faces)
         self.colors, self.uv = colors.astype(np.float32), uv.astype(np.float32)
 
+    @property
+    def size(self) -> int:
+        """Counts faces, or thirds of the vertices where there are more of them."""
+        return max(len(self.faces), len(self._positions) // 3)
+
     def placed(self, scene: GltfScene, index: int, node: dict[str, Any]) -> np.ndarray:
         """Positions (instances, V, 3) in the scene. A skin alone says where its vertices are, not their node."""
         if node.get("skin") is not None:
@@ -93,7 +96,7 @@ class _Part:
 
 
 def _parts(file: GltfFile, mesh: dict[str, Any], weights: list[float], materials: GltfMaterials) -> list[_Part]:
-    parts, left_out = [], 0
+    parts, left_out, total = [], 0, 0
     for entry in mesh.get("primitives", []):
         primitive = Primitive(file, entry, weights)
         positions = primitive.attribute("POSITION")
@@ -105,6 +108,8 @@ def _parts(file: GltfFile, mesh: dict[str, Any], weights: list[float], materials
         part = _Part(primitive, positions.astype(np.float64), entry.get("material"), materials)
         if len(part.faces):
             parts.append(part)
+            total += part.size
+            MESH_FACES.check(total, "a mesh")
     if left_out and parts:
         warn_about_media(f"{file.path}: points and lines are left out, {left_out} parts of a mesh with faces.")
     return parts

@@ -3,6 +3,7 @@
 import numpy as np
 
 from .color_management_atoken import colors_of_codes
+from .size_limits_atoken import check_picture_size
 from .stored_pictures_atoken import StoredPicture, scale_to_sixteen_bits
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1", b"mif2")
@@ -39,6 +40,7 @@ def read_heif(data: bytes, label: str) -> StoredPicture:
     try:
         file = pillow_heif.open_heif(data, convert_hdr_to_8bit=False, hdr_to_16bit=False)
         picture = file[file.primary_index]
+        check_picture_size(*picture.size)
         samples = np.asarray(picture)
     except (OSError, RuntimeError, EOFError, SyntaxError, ValueError) as error:
         raise ValueError(f"{label} is a HEIC picture that is truncated or corrupt: {error}.") from error

@@ -15,6 +15,7 @@ from .frame_times_atoken import TimedVideoMetadata
 from .media_writing_atoken import write_image, write_video
 from .picture_files_atoken import read_picture, refuse_as_video
 from .pil_decoding_atoken import stored_to_rgb
+from .size_limits_atoken import DOWNLOAD_BYTES
 from .video_reading_atoken import iter_frames, read_frames
 
 __all__ = ["check_file", "download_image", "iter_video", "open_image", "read_video", "write_image", "write_video"]
@@ -67,10 +68,17 @@ def open_image(path: str | os.PathLike, name: str = "path", color_management: bo
 
 
 def download_image(url: str, name: str = "url", timeout: float = 30.0, color_management: bool = True) -> torch.Tensor:
-    """Fetch an image over HTTP and decode it like `open_image`; `ValueError` naming `url` if that fails."""
+    """
+    Fetch an image over HTTP and decode it like `open_image`; `ValueError` naming `url` if that fails.
+
+    Whatever answers at the address is asked, also on this machine and in its network: pass no addresses of strangers.
+    """
+    if not url.lower().startswith(("http://", "https://")):
+        raise ValueError(f"{name} must be an address that begins with http:// or https://, got {url!r}.")
     try:
         with urllib.request.urlopen(url, timeout=timeout) as response:
-            data = response.read()
+            data = response.read(DOWNLOAD_BYTES.value + 1)
+        DOWNLOAD_BYTES.check(len(data), "the download")
     except (OSError, ValueError, HTTPException) as error:
         raise ValueError(f"{name}: cannot download {url!r}: {error}.") from error
     label = f"{name}: {url!r}"

@@ -22,6 +22,7 @@ OBJECT_SUFFIXES = frozenset(SUFFIXES)
 MEDIA_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES | OBJECT_SUFFIXES
 # Images whose files may also hold an animation.
 _ANIMATED_SUFFIXES = frozenset({".apng", ".avif", ".avifs", ".gif", ".png", ".webp"})
+_ANIMATED_FORMATS = ("PNG", "GIF", "WEBP", "AVIF")
 
 
 def media_kind(path: str | os.PathLike) -> str | None:
@@ -44,7 +45,7 @@ def _is_animated(path: Path) -> bool:
     if path.suffix.lower() not in _ANIMATED_SUFFIXES:
         return False
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_ANIMATED_FORMATS) as image:
             return getattr(image, "n_frames", 1) > 1
     except DECODING_ERRORS:
         return False

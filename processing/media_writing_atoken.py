@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from .atomic_files_atoken import atomic_file
-from .video_reading_atoken import import_pyav
+from .video_opening_atoken import import_pyav
 
 # Seconds of a tick where frames have times of their own: whole milliseconds and common rates fit, and MPEG-4 takes no
 # denominator above 65535.

@@ -1,19 +1,20 @@
 """Pictures that mesh files lay on their faces: found by the names in the files, and read as they are stored."""
 
-import io
 import unicodedata
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
-from PIL import Image
 
 from .media_warnings_atoken import warn_about_media
+from .neighbor_files_atoken import LOOKED_IN, SIBLINGS, is_near
+from .picture_opening_atoken import open_picture
 from .pil_decoding_atoken import DECODING_ERRORS
+from .size_limits_atoken import TEXTURE_PIXELS
 
 # Where exporters and archives put textures, beside the file that names them.
-_USUAL_FOLDERS = ("", "textures", "texture", "images", "maps", "../textures", "../texture", "../images", "../maps")
+_USUAL_FOLDERS = ("", *SIBLINGS, *(f"../{name}" for name in SIBLINGS))
 
 
 class TextureShelf:
@@ -29,11 +30,19 @@ class TextureShelf:
         self.wraps: list[tuple[str, str]] = []
         self._read: dict[Hashable, np.ndarray | None] = {}
         self._places: dict[Hashable, int] = {}
+        self._total = 0
 
     def add(self, key: Hashable, wrap: tuple[str, str], read: Callable[[], np.ndarray | None]) -> int:
-        """Gives the place of a texture, which `read` reads unless that was done for this key; -1 if it gives None."""
+        """
+        Gives the place of a texture, which `read` reads unless that was done for this key; -1 if it gives None.
+
+        Raises:
+            ValueError: all textures together have more pixels than `TEXTURE_PIXELS` allows.
+        """
         if key not in self._read:
             self._read[key] = read()
+            self._total += 0 if self._read[key] is None else self._read[key][..., 0].size
+            TEXTURE_PIXELS.check(self._total, "the mesh")
         pixels = self._read[key]
         if pixels is None:
             return -1
@@ -57,7 +66,7 @@ def read_texture(written: str, folders: Sequence[Path], owner: Path) -> np.ndarr
     """
     path = find_file(written, folders, owner)
     if path is None:
-        warn_about_media(f"{owner}: the texture {written} was not found, so its faces have no picture.")
+        warn_about_media(f"{owner}: the texture {written} was not found in {LOOKED_IN}, so its faces have no picture.")
         return None
     try:
         return texture_pixels(path)
@@ -70,7 +79,8 @@ def find_file(written: str, folders: Sequence[Path], owner: Path, percent_first:
     """Finds a file by the name that another file has for it.
 
     Names may have backslashes, percent codes, or another case than the file, and may be paths of the machine where
-    they were written. As a last resort a file of the same base name nearby is taken, and a warning says so.
+    they were written. As a last resort a file of the same base name nearby is taken, and a warning says so. Only files
+    near to `owner` are found, see `is_near`.
 
     Args:
         written: the name as it is written.
@@ -86,16 +96,18 @@ def find_file(written: str, folders: Sequence[Path], owner: Path, percent_first:
     names += [name.replace("\\", "/") for name in names if "\\" in name]
     for name in names:
         for folder in folders:
-            if _is_file(folder / name):
+            if _is_file(folder / name) and is_near(folder / name, owner):
                 return folder / name
     for name in names:
         for folder in folders:
-            if found := _in_another_case(folder, name):
+            found = _in_another_case(folder, name)
+            if found is not None and is_near(found, owner):
                 return found
     for name in dict.fromkeys(name.rsplit("/", 1)[-1] for name in reversed(names)):
         for folder in folders:
             for usual in _USUAL_FOLDERS:
-                if found := _in_another_case(folder / usual, name):
+                found = _in_another_case(folder / usual, name)
+                if found is not None and is_near(found, owner):
                     warn_about_media(f"{owner}: {written} was not found; {found} was taken for it.")
                     return found
     return None
@@ -113,7 +125,7 @@ def texture_pixels(source: Path | bytes) -> np.ndarray:
     Raises:
         one of `DECODING_ERRORS`: it is no picture, damaged, or of a kind without agreed colors.
     """
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+    with open_picture(source if isinstance(source, bytes) else source.read_bytes()) as image:
         if not image.width or not image.height:
             raise ValueError(f"it has {image.width}x{image.height} pixels")
         image.load()

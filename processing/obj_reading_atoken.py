@@ -9,6 +9,7 @@ from .colored_mesh_atoken import GRAY, ColoredMesh, MeshError
 from .media_warnings_atoken import warn_about_media
 from .mesh_textures_atoken import TextureShelf, find_file, read_texture
 from .mesh_triangles_atoken import polygon_triangles
+from .neighbor_files_atoken import LOOKED_IN
 from .number_texts_atoken import count_per_line, parse_numbers
 from .obj_materials_atoken import ObjMaterial, decode, read_materials
 from .stored_colors_atoken import color_shares
@@ -183,7 +184,9 @@ def _materials(path: Path, libraries: list[str]) -> dict[str, ObjMaterial]:
         files = [found] if found or len(words) < 2 else [find_file(word, [path.parent], path) for word in words]
         for name, file in zip([library] if len(files) == 1 else words, files, strict=True):
             if file is None:
-                warn_about_media(f"{path}: the material file {name} was not found, so its colors are left out.")
+                warn_about_media(
+                    f"{path}: the material file {name} was not found in {LOOKED_IN}, so its colors are left out."
+                )
             else:
                 materials.update(read_materials(file, path))
     return materials

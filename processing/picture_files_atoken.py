@@ -1,16 +1,18 @@
 """Picture files: what a file holds by its first bytes, and the one picture in it."""
 
-import io
 import struct
 import zlib
+from collections.abc import Callable
 
 from PIL import Image, UnidentifiedImageError
 
 from .color_management_atoken import colors_of_image
 from .deep_pictures_atoken import JP2_PREFIXES, jpeg2000_profile, read_deep_picture
 from .heif_pictures_atoken import HEIF_BRANDS, is_heif, read_heif
+from .picture_opening_atoken import DRAWING_REMEDY, check_opened, open_picture
 from .pil_modes_atoken import loaded_picture
 from .png_chunks_atoken import check_pixels
+from .size_limits_atoken import bomb_text
 from .stored_pictures_atoken import StoredPicture
 from .tiff_pages_atoken import RAW_REMEDY, TIFF_PREFIXES, picture_page, with_first_page
 from .tiff_samples_atoken import read_deep_tiff
@@ -34,8 +36,6 @@ DECODING_ERRORS = (
 _ONE_PICTURE_FORMATS = ("MPO", "PSD", "HEIF")
 # Files that are read as videos if they hold several pictures.
 _MOVING_FORMATS = ("GIF", "PNG", "WEBP", "AVIF", "FLI")
-_DRAWINGS = ("EPS", "WMF", "EMF")
-_DRAWING_REMEDY = "is a drawing and not a picture of pixels. Draw it to a PNG."
 # What to say about files that Pillow does not read, by their first bytes.
 _UNREAD = {
     (b"\xff\x0a", b"\x00\x00\x00\x0cJXL \r\n\x87\n"): (
@@ -48,19 +48,25 @@ _UNREAD = {
     ),
     (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\x00", b"FOVb", b"\x00MRM"): RAW_REMEDY,
     (b"8BPS",): "is a Photoshop file of a kind that Pillow does not read. Save it as a PNG or a TIFF.",
-    (b"%PDF",): _DRAWING_REMEDY,
+    (b"%PDF",): DRAWING_REMEDY,
     (b"\x1a\x45\xdf\xa3", b"OggS", b"FLV\x01", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba"): (
         "is not an image but a video: pass it as videos=."
     ),
 }
 
 
-def read_picture(data: bytes, label: str) -> StoredPicture:
+# Height and width of a picture -> the rows and columns of it that are needed at least.
+Needed = Callable[[int, int], tuple[int, int]]
+
+
+def read_picture(data: bytes, label: str, needed: Needed | None = None) -> StoredPicture:
     """Reads the picture in a file.
 
     Args:
         data: the whole file, of any format that Pillow reads, or HEIC.
         label: what to call it in an error message.
+        needed: is asked about a JPEG before it is decoded, which is then done at a half, a quarter or an eighth of its
+            size where that is enough; without it, and of other formats, all pixels come.
 
     Raises:
         ValueError: not a picture, several of them, truncated, corrupt, or of a kind that is not read.
@@ -76,7 +82,12 @@ def read_picture(data: bytes, label: str) -> StoredPicture:
                 return deep
             data = with_first_page(data, page)
         with _open(data, label) as image:
+            if needed is not None and image.format == "JPEG":
+                rows, columns = needed(image.height, image.width)
+                image.draft(None, (columns, rows))
             return _read_opened(image, data, label)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{label}: {bomb_text(error)}") from error
     except DECODING_ERRORS as error:
         if isinstance(error, ValueError) and str(error).startswith(label):
             raise
@@ -84,7 +95,8 @@ def read_picture(data: bytes, label: str) -> StoredPicture:
 
 
 def check_still_image(image: Image.Image, name: str) -> None:
-    """Raises a ValueError unless Pillow's `image` has pixels and is a single picture."""
+    """Raises a ValueError unless Pillow's `image` has pixels and is a single picture of pixels, not a drawing."""
+    check_opened(image, name)
     if image.width == 0 or image.height == 0:
         raise ValueError(
             f"{name}: got a picture of {image.width}x{image.height} pixels; every side must be at least 1."
@@ -135,10 +147,14 @@ def refuse_as_video(head: bytes, label: str) -> None:
 
 def _open(data: bytes, label: str) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data))
+        return open_picture(data, label)
     except UnidentifiedImageError as error:
         raise ValueError(f"{label} {_what_it_is(data)}") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{label}: {bomb_text(error)}") from error
     except DECODING_ERRORS as error:
+        if isinstance(error, ValueError) and str(error).startswith(label):
+            raise
         raise ValueError(f"{label} cannot be opened as an image: {error}.") from error
 
 
@@ -148,13 +164,8 @@ def _read_opened(image: Image.Image, data: bytes, label: str) -> StoredPicture:
     if image.format == "PNG":
         check_pixels(data)
     deep = read_deep_picture(image, data, label)
-    try:
-        if deep is None:
-            image.load()
-    except OSError as error:
-        if image.format in _DRAWINGS:
-            raise ValueError(f"{label} is a drawing that cannot be drawn here, {error}. Draw it to a PNG.") from error
-        raise
+    if deep is None:
+        image.load()
     if data.startswith(JP2_PREFIXES) and "icc_profile" not in image.info:
         image.info["icc_profile"] = jpeg2000_profile(data)
     return loaded_picture(image, colors_of_image(image, data, label), label, deep)
@@ -171,6 +182,6 @@ def _what_it_is(data: bytes) -> str:
     if data.startswith(TIFF_PREFIXES):
         return "is a TIFF of a layout that Pillow does not read, or corrupt. Save it as RGB or gray, or as a PNG."
     if b"<svg" in data[:1024]:
-        return _DRAWING_REMEDY
+        return DRAWING_REMEDY
     found = next((text for heads, text in _UNREAD.items() if data.startswith(heads)), None)
     return found or "is not an image in a format that Pillow reads, or is corrupt. Convert it to PNG or JPEG."

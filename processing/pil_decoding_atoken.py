@@ -16,7 +16,7 @@ __all__ = ["DECODING_ERRORS", "apply_orientation", "check_still_image", "pil_to_
 _READ_AGAIN = ("TIFF", "PNG", "PPM", "JPEG2000")
 
 
-def pil_to_rgb(image: Image.Image, name: str, color_management: bool = True) -> torch.Tensor:
+def pil_to_rgb(image: Image.Image, name: str, color_management: bool = True, planar: bool = True) -> torch.Tensor:
     """Decode a Pillow image.
 
     Gray is repeated, palettes are looked up, CMYK, YCbCr and HSV are converted, colors are brought into sRGB where a
@@ -27,6 +27,7 @@ def pil_to_rgb(image: Image.Image, name: str, color_management: bool = True) -> 
         image: a still image of any mode except LAB and 32-bit integers.
         name: what to call it in an error message.
         color_management: False keeps the numbers as they are stored.
+        planar: see `stored_to_rgb`.
 
     Returns:
         (3, H, W): uint8, uint16 for more than 8 bits per channel, or float32 for mode F (values as stored).
@@ -48,16 +49,20 @@ def pil_to_rgb(image: Image.Image, name: str, color_management: bool = True) -> 
         if isinstance(error, ValueError) and str(error).startswith(name):
             raise
         raise ValueError(f"{name}: cannot decode this picture, it is truncated or corrupt: {error}.") from error
-    return stored_to_rgb(picture, name, color_management)
+    return stored_to_rgb(picture, name, color_management, planar)
 
 
-def stored_to_rgb(picture: StoredPicture, name: str, color_management: bool = True) -> torch.Tensor:
+def stored_to_rgb(
+    picture: StoredPicture, name: str, color_management: bool = True, planar: bool = True
+) -> torch.Tensor:
     """Carries out the colors, transparency and orientation of a picture.
 
     Args:
         picture: its numbers.
         name: what to call it in a warning.
         color_management: False keeps the numbers as they are stored.
+        planar: whether the result is contiguous. False leaves the three values of a pixel side by side in memory where
+            they are so already, which saves a copy and suits what reads pixel by pixel.
 
     Returns:
         (3, H, W) RGB of the type of the numbers.
@@ -76,7 +81,8 @@ def stored_to_rgb(picture: StoredPicture, name: str, color_management: bool = Tr
         pixels = composite_on_white(torch.from_numpy(channels).permute(2, 0, 1))
     else:
         pixels = torch.from_numpy(np.require(color, requirements="W")).permute(2, 0, 1)
-    return apply_orientation(pixels.expand(3, -1, -1), picture.orientation).contiguous()
+    pixels = apply_orientation(pixels.expand(3, -1, -1), picture.orientation)
+    return pixels.contiguous() if planar else pixels
 
 
 def apply_orientation(media: torch.Tensor, orientation: int) -> torch.Tensor:

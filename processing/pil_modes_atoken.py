@@ -55,7 +55,8 @@ def _numbers(image: Image.Image, name: str) -> StoredPicture:
         image = image.convert("LA") if mode == "La" else image
         channels = np.array(image.convert("RGBA"))
         return StoredPicture(channels[..., :count], channels[..., 3])
-    channels = np.array(image.convert("L" if count == 1 else "RGB"))
+    plain = "L" if count == 1 else "RGB"
+    channels = np.array(image if mode == plain else image.convert(plain))
     return StoredPicture(channels.reshape(*channels.shape[:2], count))
 
 

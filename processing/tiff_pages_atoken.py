@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from .tag_directories_atoken import check_directories
+
 TIFF_PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 RAW_REMEDY = (
     "is the raw file of a camera, whose sensor values are no picture yet. Develop it, for example with rawpy (pip "
@@ -63,6 +65,10 @@ def picture_page(data: bytes, label: str) -> int:
     """
     if data.startswith(b"MM\x00\x2b"):
         raise ValueError(f"{label} is a BigTIFF of big-endian numbers, which Pillow does not read. Save it as TIFF.")
+    try:
+        check_directories(data)
+    except ValueError as error:
+        raise ValueError(f"{label} is damaged: {error}.") from error
     pages = list(_chain(data))
     inner = [page for outer in pages for page in _inner_pages(data, outer)]
     sensor = any(
@@ -137,7 +143,7 @@ def _thumbnail(data: bytes, page: TiffPage) -> np.ndarray | None:
     try:
         with Image.open(io.BytesIO(with_first_page(data, page.offset))) as image:
             values = np.asarray(image.convert("RGB") if image.mode in ("1", "P") else image, dtype=np.float32)
-    except (OSError, ValueError, SyntaxError):
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     gray = Image.fromarray(values.mean(axis=2) if values.ndim == 3 else values)
     return np.asarray(gray.resize((8, 8), Image.Resampling.BOX))

@@ -4,8 +4,9 @@ import io
 import struct
 
 import numpy as np
-from PIL import Image, TiffImagePlugin
+from PIL import TiffImagePlugin
 
+from .size_limits_atoken import check_picture_size
 from .stored_pictures_atoken import StoredPicture, scale_to_sixteen_bits
 from .tiff_pages_atoken import TiffPage, read_page
 
@@ -18,6 +19,8 @@ _EXTRA_SAMPLES, _SAMPLE_FORMAT, _ICC_PROFILE = 338, 339, 34675
 _BYTE_COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)
 _COLORS = {0: 1, 1: 1, 2: 3, 5: 4}
 _ALPHA_SAMPLES = (1, 2, 999)
+# Per pixel; beside colors and transparency there are masks and other images of the same place.
+_MOST_SAMPLES = 32
 
 
 def read_deep_tiff(data: bytes, page_offset: int, label: str) -> StoredPicture | None:
@@ -48,6 +51,8 @@ def read_deep_tiff(data: bytes, page_offset: int, label: str) -> StoredPicture |
     photometric = page.number(_PHOTOMETRIC, 2 if page.number(_SAMPLES, 1) >= 3 else 0)
     count = page.number(_SAMPLES, 1)
     floating = sample_format[0] == 3
+    if count > _MOST_SAMPLES:
+        raise ValueError(f"{label} must have at most {_MOST_SAMPLES} samples per pixel, got a TIFF with {count}.")
     if (
         len(set(bits)) > 1
         or len(set(sample_format)) > 1
@@ -104,9 +109,7 @@ def _samples(data: bytes, page: TiffPage, count: int, bits: int, floating: bool)
 
 def _plane(data: bytes, page: TiffPage, plane: int, count: int, bits: int, floating: bool) -> np.ndarray:
     width, height = page.size
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit and width * height > 2 * limit:
-        raise Image.DecompressionBombError(f"it has {width * height} pixels, the limit is {2 * limit}")
+    check_picture_size(width, height)
     tiled = _TILE_OFFSETS in page.tags
     columns = page.number(_TILE_WIDTH) if tiled else width
     rows = page.number(_TILE_HEIGHT) if tiled else min(page.number(_ROWS_PER_STRIP, height) or height, height)

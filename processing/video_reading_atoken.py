@@ -11,22 +11,11 @@ from transformers.video_utils import VideoMetadata
 
 from .frame_times_atoken import TimedVideoMetadata, describe_times, growing_times
 from .media_warnings_atoken import warn_about_media
-from .video_frames_atoken import ShownFrames, choose_stream
-
-# Formats that PyAV opens although they are no videos: single pictures, and text drawn as an old terminal would.
-_STILL_FORMATS = ("image2", "_pipe")
-_TEXT_FORMATS = ("tty",)
+from .size_limits_atoken import KEPT_PIXELS
+from .video_frames_atoken import ShownFrames
+from .video_opening_atoken import check_frame_size, import_pyav, open_stream
 
 Select = Callable[[VideoMetadata], Sequence[int]]
-
-
-def import_pyav() -> Any:
-    """Imports PyAV, with an `ImportError` that says how to install it."""
-    try:
-        import av
-    except ImportError as error:
-        raise ImportError('Video files are read and written with PyAV: pip install "atoken[video]".') from error
-    return av
 
 
 def read_frames(source: Any, select: Select | None, label: str) -> tuple[torch.Tensor, TimedVideoMetadata]:
@@ -123,32 +112,6 @@ def _errors_of(label: str) -> Iterator[None]:
         yield
     except av.FFmpegError as error:
         raise ValueError(f"{label} is not a video, truncated or corrupt: {error.strerror or error}.") from error
-
-
-@contextmanager
-def open_stream(source: Any, label: str) -> Iterator[tuple[Any, Any]]:
-    """
-    Opens the container and the video stream that is shown.
-
-    Args:
-        source: a path or a binary file object that can seek.
-        label: what to call the file in errors.
-
-    Raises:
-        ValueError: it is a text file or a still image, or holds no video stream.
-        av.FFmpegError: PyAV cannot open it.
-    """
-    av = import_pyav()
-    if hasattr(source, "seek"):
-        source.seek(0)
-    # Titles that are not in UTF-8 are no reason not to show the pictures.
-    with av.open(source if hasattr(source, "seek") else str(source), metadata_errors="replace") as container:
-        formats = container.format.name.split(",")
-        if any(found in _TEXT_FORMATS for found in formats):
-            raise ValueError(f"{label} is a text file; expected a video.")
-        if any(found.endswith(_STILL_FORMATS) for found in formats):
-            raise ValueError(f"{label} is a still image; expected a video. Pass it as images=.")
-        yield container, choose_stream(container, label)
 
 
 @dataclass(frozen=True)
@@ -259,6 +222,7 @@ def _decode(
             end = _end(frame)
             if wanted is None or index in wanted:
                 kept[index] = shown.to_rgb(frame)
+                KEPT_PIXELS.check(len(kept) * kept[index].shape[0] * kept[index].shape[1], label)
     return kept, ticks, end
 
 
@@ -270,6 +234,7 @@ def _checked(frames: Iterator[Any], expected: int, label: str) -> Iterator[Any]:
     """PyAV's frames one after another, each checked, at least `expected` of them."""
     count, size = 0, None
     for count, frame in enumerate(frames, start=1):
+        check_frame_size(frame.width, frame.height, label)
         if frame.is_corrupt:
             raise ValueError(f"{label} is corrupt: frame {count - 1} cannot be decoded.")
         size = size or (frame.width, frame.height)

@@ -14,6 +14,10 @@ from .cameras_atoken import Cameras, depth_scale, hammersley_cameras, read_trans
 from .media_warnings_atoken import warn_about_media
 from .mesh_reading_atoken import SUFFIXES, ColoredMesh, read_mesh
 from .mesh_views_atoken import render_mesh
+from .neighbor_files_atoken import is_near
+from .npy_files_atoken import read_npy
+from .picture_opening_atoken import open_picture
+from .size_limits_atoken import KEPT_PIXELS, bomb_text
 from .voxel_processing_atoken import unproject
 
 TRANSFORMS = "transforms.json"
@@ -102,12 +106,13 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
     images, depths, masks = [], [], []
     for index, frame in enumerate(frames):
         where = f"frames[{index}]"
-        picture = _read_picture(path.parent, frame, "file_path", where)
+        picture = _read_picture(path, frame, "file_path", where)
+        KEPT_PIXELS.check((index + 1) * picture.width * picture.height, str(path))
         images.append(np.asarray(picture.convert("RGB")))
         if "depth_file_path" in frame:
-            depths.append(_read_depth(path.parent, frame, where, scale))
+            depths.append(_read_depth(path, frame, where, scale))
         elif "mask_path" in frame:
-            masks.append(np.asarray(_read_picture(path.parent, frame, "mask_path", where).convert("L")) > 127)
+            masks.append(np.asarray(_read_picture(path, frame, "mask_path", where).convert("L")) > 127)
         elif "A" in picture.getbands():
             masks.append(np.asarray(picture.getchannel("A")) > 127)
     sizes = [(image.shape[1], image.shape[0]) for image in images]
@@ -157,37 +162,44 @@ def as_views(source: Any, name: str = "voxels") -> Views:
     raise ValueError(f"{name} must be Views, a path or a dictionary, got {type(source).__name__}.")
 
 
-def _read_picture(folder: Path, frame: Mapping[str, Any], key: str, where: str) -> Image.Image:
+def _named_file(transforms: Path, frame: Mapping[str, Any], key: str, where: str) -> Path:
     given = frame.get(key)
-    if not isinstance(given, str) or not given:
+    if not isinstance(given, str) or not given or "\0" in given:
         raise ValueError(f"{where}.{key} must be the path of a picture, got {given!r}.")
-    path = folder / given
+    path = transforms.parent / given
     # Blender's synthetic scenes leave out the suffix.
-    path = path if path.is_file() or path.suffix else path.with_suffix(".png")
+    path = path if path.suffix or path.is_file() else path.with_suffix(".png")
+    if not is_near(path, transforms):
+        raise ValueError(f"{where}.{key} must lie in the folder of {transforms} or below, got {given!r}.")
     if not path.is_file():
         raise FileNotFoundError(f"{where}.{key}: {path} does not exist.")
+    return path
+
+
+def _read_picture(transforms: Path, frame: Mapping[str, Any], key: str, where: str) -> Image.Image:
+    path = _named_file(transforms, frame, key, where)
     try:
-        with Image.open(path) as picture:
+        with open_picture(path.read_bytes()) as picture:
             picture.load()
             return picture
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{where}.{key}: {path}: {bomb_text(error)}") from error
+    except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{where}.{key}: {path} cannot be read ({error}).") from error
 
 
-def _read_depth(folder: Path, frame: Mapping[str, Any], where: str, scale: float) -> np.ndarray:
+def _read_depth(transforms: Path, frame: Mapping[str, Any], where: str, scale: float) -> np.ndarray:
     """(h, w) float32, -1 for the background."""
-    path = folder / str(frame["depth_file_path"])
+    path = _named_file(transforms, frame, "depth_file_path", where)
     if path.suffix == ".npy":
-        if not path.is_file():
-            raise FileNotFoundError(f"{where}.depth_file_path: {path} does not exist.")
         try:
-            depth = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
+            depth = read_npy(path)
+        except (OSError, ValueError) as error:
             raise ValueError(f"{where}.depth_file_path: {path} cannot be read ({error}).") from error
         if depth.ndim != 2 or depth.dtype.kind != "f":
             raise ValueError(f"{where}.depth_file_path must be floats (h, w), got {depth.dtype} {depth.shape}.")
     else:
-        picture = _read_picture(folder, frame, "depth_file_path", where)
+        picture = _read_picture(transforms, frame, "depth_file_path", where)
         if not picture.mode.startswith("I"):
             raise ValueError(
                 f"{where}.depth_file_path must be 16-bit integers, or a .npy of floats, got a picture of mode "

@@ -12,6 +12,7 @@ import torch
 from atoken.processing import video_reading_atoken as videos
 from atoken.processing.animation_reading_atoken import is_picture, iter_animation
 from atoken.processing.video_frames_atoken import ShownFrames
+from atoken.processing.video_opening_atoken import open_stream
 
 # Frames in the whole video and its frames per second (of uneven ones: their mean) -> the indices of those to read,
 # ascending.
@@ -76,7 +77,7 @@ def _of_video(source: Path | io.BytesIO, select: Select, label: str) -> np.ndarr
 
 def _timeline(source: Path | io.BytesIO, label: str) -> tuple[Sequence[int] | None, float]:
     """The tick at which each frame appears, None if that is unknown before decoding, and the frames per second."""
-    with videos.open_stream(source, label) as (container, stream):
+    with open_stream(source, label) as (container, stream):
         formats = container.format.name.split(",")
         if "mp4" in formats and (ticks := _even_index(stream)) is not None:
             return ticks, float(1 / (ticks.step * stream.time_base))
@@ -104,7 +105,7 @@ def _decode_at(source: Path | io.BytesIO, ticks: Sequence[int], label: str) -> n
     """The frames that appear at the given ticks, (T, H, W, 3) uint8; None if there are not all of them."""
     found: dict[int, np.ndarray] = {}
     wanted = set(ticks)
-    with videos.open_stream(source, label) as (container, stream):
+    with open_stream(source, label) as (container, stream):
         shown = ShownFrames(stream, label)
         if min(wanted) > (stream.start_time or 0):
             container.seek(min(wanted), stream=stream)

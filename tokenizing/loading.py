@@ -44,7 +44,7 @@ class LoadedModel:
 
 def load_model(name: str | None = None, device: str = "auto", dtype: str | None = None) -> LoadedModel:
     """
-    Loads a model and its processor.
+    Loads a model and its processor. No code of the folder runs, and of weights only safetensors are read.
 
     Args:
         name: a folder, a Hub name, or an embedded checkpoint's name; atoken-tiny if None.
@@ -61,7 +61,9 @@ def load_model(name: str | None = None, device: str = "auto", dtype: str | None 
     # Before the dtype changes, so that it does not depend on the one asked for.
     fingerprint = decoder_fingerprint(model)
     has_processor = any((folder / file).is_file() for file in _PROCESSOR_FILES)
-    processor = AtokenProcessor.from_pretrained(folder) if has_processor else AtokenProcessor()
+    # Never asked of the user either: whoever wants the code of a folder to run loads it with transformers.
+    options = {"trust_remote_code": False}
+    processor = AtokenProcessor.from_pretrained(folder, **options) if has_processor else AtokenProcessor()
     given, patch = tuple(processor.image_processor.patch_size), tuple(model.config.vision_config.patch_size)
     if given != patch:
         raise ValueError(f"processor must make patches of {patch}, as the model takes them, got {given} in {folder}")

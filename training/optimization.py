@@ -30,6 +30,7 @@ class OptimizerSettings:
         average: decay of the averaged weights.
         average_ramp: whether that decay is lower in the first steps; else averages only begin as a copy.
         clip: largest norm of the gradient.
+        clip_percentile: of the norms of the last 1,000 steps, above which gradients are cut too; see `GradientClip`.
     """
 
     kind: str = "adamw"
@@ -44,6 +45,7 @@ class OptimizerSettings:
     average: float = 0.9999
     average_ramp: bool = True
     clip: float = 1.0
+    clip_percentile: float | None = None
 
     def __post_init__(self):
         if self.kind not in ("adamw", "muon"):
@@ -56,6 +58,8 @@ class OptimizerSettings:
             raise ValueError(f"warm_up must be at least 0, got {self.warm_up}")
         if self.clip <= 0:
             raise ValueError(f"clip must be above 0, got {self.clip}")
+        if self.clip_percentile is not None and not 0 < self.clip_percentile <= 100:
+            raise ValueError(f"clip_percentile must be above 0 and at most 100, got {self.clip_percentile}")
 
     def factor(self, step: int, steps: int, share: float | None = None) -> float:
         """

@@ -21,6 +21,7 @@ from atoken.tokenizing.files import NewFolder
 from . import checkpoints, zero_shards
 from .agreement import Agreement
 from .contracts import Batch, Batches, Objective, Share
+from .gradient_clip import GradientClip
 from .interruption import Interruption, Stopped
 from .optimization import AveragedWeights, OptimizerSettings, build_optimizer, parts_of, set_rates, skip_if
 from .saving import CheckpointWriter, load_tensors, named_states
@@ -125,6 +126,9 @@ class Trainer:
         batches: what it is computed from.
         settings: how long, and what is written.
         hooks: what else is done.
+
+    Raises:
+        ValueError: gradients are to be cut at a percentile, but DeepSpeed cuts them.
     """
 
     def __init__(
@@ -145,6 +149,9 @@ class Trainer:
         # in that, so that shards are added up instead: one reduction more for each micro-batch, but less memory.
         self._adds_shards = accelerator.distributed_type == DistributedType.FSDP
         self.average = AveragedWeights(self.objective, settings.optimizer.average, settings.optimizer.average_ramp)
+        self.clip = GradientClip(settings.optimizer.clip, settings.optimizer.clip_percentile)
+        if self.clip.follows and accelerator.distributed_type == DistributedType.DEEPSPEED:
+            raise ValueError("clip_percentile must be left out with DeepSpeed, which cuts gradients itself, got one")
         self.progress = Progress()
         self.interruption = Interruption()
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -251,7 +258,7 @@ class Trainer:
             self._sums[name].append(part)
         for hook in self.hooks:
             hook.before_clip(self.bare_objective.model)
-        self._update(accelerator.clip_grad_norm_(self.objective.parameters(), settings.clip))
+        self._update(accelerator.clip_grad_norm_(self.objective.parameters(), self.clip.norm()))
         progress.step += 1
         self.average.update(self.objective, progress.step)
         return tokens
@@ -263,6 +270,8 @@ class Trainer:
             norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
             norm = torch.as_tensor(norm, device=self.accelerator.device).detach().float()
             self._sums["gradient norm"].append(norm)
+            if self.clip.follows:
+                self.clip.note(float(norm))
             bad = (~torch.isfinite(norm)).float()
             self._skipped += bad
             self._skipped[1] *= bad
@@ -348,6 +357,7 @@ class Trainer:
             "progress": asdict(self.progress),
             "sums": {name: [float(value) for value in values] for name, values in self._sums.items()},
             "data": self.batches.state(),
+            "norms": self.clip.state(),
         }
         step = self.progress.step
         if self.accelerator.distributed_type == DistributedType.DEEPSPEED:
@@ -387,6 +397,7 @@ class Trainer:
         if checkpoints.processes_of(folder) == self.agreement.processes:
             for name, values in state["sums"].items():
                 self._sums[name] = [torch.tensor(value, device=self.accelerator.device) for value in values]
+        self.clip.restore(state.get("norms"))
         self.batches.restore(state["data"])
 
     def export(self, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def load_generator(name: str | None = None, device: str = "auto", dtype: str = "
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     target = resolve_device(device)
     folder, label = find_generator(LIGHTNING_DIT if name is None else name)
-    index = _read_json(folder / INDEX)
+    index = read_json(folder / INDEX)
     kind = index.get("_class_name")
     kind = kind[-1] if isinstance(kind, list) and kind else kind  # with the code of a Hub repository it is a pair
     if kind not in PIPELINES:
@@ -74,20 +75,33 @@ def load_generator(name: str | None = None, device: str = "auto", dtype: str = "
     quieten_libraries()
     diffusers.logging.set_verbosity_error()
     names = [part for part in inspect.signature(PIPELINES[kind].__init__).parameters if part != "self"]
-    pipeline = PIPELINES[kind](**{part: _load_part(folder, part, index.get(part)) for part in names})
+    pipeline = PIPELINES[kind](**{part: load_part(folder, part, index.get(part)) for part in names})
     pipeline.set_progress_bar_config(disable=True)
     # Before the dtype changes, so that it does not depend on the one asked for.
     fingerprint = _fingerprint(pipeline)
     if dtype != "float32":  # in which all parts are loaded
         pipeline.to(dtype=getattr(torch, dtype))
     pipeline.to(target)
-    record = _read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
+    record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
     return LoadedGenerator(pipeline, label, fingerprint, record.get("sampling", {}))
 
 
-def _load_part(folder: Path, part: str, entry: Any) -> Any:
+def load_part(folder: Path, part: str, entry: Any, models: Mapping[str, type] = MODELS) -> Any:
+    """
+    Loads a part of a pipeline, in fp32.
+
+    Args:
+        folder: of the pipeline.
+        part: name of the part's folder.
+        entry: what the pipeline's index says of it.
+        models: classes of this project by name; others have to be of diffusers.
+
+    Raises:
+        FileNotFoundError: there is no such part.
+        ValueError: it is of another class, incomplete or damaged.
+    """
     found = entry[-1] if isinstance(entry, list) and len(entry) == 2 else None
-    part_class = MODELS.get(found) or getattr(diffusers, str(found), None)
+    part_class = models.get(found) or getattr(diffusers, str(found), None)
     if part_class is None:
         raise ValueError(
             f"model must have a {part} of a class of atoken or diffusers, got {entry!r} in {folder / INDEX}"
@@ -112,7 +126,13 @@ def _load_part(folder: Path, part: str, entry: Any) -> Any:
     return model.eval()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """
+    Reads a file of a model's folder.
+
+    Raises:
+        ValueError: it is not there, damaged, or holds no mapping.
+    """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -31,13 +31,17 @@ class _TransformersEmbedder(Embedder):
     processor_class: Any
 
     def __init__(self, path: str, revision: str = "main", dtype: str = "float32", device: str = "cpu"):
-        self.model = load_model(AutoModel, path, revision=revision, dtype=getattr(torch, dtype)).to(device).eval()
+        self.model = (
+            load_model(AutoModel, path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False)
+            .to(device)
+            .eval()
+        )
         for method in (self.needed, "get_text_features"):
             if not hasattr(self.model, method):
                 given = f"{path}, a {type(self.model).__name__}"
                 raise ValueError(f"path must be a model with {method}, got {given}")
-        self.processor = load_pretrained(self.processor_class, path, revision=revision)
-        self.tokenizer = load_pretrained(AutoTokenizer, path, revision=revision)
+        self.processor = load_pretrained(self.processor_class, path, revision=revision, trust_remote_code=False)
+        self.tokenizer = load_pretrained(AutoTokenizer, path, revision=revision, trust_remote_code=False)
         self.name = path
         self.canonical_prompts = self.model.config.model_type != "clip"
         prompts = "canonicalized" if self.canonical_prompts else "as written"

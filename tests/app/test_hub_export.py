@@ -289,14 +289,14 @@ def test_push_uploads_the_finished_folder(source, tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(HfApi, "create_repo", lambda self, name, **options: calls.append((name, options)))
 
-    def upload_folder(self, repo_id, folder_path, commit_message):
+    def upload_folder(self, repo_id, repo_type, folder_path, commit_message):
         calls.append((repo_id, sorted(path.name for path in Path(folder_path).iterdir() if path.suffix != ".py")))
         return "https://hub/commit"
 
     monkeypatch.setattr(HfApi, "upload_folder", upload_folder)
     facts = run_json("export", source, tmp_path / "out", "--push", "someone/tiny", "--private")
     assert facts["pushed"] == "https://hub/commit"
-    assert calls[0] == ("someone/tiny", {"exist_ok": True, "private": True})
+    assert calls[0] == ("someone/tiny", {"exist_ok": True, "private": True, "repo_type": "model", "space_sdk": None})
     files = ["README.md", "config.json", "model.safetensors", "processor_config.json", "vae"]
     assert calls[1] == ("someone/tiny", files)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from ..autoencoder_samples import save_autoencoder
 from ..cli_samples import names, run, run_json, save_model
 from ..tokenizing.corpus.samples import contents, write_folder, write_tars
 
@@ -41,6 +42,14 @@ def test_a_corpus_is_made_and_verified_and_gone_on_with(models, source, tmp_path
 def test_codes_are_stored_of_discrete_models(models, source, tmp_path):
     answer = run_json("tokenize", source, tmp_path / "out", "--model", models / "discrete", "--size", 32)
     assert answer["entries"] == 4096 and len(answer["used"]) == 2 and answer["tokens"] == 40
+
+
+def test_corpora_are_made_of_other_autoencoders(models, source, tmp_path):
+    vae = save_autoencoder(tmp_path / "vae")
+    answer = run_json("tokenize", source, tmp_path / "out", "--autoencoder", vae, "--size", 32)
+    assert (answer["rows"], answer["tokens"], len(answer["mean"])) == (10, 640, 4)
+    both = run("tokenize", source, tmp_path / "no", "--autoencoder", vae, "--model", models / "continuous", code=2)
+    assert "--autoencoder takes the place of --model" in both.stderr
 
 
 def test_failures_are_listed_and_end_with_exit_code_1(models, source, tmp_path):

@@ -36,6 +36,11 @@ def assert_close(actual: torch.Tensor, expected: torch.Tensor, relative: bool = 
     assert float((actual - expected).abs().max()) <= TOLERANCE * scale
 
 
+def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
+    """The root mean square of the differences, by the standard deviation of what is expected."""
+    return float((actual.float() - expected).square().mean().sqrt() / expected.std())
+
+
 @pytest.fixture(scope="session")
 def golden():
     return Golden

@@ -1,5 +1,7 @@
 """TokenBridge against numbers of its authors' code: inputs, features, logits, loss, gradients and sampled codes."""
 
+import copy
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from atoken.generation import TokenBridgeModel, convert_token_bridge, to_officia
 from atoken.generation.code_values_atoken import fsq_code_values, nearest_codes, normal_code_values
 from atoken.generation.drawing_atoken import masked_counts
 
-from .conftest import Golden, assert_close
+from .conftest import Golden, assert_close, relative_error
 
 SAMPLINGS = {"atoken": ("unguided", "guided", "constant"), "tokenbridge": ("unguided", "guided")}
 
@@ -99,6 +101,20 @@ def test_loss_and_gradients(case):
         assert_close(gradients[name], expected, relative=True)
     norm = torch.stack([value.norm() for value in gradients.values() if value is not None]).norm()
     assert_close(norm[None], golden["train.grad_norm"], relative=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("precision", ["autocast", "weights"])
+def test_features_and_logits_in_half_precision(case, precision):
+    golden, model = case
+    model = copy.deepcopy(model).bfloat16() if precision == "weights" else model
+    labels, mask = labels_in_training(golden), golden["train.mask"]
+    order = mask.to(torch.uint8).argsort(dim=1, stable=True)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
+        features = model.features(golden["codes"], labels, order, int(mask[0].sum()))
+        logits = model(golden["codes"], labels, mask).logits
+    assert relative_error(features, golden["train.features"]) < 0.02
+    assert relative_error(logits, golden["train.logits"]) < 0.02
 
 
 def to_official_token_bridge_parameters(model: TokenBridgeModel) -> dict[str, torch.nn.Parameter]:

@@ -64,6 +64,14 @@ def test_half_of_the_statements_are_true_and_false_ones_are_wrong_in_one_word():
     assert abs(sum(question.answer == "yes" for question in asked) / 800 - 1 / 2) < 0.06
 
 
+@pytest.mark.parametrize("medium", QUESTION_KINDS)
+def test_statements_of_training_never_name_a_held_out_pair(medium):
+    asked = described(medium, "yes_no", 800)
+    named = [question.text.removeprefix("Is it ").removesuffix("?").split()[1:] for question in asked]
+    assert not any(is_held_out(colour, shape) for colour, shape in named)
+    assert {"yes", "no"} == {question.answer for question in asked}
+
+
 def test_two_pictures_have_two_shapes():
     asked = described("image", "two_pictures")
     for question in asked:

@@ -68,6 +68,12 @@ def test_values_and_the_order_of_patches():
 def test_transparency_is_white():
     clear = Image.new("RGBA", (32, 32), (255, 0, 0, 0))
     assert (AtokenLlavaImageProcessor()(clear, return_tensors="pt").pixel_values == 1).all()
+    half = np.zeros((2, 32, 32, 4), np.uint8)
+    half[..., 3] = 51  # a fifth
+    processor = AtokenLlavaVideoProcessor(size={"min_pixels": 0, "max_pixels": 64**2})
+    for video in (half, half.astype(np.float32) / 255):
+        shown = processor(video, return_tensors="pt", input_data_format="channels_last").pixel_values_videos
+        torch.testing.assert_close(shown, torch.full_like(shown, 0.8 * 2 - 1), atol=1e-6, rtol=0)
 
 
 def test_frames_are_the_middles_of_equal_parts():
@@ -84,15 +90,16 @@ def test_frames_are_the_middles_of_equal_parts():
     assert list(out.video_metadata[0].frames_indices) == [0, 5]
 
 
-def test_video_files(tmp_path):
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])  # the second does not announce how many frames it has
+def test_video_files(suffix, tmp_path):
     frames = np.repeat(np.linspace(20, 220, 6).astype(np.uint8), 32 * 64 * 3).reshape(6, 32, 64, 3)
-    write_video(tmp_path / "clip.mp4", frames, 8)
+    write_video(tmp_path / f"clip{suffix}", frames, 8)
     processor = AtokenLlavaVideoProcessor(size={"min_pixels": 0, "max_pixels": 64**2})
-    out = processor(tmp_path / "clip.mp4", return_tensors="pt")
+    out = processor(tmp_path / f"clip{suffix}", return_tensors="pt")
     assert out.video_grid_thw.tolist() == [[6, 2, 4]]
     shown = (out.pixel_values_videos.reshape(6, -1).mean(1) + 1) * 127.5
     np.testing.assert_allclose(shown.numpy(), frames[:, 0, 0, 0], atol=6)
-    assert AtokenLlavaVideoProcessor()(str(tmp_path / "clip.mp4")).video_grid_thw[0][0] == 6
+    assert AtokenLlavaVideoProcessor()(str(tmp_path / f"clip{suffix}")).video_grid_thw[0][0] == 6
 
 
 def test_the_template_and_what_is_to_be_learned():
@@ -175,6 +182,10 @@ BAD = {
     "no resizing of what does not fit": (
         dict(images=[picture(40, 40)], text="<|image_pad|>", do_resize=False),
         "do_resize must be True",
+    ),
+    "channels that are not RGB": (
+        dict(images=[np.zeros((32, 32, 4), np.uint8)], text="<|image_pad|>", images_kwargs={"do_convert_rgb": False}),
+        "do_convert_rgb must be True for media that are not RGB, got 4 channels",
     ),
     "patches that do not fill": (
         dict(images=[picture(64, 64)], text="<|image_pad|>", images_kwargs={"patch_size": 24}),

@@ -22,7 +22,7 @@ from atoken.processing.media_warnings_atoken import MediaWarning
 from atoken.processing.mesh_reading_atoken import SUFFIXES
 from atoken.processing.picture_files_atoken import DECODING_ERRORS, read_picture
 from atoken.processing.pil_decoding_atoken import stored_to_rgb
-from atoken.processing.views_atoken import mesh_views
+from atoken.processing.views_atoken import Views, mesh_views
 
 from ..clips import read_frames
 from .options import TokenizeOptions
@@ -142,12 +142,15 @@ def _voxels(row: SourceRow, voxelizer: AtokenVoxelProcessor) -> tuple[torch.Tens
         suffix = Path(row.name).suffix.lower()
         if suffix not in SUFFIXES:
             raise ValueError(f"the mesh must have a name that ends in {', '.join(SUFFIXES)}, got {row.name!r}")
-        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-            file.write(row.media)
-            file.flush()
-            views = mesh_views(file.name)
+        # In a folder of its own within another: a mesh is shown the pictures beside it, which must not be those of
+        # whoever else uses the folder of temporary files.
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "mesh" / f"mesh{suffix}"
+            file.parent.mkdir()
+            file.write_bytes(row.media)
+            views = mesh_views(file)
     else:
-        views = mesh_views(row.media)
+        views = row.media if isinstance(row.media, Views) else mesh_views(row.media)
     packed = voxelizer(**views.arguments())
     values = packed["pixel_values"][:, : 16 * 16 * 3]
     rgb = ((values + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -1,5 +1,6 @@
 """From decoded rows to latents or codes: dense batches of equal sizes, and what is left packed to a token budget."""
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -8,12 +9,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from atoken.configuration_atoken import AtokenConfig
-from atoken.outputs_atoken import AtokenEncoderOutput
-from atoken.processing.image_processing_atoken import output_statistics
-from atoken.tokens_atoken import grid_coords, patchify
+from atoken.processing import AtokenVoxelProcessor
 
-from ..loading import LoadedModel
 from .decoding import DecodedRow, padded
 from .options import TokenizeOptions
 
@@ -54,34 +51,46 @@ class EncodedRow:
     warnings: tuple[str, ...] = ()
 
 
-def stored_dtype(config: AtokenConfig, content: str) -> torch.dtype:
-    """Gives the number type of what is stored: bfloat16, or the smallest integers that hold all codes."""
-    if content == "latents":
-        return torch.bfloat16
-    return torch.int16 if config.quantizer_config.codebook_size <= 2**15 else torch.int32
-
-
-class RowEncoder:
+class RowEncoder(ABC):
     """
     Encodes decoded rows on a model's device.
 
     Args:
-        loaded: the model.
         options: say what is stored.
+        patch: frames, rows and columns of the pixels that become one token.
+        device: of the model.
+        voxelizer: of objects, where the model takes them.
     """
 
-    def __init__(self, loaded: LoadedModel, options: TokenizeOptions):
-        self.model, self.options = loaded.model, options
-        self.patch = tuple(loaded.model.config.vision_config.patch_size)
-        self.device, self.dtype = loaded.model.execution_device, loaded.model.dtype
-        self.stored_as = stored_dtype(loaded.model.config, options.content)
-        self.voxelizer = loaded.processor.voxel_processor
-        processor = loaded.processor
-        processor = processor.image_processor if options.kind == "image" else processor.video_processor
-        mean, std = (torch.as_tensor(each, dtype=torch.float32) for each in output_statistics(processor))
-        # One multiplication and one addition make 8-bit values what the model takes.
-        self._scale = (1 / (255 * std)).reshape(-1, 1, 1).to(self.device)
-        self._shift = (-mean / std).reshape(-1, 1, 1).to(self.device)
+    def __init__(
+        self,
+        options: TokenizeOptions,
+        patch: tuple[int, int, int],
+        device: torch.device,
+        voxelizer: AtokenVoxelProcessor | None = None,
+    ):
+        self.options, self.patch, self.device, self.voxelizer = options, patch, device, voxelizer
+
+    @abstractmethod
+    def encode_dense(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
+        """
+        Encodes media of one size.
+
+        Args:
+            pixels: (B, T, 3, H, W) uint8 on the device.
+
+        Returns:
+            "values" (N, channels) or (N, codebooks) in the dtype that is stored, of all tokens, medium by medium; with
+            moments also "logvar".
+        """
+
+    @abstractmethod
+    def encode_packed(self, rows: list[DecodedRow], flip: bool) -> dict[str, torch.Tensor]:
+        """Encodes media of several sizes, or their mirror images, or objects; see `encode_dense`."""
+
+    @abstractmethod
+    def decode(self, values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """Decodes what was stored, (t, h, w, channels) or codes, to (T, 3, *size) uint8 on the host."""
 
     def encode(self, rows: Iterable[DecodedRow]) -> Iterator[EncodedRow]:
         """Yields rows encoded, in their order, each followed by its mirror image where that is asked for."""
@@ -103,9 +112,7 @@ class RowEncoder:
             sizes = {None if each.row.pixels is None else tuple(each.row.pixels.shape) for each in batch}
             dense = len(sizes) == 1 and None not in sizes
             for flip in (False, True)[: 1 + self.options.flip]:
-                encoded = self._dense(batch, flip) if dense else self._packed(batch, flip)
-                results = self._results(encoded)
-                copied = _Copy(results)
+                copied = _Copy(self._encode_batch(batch, dense, flip))
                 start = 0
                 for each in batch:
                     end = start + each.row.tokens(self.patch)
@@ -128,53 +135,21 @@ class RowEncoder:
             left += group[whole:]
         yield from _within(left, lambda each: self._tokens(each.row), budget)
 
-    def _to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+    @torch.inference_mode()
+    def _encode_batch(self, batch: "list[_Running]", dense: bool, flip: bool) -> dict[str, torch.Tensor]:
+        if not dense:
+            return self.encode_packed([each.row for each in batch], flip)
+        return self.encode_dense(self.to_device(torch.stack([self.pixels(each.row, flip) for each in batch])))
+
+    def to_device(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Gives a copy on the model's device, for which the host does not wait."""
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
-    def _pixels(self, row: DecodedRow, flip: bool) -> torch.Tensor:
-        """(T, 3, H, W) uint8 of a row or of its mirror image, whose padding is at the right, too."""
+    def pixels(self, row: DecodedRow, flip: bool) -> torch.Tensor:
+        """Gives (T, 3, H, W) uint8 of a row or of its mirror image, whose padding is at the right, too."""
         return padded(row.pixels[..., : row.size[1]].flip(-1), self.patch) if flip else row.pixels
-
-    def _normalized(self, pixels: torch.Tensor) -> torch.Tensor:
-        return (pixels.float() * self._scale + self._shift).to(self.dtype)
-
-    @torch.inference_mode()
-    def _dense(self, batch: "list[_Running]", flip: bool) -> AtokenEncoderOutput:
-        pixels = self._to_device(torch.stack([self._pixels(each.row, flip) for each in batch]))
-        pixels = self._normalized(pixels)
-        if self.options.kind == "image":
-            pixels = pixels[:, 0]
-        return self.model.encode(pixels, batch_tokens=self.options.batch_tokens, pool=False)
-
-    @torch.inference_mode()
-    def _packed(self, batch: "list[_Running]", flip: bool) -> AtokenEncoderOutput:
-        features, coords, lengths = [], [], [0]
-        for each in batch:
-            if each.row.pixels is None:
-                rgb = self._to_device(each.row.rgb).float() / 127.5 - 1
-                rest = self.model.config.vision_config.patch_dim - rgb.shape[1]
-                features.append(torch.nn.functional.pad(rgb, (0, rest)).to(self.dtype))
-                coords.append(torch.nn.functional.pad(self._to_device(each.row.coords).long(), (1, 0)))
-            else:
-                pixels = self._to_device(self._pixels(each.row, flip))
-                patches = patchify(self._normalized(pixels)[None], self.patch)
-                features.append(patches.flatten(0, 3))
-                coords.append(grid_coords(tuple(patches.shape[1:4]), self.device))
-            lengths.append(lengths[-1] + len(features[-1]))
-        cu_seqlens = torch.tensor(lengths, dtype=torch.int32)
-        packed = torch.cat(features), torch.cat(coords), cu_seqlens
-        return self.model.encode(*packed, batch_tokens=self.options.batch_tokens, pool=False)
-
-    def _results(self, encoded: AtokenEncoderOutput) -> dict[str, torch.Tensor]:
-        """What is stored, still on the device."""
-        if self.options.content == "codes":
-            return {"values": encoded.codes.to(self.stored_as)}
-        results = {"values": encoded.latents.to(self.stored_as)}
-        if self.options.moments:
-            results["logvar"] = encoded.latent_dist.logvar.to(self.stored_as)
-        return results
 
     def _finish(self, running: "list[_Running]") -> Iterator[EncodedRow]:
         for each in running:

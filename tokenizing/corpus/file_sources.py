@@ -56,8 +56,9 @@ class FileSource(CorpusSource):
         for place in range(unit["rows"]):
             index = unit["first"] + place
             columns, error = checked_columns(self._columns(index))
-            key = columns.pop("key", None) or self.files[index]
-            yield SourceRow(place, key, self.root / self.files[index], self.files[index], columns, error)
+            name = readable_name(self.files[index])
+            key = columns.pop("key", None) or name
+            yield SourceRow(place, key, self.root / self.files[index], name, columns, error)
 
     def _given(self, index: int) -> dict[str, Any]:
         """What is known of a file without opening another."""
@@ -135,10 +136,18 @@ class ListSource(FileSource):
         }
 
 
+def readable_name(name: str) -> str:
+    """Gives a file's name with the bytes that are no UTF-8 written as escapes: neither JSON nor Arrow takes them."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _below(folder: Path) -> Iterator[str]:
-    """All visible files below a folder, relative to it."""
+    """All visible files below a folder, relative to it; links are followed, each folder is entered once."""
+    entered = {os.path.realpath(folder)}
     for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        inner = {name: os.path.realpath(os.path.join(place, name)) for name in folders if not name.startswith(".")}
+        folders[:] = [name for name, real in sorted(inner.items()) if real not in entered]
+        entered.update(inner.values())
         for name in files:
             if not name.startswith("."):
                 yield (Path(place) / name).relative_to(folder).as_posix()

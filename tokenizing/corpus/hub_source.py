@@ -1,6 +1,7 @@
 """Corpora from data sets that the library `datasets` loads: those of the Hub."""
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .shard_sources import check_among, row_of_columns
@@ -27,6 +28,7 @@ class HubSource(CorpusSource):
         self.repo, self.media, self.keep, self.split, self.subset = repo, media, keep, split, subset
         self.revision = revision
         self.dataset = _load(repo, split, subset, revision)
+        self._folders = _folders_of(repo)
 
     def facts(self) -> dict[str, Any]:
         return {"from": "hub", "repo": self.repo, "rows": len(self.dataset), "columns": self.dataset.column_names}
@@ -44,7 +46,17 @@ class HubSource(CorpusSource):
         wanted = self.dataset.select_columns(sorted({self.media, *self.keep.values()}))
         for place in range(unit["rows"]):
             row = unit["first"] + place
-            yield row_of_columns(wanted[row], place, f"{self.split}#{row}", self.media, self.keep)
+            key = f"{self.split}#{row}"
+            yield row_of_columns(wanted[row], place, key, self.media, self.keep, self._folders)
+
+
+def _folders_of(repo: str) -> list[Path]:
+    """Where the files of a data set may lie: the repository if it is a local folder, and what the libraries fetched."""
+    from datasets import config
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    local = [Path(repo)] if Path(repo).is_dir() else []
+    return [*local, Path(HF_HUB_CACHE), Path(config.HF_DATASETS_CACHE), Path(config.DOWNLOADED_DATASETS_PATH)]
 
 
 def _load(repo: str, split: str, subset: str | None, revision: str | None) -> Any:

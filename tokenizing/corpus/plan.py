@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..loading import LoadedModel, encoder_fingerprint, load_model, quantizer_sizes
 from .commits import UnitFiles, write_synced
-from .encoding import stored_dtype
+from .models import CorpusModel, load_by_facts, model_facts
 from .opening import open_source
 from .options import TokenizeOptions
 from .parts import VERSION
@@ -65,7 +64,7 @@ class Plan:
 
 
 def make_plan(
-    source: str, folder: Path, options: TokenizeOptions, loaded: LoadedModel, opened: CorpusSource | None = None
+    source: str, folder: Path, options: TokenizeOptions, loaded: CorpusModel, opened: CorpusSource | None = None
 ) -> Plan:
     """
     Makes the plan of a corpus, and writes it if there is none yet.
@@ -82,7 +81,7 @@ def make_plan(
             the source or the model.
         FileNotFoundError: there is no such source.
     """
-    options.check_model(loaded.model.config)
+    model = model_facts(loaded, options)
     opened = open_source(source, options) if opened is None else opened
     about = opened.facts()
     if about["from"] != "hub":
@@ -91,7 +90,7 @@ def make_plan(
         "version": VERSION,
         "source": {"name": source, **about},
         "options": options.as_json(),
-        "model": _model_facts(loaded, options),
+        "model": model,
         "packages": {name: _version(name) for name in _PACKAGES},
         "units": opened.units(options.rows_of_unit),
     }
@@ -131,7 +130,7 @@ def read_plan(folder: str | Path) -> Plan:
     return Plan(Path(folder), facts["source"]["name"], TokenizeOptions(**facts["options"]), facts)
 
 
-def load_planned_model(plan: Plan, device: str = "auto") -> LoadedModel:
+def load_planned_model(plan: Plan, device: str = "auto") -> CorpusModel:
     """
     Loads the model of a plan.
 
@@ -139,8 +138,8 @@ def load_planned_model(plan: Plan, device: str = "auto") -> LoadedModel:
         FileNotFoundError: it is not where it was.
         ValueError: it is no longer the model that the plan was made with.
     """
-    loaded = load_model(plan.facts["model"]["name"], device, plan.options.dtype)
-    changes = list(_changes("model", plan.facts["model"], _model_facts(loaded, plan.options)))
+    loaded = load_by_facts(plan.facts["model"], device, plan.options.dtype)
+    changes = list(_changes("model", plan.facts["model"], model_facts(loaded, plan.options)))
     if changes:
         raise ValueError(f"model must be that of the plan of {plan.folder}, got another: {'; '.join(changes[:_NAMED])}")
     return loaded
@@ -151,26 +150,6 @@ def _version(package: str) -> str | None:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _model_facts(loaded: LoadedModel, options: TokenizeOptions) -> dict[str, Any]:
-    config, quantizer = loaded.model.config, loaded.model.config.quantizer_config
-    processors = loaded.processor.image_processor, loaded.processor.video_processor
-    return {
-        "name": loaded.name,
-        "fingerprint": loaded.fingerprint,
-        "encoder": encoder_fingerprint(loaded.model),
-        "channels": config.latent_channels,
-        "codebooks": None if quantizer is None else quantizer.num_codebooks,
-        "entries": None if quantizer is None else quantizer.codebook_size,
-        "quantizer": quantizer_sizes(loaded.model),
-        "patch_size": list(config.vision_config.patch_size),
-        "dtype": str(stored_dtype(config, options.content)).removeprefix("torch."),
-        "processor": [[list(each.image_mean), list(each.image_std)] for each in processors],
-        "voxels": loaded.processor.voxel_processor.to_dict() if options.kind == "object" else None,
-        "tile_frames": config.vision_config.tile_frames,
-        "cache_frames": config.vision_config.cache_frames,
-    }
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """Corpora from shards: WebDataset tars and parquet files."""
 
 import json
+import os
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atoken.processing.size_limits_atoken import SizeLimit
+
+from ..shard_samples import medium_of_cell, tar_samples
 from .arrow import import_arrow
 from .sources import SUFFIXES_OF, CorpusSource, SourceRow, Unit, checked_columns, ranges
 
@@ -13,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _READ_ROWS = 16  # of a parquet file at a time
+# Of one file in a tar, which is read as a whole.
+SAMPLE_BYTES = SizeLimit("ATOKEN_MAX_SAMPLE_BYTES", 2**32, "bytes")
 
 
 class TarSource(CorpusSource):
@@ -60,25 +66,21 @@ class TarSource(CorpusSource):
 
 def _samples(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Key, and ending -> bytes, of each sample of a tar."""
-    key, files = None, {}
     try:
         # As a stream: a tar may be larger than memory, and lie where seeking is slow.
         with tarfile.open(path, "r|") as tar:
-            for member in tar:
-                folder, _, name = member.name.rpartition("/")
-                if not member.isfile() or name.startswith("."):
-                    continue
-                stem, _, ending = name.partition(".")
-                this = f"{folder}/{stem}".lstrip("./")
-                if this != key and files:
-                    yield key, files
-                    files = {}
-                key = this
-                files[ending.lower()] = tar.extractfile(member).read()
+            for key, members in tar_samples(tar):
+                yield key, {ending: _content(path, tar, member) for ending, member in members}
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"source: {path} is truncated or no tar: {error}") from error
-    if files:
-        yield key, files
+
+
+def _content(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Reads a file of a tar; a sparse one has a few bytes in the tar and any number of zeros."""
+    if member.issparse():
+        raise ValueError(f"source: {path} must have no sparse files, got {member.name!r}; pack it again")
+    SAMPLE_BYTES.check(member.size, f"source: {path}: {member.name!r}")
+    return tar.extractfile(member).read()
 
 
 def _check_end(path: Path) -> None:
@@ -146,22 +148,31 @@ class ParquetSource(CorpusSource):
         for batch in file.iter_batches(_READ_ROWS, row_groups=wanted, columns=columns, use_threads=False):
             for row in batch.to_pylist():
                 if first <= place < last:
-                    yield row_of_columns(row, place - first, f"{path.name}#{place}", self.media, self.keep)
+                    key = f"{path.name}#{place}"
+                    yield row_of_columns(row, place - first, key, self.media, self.keep, [path.parent])
                 place += 1
 
 
-def row_of_columns(row: dict[str, Any], index: int, key: str, media: str, keep: dict[str, str]) -> SourceRow:
-    """Makes the row of a table, whose media are bytes, text that is a path, or a dict of "bytes" and "path"."""
-    value, name = row[media], ""
-    if isinstance(value, dict):
-        name = value.get("path") or ""
-        value = value["bytes"] if value.get("bytes") is not None else name or None
-    if isinstance(value, str):
-        name, value = value, Path(value)
+def row_of_columns(
+    row: dict[str, Any], index: int, key: str, media: str, keep: dict[str, str], folders: Sequence[Path]
+) -> SourceRow:
+    """
+    Makes the row of a table, whose media are what `medium_of_cell` takes.
+
+    Paths are relative to the first of `folders`, and must lead below one of them: a table of a stranger could otherwise
+    take any file of this machine into a corpus.
+    """
+    value, name = medium_of_cell(row[media])
     columns, error = checked_columns({kept: row[column] for kept, column in keep.items()})
-    if not isinstance(value, (bytes, Path)):
-        error = error or f"the column {media!r} must hold the bytes or the path of a file, got {type(value).__name__}"
-        value = None
+    if value is None:
+        given = type(row[media]).__name__
+        error = error or f"the column {media!r} must hold the bytes or the path of a file, got {given}"
+    elif isinstance(value, Path):
+        value = folders[0] / value
+        real = Path(os.path.realpath(value))
+        if not any(real.is_relative_to(os.path.realpath(folder)) for folder in folders):
+            error = error or f"the column {media!r} must name a file below {folders[0]}, got {name!r}"
+            value = None
     return SourceRow(index, columns.pop("key", None) or key, value, name, columns, error)
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atoken.processing.media_suffixes_atoken import IMAGE_SUFFIXES, OBJECT_SUFFIXES, VIDEO_SUFFIXES
+from atoken.processing.views_atoken import Views
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 SUFFIXES_OF = {"image": IMAGE_SUFFIXES, "video": VIDEO_SUFFIXES, "object": OBJECT_SUFFIXES}
 Unit = dict[str, Any]
+MOST_UNITS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class SourceRow:
     Attributes:
         index: its place in the unit.
         key: what it is called.
-        media: a file or its bytes; None if there is none.
+        media: a file or its bytes, or views of an object that is in no file; None if there is none.
         name: of the file that bytes came from; its suffix says the format of a mesh.
         columns: kept column -> value, None where the row has none.
         error: what is wrong with the row already here.
@@ -31,7 +33,7 @@ class SourceRow:
 
     index: int
     key: str
-    media: Path | bytes | None
+    media: Path | bytes | Views | None
     name: str = ""
     columns: dict[str, Any] = field(default_factory=dict)
     error: str | None = None
@@ -71,7 +73,14 @@ class CorpusSource(ABC):
 
 
 def ranges(total: int, rows: int) -> list[Unit]:
-    """Cuts `total` rows into units of `rows`."""
+    """
+    Cuts `total` rows into units of `rows`.
+
+    Raises:
+        ValueError: there are more units than a plan can hold, perhaps as a file announces rows that it does not have.
+    """
+    if total > rows * MOST_UNITS:
+        raise ValueError(f"source must give at most {MOST_UNITS:,} units, got {total:,} rows in units of {rows:,}")
     return [{"first": first, "rows": min(rows, total - first)} for first in range(0, total, rows)]
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from queue import Queue
 from typing import TYPE_CHECKING
 
-from ..loading import LoadedModel
 from .arrow import import_arrow
 from .commits import UnitRecord
 from .decoders import Decoders
-from .encoding import EncodedRow, RowEncoder
+from .encoding import EncodedRow
+from .models import CorpusModel, new_encoder
 from .parts import PartWriter, new_writer
 from .plan import Plan, load_planned_model, read_plan
 from .sources import CorpusSource, SourceRow
@@ -30,7 +30,7 @@ def encode_unit(
     plan: Plan | str | Path,
     unit: int,
     device: str = "auto",
-    loaded: LoadedModel | None = None,
+    loaded: CorpusModel | None = None,
     source: CorpusSource | None = None,
     decoders: Decoders | None = None,
 ) -> UnitRecord:
@@ -56,7 +56,7 @@ def encode_unit(
         raise ValueError(f"unit must be in [0, {len(plan.units)}), got {unit}")
     loaded = loaded or _kept_model(plan.folder, device)
     source = source or _kept_source(plan.folder)
-    encoder = RowEncoder(loaded, plan.options)
+    encoder = new_encoder(loaded, plan.options)
     with ExitStack() as stack:
         decoders = decoders or stack.enter_context(Decoders())
         read = _Counted(_with_labels(source.rows(plan.units[unit]), plan))
@@ -65,7 +65,7 @@ def encode_unit(
 
 
 @lru_cache(1)
-def _kept_model(folder: Path, device: str) -> LoadedModel:
+def _kept_model(folder: Path, device: str) -> CorpusModel:
     return load_planned_model(read_plan(folder), device)
 
 

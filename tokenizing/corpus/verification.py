@@ -10,13 +10,12 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from ..loading import LoadedModel
 from ..quality import psnr
-from ..streams import to_pixels
 from .arrow import import_arrow
 from .commits import TornSidecar, UnitRecord, sha256_of
 from .decoding import DecodedRow, decode_row
 from .encoding import RowEncoder
+from .models import CorpusModel, new_encoder
 from .plan import Plan
 from .reading import AtokenTokens, stored_tensors
 from .sources import CorpusSource, SourceRow
@@ -125,7 +124,7 @@ def _rows_of(plan: Plan, path: Path) -> int:
 
 
 def compare_with_originals(
-    plan: Plan, loaded: LoadedModel, source: CorpusSource, count: int, found: Verification
+    plan: Plan, loaded: CorpusModel, source: CorpusSource, count: int, found: Verification
 ) -> None:
     """
     Encodes the originals of some rows, evenly over the corpus, again and compares; what differs is a problem.
@@ -141,7 +140,7 @@ def compare_with_originals(
         ValueError: the corpus is not complete, or of another format.
     """
     tokens = AtokenTokens(plan.folder, normalize=False)
-    encoder = RowEncoder(loaded, plan.options)
+    encoder = new_encoder(loaded, plan.options)
     chosen = np.unique(np.linspace(0, len(tokens) - 1, min(count, len(tokens))).round().astype(int))
     wanted: dict[int, dict[int, int]] = {}  # unit -> place in the unit -> index
     for index in chosen.tolist():
@@ -152,7 +151,7 @@ def compare_with_originals(
         for original in source.rows(plan.units[unit]):
             if original.index in places:
                 row = tokens.row(places.pop(original.index))
-                check = _compare(plan, loaded, encoder, row, original)
+                check = _compare(plan, encoder, row, original)
                 found.decoded.append(check)
                 limit = _CODES_TOLERANCE if plan.options.content == "codes" else _LATENTS_TOLERANCE
                 if check.difference is None or not check.difference <= limit:
@@ -165,9 +164,7 @@ def compare_with_originals(
                 break
 
 
-def _compare(
-    plan: Plan, loaded: LoadedModel, encoder: RowEncoder, facts: dict[str, Any], original: SourceRow
-) -> DecodedCheck:
+def _compare(plan: Plan, encoder: RowEncoder, facts: dict[str, Any], original: SourceRow) -> DecodedCheck:
     stored = stored_tensors(facts, plan.facts["model"]["dtype"])
     decoded = decode_row(original, plan.options, encoder.patch, encoder.voxelizer)
     fresh = next((row for row in encoder.encode([decoded]) if row.flipped == facts["flipped"]), None)
@@ -181,18 +178,14 @@ def _compare(
         difference = float((values.float() - now).square().mean().sqrt() / now.square().mean().sqrt().clamp(min=1e-9))
     decibels = None
     if decoded.pixels is not None:
-        decibels = _psnr(plan, loaded, stored[plan.options.content], decoded, facts["flipped"])
+        decibels = _psnr(encoder, stored[plan.options.content], decoded, facts["flipped"])
     return DecodedCheck(facts["key"], facts["flipped"], difference, decibels)
 
 
-def _psnr(plan: Plan, loaded: LoadedModel, values: torch.Tensor, decoded: DecodedRow, flipped: bool) -> float | None:
+def _psnr(encoder: RowEncoder, values: torch.Tensor, decoded: DecodedRow, flipped: bool) -> float | None:
     """Of what tokens (t, h, w, ...) decode to, and the original."""
-    model = loaded.model
-    latents = model.quantizer.from_codes(values) if plan.options.content == "codes" else values
-    decoding = model.decode_stream([latents.to(model.dtype)], as_patches=True)
-    patches = torch.cat([piece.float().cpu() for piece in decoding])
     height, width = decoded.size
     original = decoded.pixels[:, :, :height, :width]
-    pixels = torch.from_numpy(to_pixels(loaded, plan.options.kind, patches, decoded.size)).permute(0, 3, 1, 2)
+    pixels = encoder.decode(values, decoded.size)
     result = psnr(pixels[: len(original)], original.flip(-1) if flipped else original)
     return None if result == float("inf") else result

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from ..loading import LoadedModel
 from .commits import LostUnit, UnitRecord
 from .decoders import Decoders
 from .leases import sweep_leases, take_lease
+from .models import CorpusModel
 from .plan import Plan
 from .sources import CorpusSource
 from .unit import encode_unit
@@ -17,7 +17,7 @@ class DamagedUnit(ValueError):
 
 def work(
     plan: Plan,
-    loaded: LoadedModel,
+    loaded: CorpusModel,
     source: CorpusSource,
     shard: int = 0,
     shards: int = 1,

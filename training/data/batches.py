@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.utils.data import get_worker_info
 
 from atoken.processing import Cameras
 from atoken.processing.patching_atoken import PATCH_SIZE
@@ -163,11 +164,12 @@ def collate(
 def _bytes(samples: Sequence[TrainingSample]) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Joins tokens of samples: (N, W) uint8, and how many values of each are true, None if all are."""
     width = max(sample.pixel_values.shape[1] for sample in samples)
-    joined = torch.zeros(sum(map(len, samples)), width, dtype=torch.uint8)
-    true_values, place = torch.full((len(joined),), width, dtype=torch.int32), 0
+    joined, place = _shared_bytes(sum(map(len, samples)), width), 0
+    true_values = torch.full((len(joined),), width, dtype=torch.int32)
     for sample in samples:
         end, values = place + len(sample), sample.pixel_values.shape[1]
         joined[place:end, :values] = sample.pixel_values
+        joined[place:end, values:] = 0
         # Only the last latent frame of a clip is not full.
         latent_frames = 1 if sample.grid is None else sample.grid[0]
         last = (sample.frames - (latent_frames - 1) * PATCH_SIZE[0]) * TOKEN_VALUES // PATCH_SIZE[0]
@@ -175,3 +177,11 @@ def _bytes(samples: Sequence[TrainingSample]) -> tuple[torch.Tensor, torch.Tenso
         true_values[end - len(sample) // latent_frames : end] = min(last, values)
         place = end
     return joined, None if bool((true_values == width).all()) else true_values
+
+
+def _shared_bytes(rows: int, width: int) -> torch.Tensor:
+    """Allocates (rows, width) uint8; in a worker where the process that trains reads it, so that nothing is copied."""
+    if get_worker_info() is None:
+        return torch.empty(rows, width, dtype=torch.uint8)
+    storage = torch.UntypedStorage._new_shared(rows * width)
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, (rows, width))

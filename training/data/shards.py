@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from atoken.tokenizing.shard_samples import medium_of_cell
+
 from .shard_order import ShardSource
 from .tar_index import matching_files, read_index, write_index
 
@@ -164,10 +166,9 @@ def _rows(files: list[str], label: str, media: str, caption: str | None, seed: i
     def read(index: int) -> dict[str, Any]:
         group = int(np.searchsorted(starts, index, side="right")) - 1
         row = rows(group).slice(index - int(starts[group]), 1).to_pylist()[0]
-        medium = row[media]
-        if isinstance(medium, dict):
-            # As `datasets` stores pictures and videos: bytes, or else a path.
-            medium = medium["bytes"] if medium.get("bytes") is not None else Path(medium["path"])
+        medium, _ = medium_of_cell(row[media])
+        if medium is None:
+            raise ValueError(f"the column {media!r} must hold media, got {type(row[media]).__name__}")
         text = row[caption] if caption else None
         text = text.decode("utf-8") if isinstance(text, bytes) else text
         return {"media": medium, **({} if text is None else {"caption": text})}

@@ -2,8 +2,8 @@
 
     python -m atoken.training.data.tar_index INDEX "dfn/*.tar" --media jpg --caption txt --processes 16
 
-An example is the neighboring members of a tar whose paths are equal up to the first dot of the name. INDEX is what the
-data file then gives as `index`. Without it, opening the source makes the index, in one process.
+An example is a sample as `tar_samples` finds it. INDEX is what the data file then gives as `index`. Without it, opening
+the source makes the index, in one process.
 """
 
 import glob
@@ -19,6 +19,7 @@ import typer
 from PIL import Image
 
 from atoken.tokenizing.files import NewFolder
+from atoken.tokenizing.shard_samples import tar_samples
 
 EXAMPLES, SHARDS = "examples.npy", "shards.json"
 # Offsets and lengths in bytes; a caption of length -1 is not there; the side of what is no picture is infinite.
@@ -67,29 +68,16 @@ def index_tar(path: Path, media: str, caption: str | None) -> np.ndarray:
     found: list[tuple] = []
     try:
         with tarfile.open(path, "r:") as tar:
-            key, parts = None, {}
-            for member in tar:
-                if not member.isfile():
-                    continue
-                folder, _, name = member.name.rpartition("/")
-                stem, _, ending = name.partition(".")
-                if (folder, stem) != key:
-                    _add(found, tar, parts, media, caption)
-                    key, parts = (folder, stem), {}
-                parts[ending] = member
-            _add(found, tar, parts, media, caption)
+            for _, members in tar_samples(tar):
+                # A sparse file has a few bytes in the tar and any number of zeros.
+                parts = {ending: member for ending, member in members if not member.issparse()}
+                medium, text = parts.get(media.lower()), parts.get(caption.lower()) if caption else None
+                if medium is not None:
+                    place = (text.offset_data, text.size) if text is not None else (0, -1)
+                    found.append((0, medium.offset_data, medium.size, *place, _side(tar, medium)))
     except tarfile.TarError as error:
         raise ValueError(f"files must be tars that are not compressed, got {path}: {error}") from error
     return np.array(found, dtype=EXAMPLE)
-
-
-def _add(
-    found: list[tuple], tar: tarfile.TarFile, parts: dict[str, tarfile.TarInfo], media: str, caption: str | None
-) -> None:
-    medium, text = parts.get(media), parts.get(caption) if caption else None
-    if medium is not None:
-        place = (text.offset_data, text.size) if text is not None else (0, -1)
-        found.append((0, medium.offset_data, medium.size, *place, _side(tar, medium)))
 
 
 def _side(tar: tarfile.TarFile, member: tarfile.TarInfo) -> float:

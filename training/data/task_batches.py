@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from .batches import MakeLayout, Tokenize, TrainingBatch, pack
 from .counter_random import CONTENTS, generator
+from .handing_over import packed, unpacked
 from .limits import Draw, Limits
 from .mixing import Mixture
 from .samples import UNREADABLE, TooLarge, TrainingSample, make_sample
@@ -67,6 +69,13 @@ class Made:
     def pin_memory(self) -> "Made":
         """Gives a copy in pinned memory; data loaders call this."""
         return Made(self.batch.pin_memory(), self.tally)
+
+    def __reduce__(self) -> tuple:
+        return _unpacked_made, packed((self.batch, self.tally))
+
+
+def _unpacked_made(*parcel: Any) -> Made:
+    return Made(*unpacked(*parcel))
 
 
 class Batches:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
+from atoken.evaluation.yaml_files import read_yaml
 from atoken.processing.text_processing_atoken import tokenize_text
 
 from .batches import MakeLayout
@@ -28,7 +28,7 @@ def read_data(path: Path) -> dict[str, list[dict[str, Any]]]:
     Raises:
         ValueError: the file is not such a mapping.
     """
-    values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    values = read_yaml(path, "data")
     if not isinstance(values, dict) or not all(
         isinstance(entries, list) and entries and all(isinstance(entry, dict) for entry in entries)
         for entries in values.values()

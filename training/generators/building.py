@@ -5,12 +5,39 @@ from typing import Any
 
 from torch import nn
 
+from atoken import AutoencoderAtoken
 from atoken.generation import LightningDiTTransformer2DModel, TokenBridgeModel
+from atoken.tokenizing.autoencoders import load_autoencoder
+from atoken.tokenizing.corpus.reading import AtokenTokens
 
 from .code_start import share_digits
 from .lightning_dit_objective import LightningDiTObjective
 from .stage import GeneratorStage
 from .token_bridge_objective import TokenBridgeObjective
+
+
+def open_tokenizer(name: str, corpus: AtokenTokens) -> Any:
+    """
+    Loads the autoencoder that has written a corpus, as a model of diffusers on the CPU.
+
+    Args:
+        name: folder or Hub name, of AToken or, where the corpus is of another one, of that.
+        corpus: says which it was.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is another one.
+    """
+    planned = corpus.plan.facts["model"]
+    if "class" not in planned:
+        return AutoencoderAtoken.from_pretrained(name)
+    loaded = load_autoencoder(name, "cpu")
+    if loaded.fingerprint != planned["fingerprint"]:
+        raise ValueError(
+            f"tokenizer must be the {planned['class']} that has written the corpus, {planned['name']!r} (fingerprint "
+            f"{planned['fingerprint']}), got {loaded.name!r} (fingerprint {loaded.fingerprint})"
+        )
+    return loaded.model
 
 
 def build_generator(
@@ -41,7 +68,10 @@ def build_generator(
     if len(sizes) > 1 or rows != columns:
         raise ValueError(f"tokens must be of squares of one size, got {len(sizes)} sizes, the first {rows} x {columns}")
     options: dict[str, Any] = {"sample_size": int(rows)}
-    options |= {f"vae_{name}": list(vae.config[name]) for name in ("latents_mean", "latents_std")}
+    for name in ("latents_mean", "latents_std"):
+        # Other autoencoders than AToken have none, or not in their configuration.
+        noted = vae.config.get(name)
+        options[f"vae_{name}"] = None if noted is None else list(noted)
     if class_names is not None:
         options |= {"num_classes": len(class_names), "id2label": dict(enumerate(class_names))}
     if wanted == "latents":
@@ -50,7 +80,7 @@ def build_generator(
             raise ValueError(f"tokenizer must have the corpus's {channels} channels, got {vae.config.latent_channels}")
         options |= {"in_channels": channels, "latents_mean": corpus.mean.tolist(), "latents_std": corpus.std.tolist()}
         return LightningDiTTransformer2DModel.from_preset(stage.preset, **{**options, **stage.model})
-    quantizer = vae.quantizer
+    quantizer = getattr(vae, "quantizer", None)
     if quantizer is None or quantizer.num_codebooks != first["codes"].shape[-1]:
         raise ValueError(f"tokenizer must have the corpus's {first['codes'].shape[-1]} codes of each token")
     options |= {

@@ -7,6 +7,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.utils import make_image_grid
 
+from atoken.evaluation.seeded_images import image_generator
 from atoken.generation import LightningDiTPipeline, LightningDiTTransformer2DModel, TokenBridgePipeline
 from atoken.processing.atomic_files_atoken import atomic_file
 
@@ -53,7 +54,7 @@ class DrawnSamples(Hook):
             steps = min(STEPS, self._model.num_positions)
         pipeline.to(device).set_progress_bar_config(disable=True)
         labels = [index % self._model.config.num_classes for index in range(IMAGES)]
-        numbers = [torch.Generator(device).manual_seed(index) for index in range(IMAGES)]
+        numbers = [image_generator(0, index) for index in range(IMAGES)]
         images = pipeline(labels, steps, guidance_scale=self._guidance, generator=numbers).images
         self._model.train()
         path.parent.mkdir(parents=True, exist_ok=True)

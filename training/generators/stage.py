@@ -4,7 +4,7 @@ from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
+from atoken.evaluation.yaml_files import read_yaml
 
 from ..optimization import OptimizerSettings
 
@@ -76,7 +76,7 @@ def read_stage(stage_class: type[Stage], path: Path) -> Stage:
     Raises:
         ValueError: a name is unknown or missing, or a setting is out of range.
     """
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = read_yaml(path, "stage")
     known = {each.name: each for each in fields(stage_class)}
     if not isinstance(values, dict) or (unknown := values.keys() - known):
         found = ", ".join(sorted(unknown)) if isinstance(values, dict) else type(values).__name__

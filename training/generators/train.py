@@ -3,9 +3,9 @@
     accelerate launch -m atoken.training.generators.train training/generators/stages/lightning-dit-xl.yaml \\
         --tokens CORPUS --tokenizer atoken-so-c --output runs/lightning-dit
 
-CORPUS is what `atoken tokenize SOURCE CORPUS --flip --keep label` has written: latents for Lightning-DiT, codes for
-TokenBridge. OUT/model holds the averaged weights as a model of diffusers; OUT/checkpoint-* hold all that a run needs to
-go on exactly where it was.
+CORPUS is what `atoken tokenize SOURCE CORPUS --flip --keep label` has written: latents for Lightning-DiT, of AToken or,
+with `--autoencoder`, of VA-VAE and others; codes for TokenBridge. OUT/model holds the averaged weights as a model of
+diffusers; OUT/checkpoint-* hold all that a run needs to go on exactly where it was.
 """
 
 from dataclasses import replace
@@ -16,15 +16,14 @@ import typer
 from accelerate.utils import set_seed
 from tqdm import tqdm
 
-from atoken import AutoencoderAtoken
 from atoken.tokenizing.corpus.reading import AtokenTokens
 
 from ..agreement import Agreement
-from ..interruption import STOPPED, Stopped
 from ..parallelism import build_accelerator
+from ..program import run_to_its_end
 from ..resuming import checkpoint_to_resume
 from ..trainer import Hook, Trainer, TrainerSettings
-from .building import build_generator, build_objective
+from .building import build_generator, build_objective, open_tokenizer
 from .drawn_samples import DrawnSamples
 from .stage import GeneratorStage
 from .token_batches import TokenBatches, TokensInMemory
@@ -88,7 +87,7 @@ def main(
     settings = TrainerSettings(output, stage.steps, stage.optimizer, minutes, max_skipped, save_every, log_every, keep)
     set_seed(seed)
     corpus = AtokenTokens(tokens)
-    vae = AutoencoderAtoken.from_pretrained(tokenizer)
+    vae = open_tokenizer(tokenizer, corpus)
     names = None if class_names is None else class_names.read_text(encoding="utf-8").splitlines()
     model = build_generator(stage, corpus, vae, names)
     if gradient_checkpointing:
@@ -109,14 +108,7 @@ def main(
         print(f"{stage.name}: {trained:,} weights, {len(corpus):,} rows, from step {trainer.progress.step}", flush=True)
     if tracker != "none":
         accelerator.init_trackers("atoken", config={"stage": stage.name, "seed": seed})
-    try:
-        trainer.run()
-    except Stopped as stop:
-        print(stop, flush=True)
-        raise typer.Exit(STOPPED) from None
-    finally:
-        batches.close()
-    accelerator.end_training()
+    run_to_its_end(trainer, batches)
 
 
 if __name__ == "__main__":

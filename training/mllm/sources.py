@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from datasets import Dataset
+
+from atoken.evaluation.yaml_files import read_yaml
 
 ROLES = ("system", "user", "assistant")
 KINDS = ("image", "video", "text")
@@ -32,7 +33,7 @@ def read_sources(path: Path) -> Dataset:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"path: there is no file {str(path)!r}")
-    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    data = read_yaml(path, "path")
     sources = data.get("sources") if isinstance(data, dict) else None
     if not isinstance(sources, list) or not sources or set(data) != {"sources"}:
         raise ValueError(f"path must be a YAML file with a list of sources, got {data!r} in {path}")

@@ -4,15 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import yaml
 from datasets import Dataset
 from peft import LoraConfig
+from torch.utils.data import Sampler
 from transformers import TrainerCallback
 
+from atoken.evaluation.yaml_files import read_yaml
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 
-from .collator import ConversationCollator
-from .feature_cache import FeatureCache
+from .batch_order import ShuffledLengthBatches
+from .collator import ConversationCollator, StoredFeatures
 
 try:
     from trl import SFTConfig, SFTTrainer
@@ -83,7 +84,7 @@ def read_stage(path: Path) -> Stage:
         FileNotFoundError: if it does not exist.
         ValueError: if a setting is unknown, missing or out of range.
     """
-    settings = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    settings = read_yaml(path, "path")
     known = {field.name for field in fields(Stage)}
     if not isinstance(settings, dict) or set(settings) - known or {"name", "learning_rate"} - set(settings):
         raise ValueError(
@@ -92,13 +93,21 @@ def read_stage(path: Path) -> Stage:
     return Stage(**settings)
 
 
+class ConversationTrainer(SFTTrainer):
+    """Trains on batches of conversations that are alike in length."""
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler:
+        lengths = (self.train_dataset if train_dataset is None else train_dataset)["length"]
+        return ShuffledLengthBatches(lengths, self.args.per_device_train_batch_size, self.args.seed)
+
+
 def build_trainer(
     stage: Stage,
     model: AtokenLlavaForConditionalGeneration,
     processor: AtokenLlavaProcessor,
     dataset: Dataset,
     output: Path,
-    cache: FeatureCache | None = None,
+    cache: StoredFeatures | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     processes: int = 1,
 ) -> SFTTrainer:
@@ -140,7 +149,6 @@ def build_trainer(
         save_steps=stage.save_steps,
         save_total_limit=2,
         seed=stage.seed,
-        train_sampling_strategy="group_by_length",
         logging_steps=10,
         report_to="none",
         disable_tqdm=True,
@@ -159,7 +167,7 @@ def build_trainer(
             target_modules=LANGUAGE_LAYERS,
             modules_to_save=["multi_modal_projector"],
         )
-    return SFTTrainer(
+    return ConversationTrainer(
         model=model,
         args=config,
         train_dataset=dataset,

@@ -14,10 +14,10 @@ from typing import Annotated
 import typer
 from accelerate import PartialState
 from tqdm import tqdm
-from transformers.trainer_utils import get_last_checkpoint
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 
+from .checkpoints import last_whole_checkpoint
 from .collator import within_context
 from .feature_cache import FeatureCache
 from .sources import media_of, read_sources
@@ -42,8 +42,7 @@ def main(
     model = AtokenLlavaForConditionalGeneration.from_pretrained(init_from)
     processor = AtokenLlavaProcessor.from_pretrained(init_from)
     with state.main_process_first():
-        dataset, left_out = within_context(read_sources(data), processor, stage.context)
-    state.print(f"{len(dataset)} conversations, {left_out} left out as longer than {stage.context} tokens")
+        dataset = read_sources(data)
     cache = None
     if cache_features is not None:
         cache = FeatureCache(cache_features, model, processor)
@@ -58,8 +57,12 @@ def main(
         ):
             cache.fill(mine, model, processor, bar.update)
         state.wait_for_everyone()
+        cache.refresh()
+    with state.main_process_first():
+        dataset, left_out = within_context(dataset, processor, stage.context, cache)
+    state.print(f"{len(dataset)} conversations, {left_out} left out as longer than {stage.context} tokens")
     trainer = build_trainer(stage, model, processor, dataset, output, cache, processes=state.num_processes)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output)) if output.is_dir() else None)
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(output))
     if stage.lora_rank:
         if state.is_main_process:
             trainer.accelerator.unwrap_model(trainer.model).merge_and_unload().save_pretrained(output / "model")

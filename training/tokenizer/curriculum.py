@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import yaml
 
 from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel, AtokenQuantizerConfig
+from atoken.evaluation.yaml_files import read_yaml
 from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.quantization_atoken import AtokenQuantizer
 
@@ -113,7 +113,7 @@ class Stage:
         Raises:
             ValueError: an unknown, missing or wrong entry, with the file's name.
         """
-        values: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values: dict[str, Any] = read_yaml(path, "stage")
         known = cls.__dataclass_fields__
         unknown = set(values) - set(known)
         if unknown:

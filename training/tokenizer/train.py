@@ -22,8 +22,8 @@ from ..agreement import Agreement
 from ..data.tasks import open_tasks, read_data
 from ..data.text_cache import TextCache, fingerprint
 from ..frozen_rows import ProtectedRows
-from ..interruption import STOPPED, Stopped
 from ..parallelism import build_accelerator, shards_of
+from ..program import run_to_its_end
 from ..resuming import checkpoint_to_resume
 from ..trainer import Hook, Trainer, TrainerSettings
 from .curriculum import Stage, fit_to_quantizer, latent_deviations, prepare_model
@@ -181,14 +181,7 @@ def main(
         print(memory.describe(gradient_checkpointing), flush=True)
     if tracker != "none":
         accelerator.init_trackers("atoken", config={"stage": stage.name, "seed": seed})
-    try:
-        trainer.run()
-    except Stopped as stop:
-        print(stop, flush=True)
-        raise typer.Exit(STOPPED) from None
-    finally:
-        turns.close()
-    accelerator.end_training()
+    run_to_its_end(trainer, turns)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ for that class alone. A key of `MACHINE` is what a test says when the machine la
 
 from fnmatch import fnmatchcase
 
+from .not_applicable_llava import NOT_APPLICABLE_LLAVA
+
 # What tests demand that no model here has.
 _TEXT_IN_TEXT_OUT = "a language model, which predicts tokens; nothing here generates or labels text"
 _EXPERTS = "a mixture of experts; every block has one MLP"
@@ -120,6 +122,7 @@ MACHINE: dict[str, str] = {
     "test requires accelerator": _ACCELERATOR,
     "test requires multiple accelerators": "several GPUs, over which it spreads a model; this machine has fewer",
     "test requires CUDA": _ACCELERATOR,
+    "test requires deepspeed": "DeepSpeed, under which it resizes embeddings; it is not installed here",
     "test requires bitsandbytes": "a GPU and bitsandbytes, for norms beside quantized weights; one is missing here",
     "test requires MPS": "an Apple GPU; this machine has none",
     "test requires the kernels library": "kernels that are downloaded from the Hub; tests here use no network",
@@ -129,9 +132,14 @@ MACHINE: dict[str, str] = {
 }
 
 
+def table_of(class_name: str) -> dict[str, str]:
+    """The table that holds for a test class: that of the tokenizers, or that of the multimodal language model."""
+    return NOT_APPLICABLE_LLAVA if class_name.startswith("Llava") else NOT_APPLICABLE
+
+
 def not_applicable_reason(class_name: str, test_name: str) -> str | None:
     """The reason for a test of a class, None if it applies."""
-    for pattern, reason in NOT_APPLICABLE.items():
+    for pattern, reason in table_of(class_name).items():
         if matches(pattern, class_name, test_name):
             return f"demands {reason}"
     return None

@@ -8,11 +8,15 @@ from transformers import testing_utils
 
 from .fetch import unpacked_tests
 from .harness import Conformance, common
-from .not_applicable import MACHINE, NOT_APPLICABLE, matches
+from .not_applicable import MACHINE, NOT_APPLICABLE, matches, table_of
+from .not_applicable_llava import NOT_APPLICABLE_LLAVA
 
 common("test_modeling_common")
 
-FILES = ("configuration", "image_processor", "model", "processor", "video_processor", "vision_model")
+FILES = (
+    *("configuration", "image_processor", "model", "processor", "video_processor", "vision_model"),
+    *("llava_model", "llava_processors"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +35,10 @@ def tests() -> list[tuple[str, str]]:
 
 def test_every_entry_means_a_test(tests):
     """And no entry before it means the same. That the test does not pass, the harness sees to."""
-    first = {next((key for key in NOT_APPLICABLE if matches(key, *test)), None) for test in tests}
-    assert set(NOT_APPLICABLE) <= first
+    for table in (NOT_APPLICABLE, NOT_APPLICABLE_LLAVA):
+        meant = [test for test in tests if table_of(test[0]) is table]
+        first = {next((key for key in table if matches(key, *test)), None) for test in meant}
+        assert set(table) <= first
 
 
 def test_every_lack_of_the_machine_is_one_that_a_test_names():
@@ -47,6 +53,6 @@ def test_every_lack_of_the_machine_is_one_that_a_test_names():
 
 
 def test_reasons_say_what_is_demanded_and_why_it_cannot_be():
-    for reason in {*NOT_APPLICABLE.values(), *MACHINE.values()}:
+    for reason in {*NOT_APPLICABLE.values(), *NOT_APPLICABLE_LLAVA.values(), *MACHINE.values()}:
         demand, _, why = reason.partition("; ")
         assert demand and why, reason

@@ -11,10 +11,10 @@ from datasets import Dataset
 from PIL import Image
 
 from atoken.tokenizing.corpus.finishing import finish
+from atoken.tokenizing.corpus.models import CorpusModel
 from atoken.tokenizing.corpus.options import TokenizeOptions
 from atoken.tokenizing.corpus.plan import Plan, make_plan
 from atoken.tokenizing.corpus.work import work
-from atoken.tokenizing.loading import LoadedModel
 
 from ...processing.samples import photo
 
@@ -96,7 +96,7 @@ def write_parquet(root: Path) -> Path:
     return root
 
 
-def complete(source: Path | str, out: Path, loaded: LoadedModel, **options: Any) -> Plan:
+def complete(source: Path | str, out: Path, loaded: CorpusModel, **options: Any) -> Plan:
     """Makes a whole corpus and its statistics."""
     options = TokenizeOptions(**{"unit_rows": 4, **options})
     plan = make_plan(str(source), out, options, loaded)

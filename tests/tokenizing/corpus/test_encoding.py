@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from atoken.processing.views_atoken import mesh_views
+from atoken.tokenizing.corpus.atoken_encoding import AtokenRowEncoder
 from atoken.tokenizing.corpus.decoding import DecodedRow, decode_row, resized
-from atoken.tokenizing.corpus.encoding import NOT_FINITE, RowEncoder
+from atoken.tokenizing.corpus.encoding import NOT_FINITE
 from atoken.tokenizing.corpus.options import TokenizeOptions
 from atoken.tokenizing.corpus.sources import SourceRow
 
@@ -30,7 +31,7 @@ def alone(loaded, flip=False, **media):
 
 def encode(loaded, options, rows):
     decoded = [decode_row(row, options, PATCH, loaded.processor.voxel_processor) for row in rows]
-    return list(RowEncoder(loaded, options).encode(decoded))
+    return list(AtokenRowEncoder(loaded, options).encode(decoded))
 
 
 def assert_stored(stored, exact):
@@ -122,7 +123,7 @@ def test_objects(loaded, tmp_path):
 
 
 def test_values_that_are_not_finite_are_a_failure(loaded, pictures, monkeypatch):
-    encoder = RowEncoder(loaded["continuous"], TokenizeOptions(size=32, flip=True))
+    encoder = AtokenRowEncoder(loaded["continuous"], TokenizeOptions(size=32, flip=True))
     decoded = decode_row(rows_of(pictures)[0], encoder.options, PATCH)
     encoder._shift = encoder._shift * torch.nan
     assert [(row.error, row.values) for row in encoder.encode([decoded])] == [(NOT_FINITE, None)]

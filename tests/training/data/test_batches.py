@@ -7,6 +7,7 @@ import torch
 from atoken.processing.patching_atoken import pad_and_patchify
 from atoken.training.data.batches import pack
 from atoken.training.data.drawn_sources import OPENERS
+from atoken.training.data.handing_over import packed, unpacked
 from atoken.training.data.limits import Draw, Limits
 from atoken.training.data.mixing import Mixture
 from atoken.training.data.samples import make_sample
@@ -182,3 +183,14 @@ def test_all_that_goes_to_the_device_is_pinned(tmp_path, monkeypatch):
     moved = (batch.pixel_values, batch.coords, batch.cu_seqlens, batch.true_values, batch.layout, *batch.views)
     assert {id(tensor) for tensor in pinned} == {id(tensor) for tensor in moved}
     assert torch.equal(copy.to("cpu").pixel_values, batch.to("cpu").pixel_values)
+
+
+def test_large_tensors_are_handed_over_by_themselves_and_all_else_in_one_piece():
+    """What arrives is the same, whatever the sizes and kinds of its tensors."""
+    layout = {"small": torch.arange(5), "half": torch.ones(3, dtype=torch.bfloat16), "large": torch.rand(2**19)}
+    sent = {"layout": layout, "names": ["a", "b"], "none": None}
+    content, large = packed(sent)
+    assert [each.data_ptr() for each in large] == [layout["large"].data_ptr()] and len(content) < 2**12
+    received = unpacked(content, large)
+    assert received["names"] == ["a", "b"] and received["none"] is None
+    assert all(torch.equal(received["layout"][name], value) for name, value in layout.items())

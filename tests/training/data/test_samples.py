@@ -1,9 +1,15 @@
 """Samples of training: their sizes, which frames, and what is left of objects."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision.transforms.v2 import functional as tvF
 
+from atoken.processing.pil_decoding_atoken import stored_to_rgb
+from atoken.training.data import samples
 from atoken.training.data.clips import each_second, strided
 from atoken.training.data.limits import Draw, Limits, patches_that_fit, side_within
 from atoken.training.data.samples import TooLarge, make_sample
@@ -58,6 +64,54 @@ def test_media_are_never_enlarged(height, width):
     assert side_within((32, 256), 300.0, 0.5) == 144 and side_within((32, 256), np.inf, 0.0) == 32
     # A smaller medium has those up to its own.
     assert side_within((32, 256), 96.0, 0.5) == 64 and side_within((32, 256), 20.0, 0.5) == 20
+
+
+@pytest.mark.parametrize("mode, size", [("RGB", (90, 70)), ("L", (90, 70)), ("RGB", (64, 48))])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_pictures_of_files_are_resized_as_torchvision_does(tmp_path, mode, size, orientation):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(file, "PNG", exif=exif)
+    (tmp_path / "picture.png").write_bytes(file.getvalue())
+    picture = np.array(Image.open(file).convert("RGB"))
+    upright = np.rot90(picture, -1) if orientation == 6 else picture
+    limits = Limits(understanding_tokens=12)
+    for media in (file.getvalue(), tmp_path / "picture.png"):
+        sample = make_sample("image_understanding", {"media": media, "caption": "noise"}, limits, rng())
+        _, rows, columns = sample.grid
+        wanted = tvF.resize(
+            torch.from_numpy(upright.copy()).permute(2, 0, 1), [16 * rows, 16 * columns], antialias=True
+        )
+        patches = wanted.unfold(1, 16, 16).unfold(2, 16, 16)  # (3, rows, columns, 16, 16)
+        assert torch.equal(sample.pixel_values, patches.permute(1, 2, 3, 4, 0).reshape(len(sample), -1))
+
+
+@pytest.mark.parametrize("size", [(400, 300), (401, 303)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_large_jpegs_are_decoded_at_a_part_of_their_size(size, orientation, monkeypatch):
+    """Twice what is wanted remains, and hides it: less changes than another filter would change."""
+    smooth = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    smooth.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=95, exif=exif)
+    decoded = []
+
+    def noted(picture, *arguments, **options):
+        decoded.append(picture.color.shape[:2])
+        return stored_to_rgb(picture, *arguments, **options)
+
+    monkeypatch.setattr(samples, "stored_to_rgb", noted)
+    limits = Limits(image_resolution=(64, 80))
+    reduced = make_sample("image_reconstruction", {"media": file.getvalue()}, limits, rng(), Draw(0.999))
+    assert decoded[0] == (-(-size[1] // 2), -(-size[0] // 2))
+    monkeypatch.setattr(samples, "_SHRINK", 100)
+    whole = make_sample("image_reconstruction", {"media": file.getvalue()}, limits, rng(), Draw(0.999))
+    assert decoded[1] == size[::-1] and whole.grid == reduced.grid
+    difference = (whole.pixel_values.float() - reduced.pixel_values.float()).square().mean()
+    assert 10 * torch.log10(255**2 / difference) > 40
 
 
 def test_a_clip_that_is_shorter_than_drawn_gives_what_it_has():

@@ -135,15 +135,42 @@ def test_stored_features_train_as_pixels_do(data, tmp_path):
                 for path in media_of(json.loads(text), kind)
             ]
             cache.fill(media, model, processor)
-            assert len(list((tmp_path / "features").iterdir())) == 5
+            assert len(list((tmp_path / "features").iterdir())) == 1  # packed, as all fit one batch of the encoder
+            again = FeatureCache(tmp_path / "features", model, processor)
+            again.fill(media, None, None)  # all are found
+            assert torch.equal(again.image(media[0][1]), cache.image(media[0][1]))
             model.model.vision_tower.forward = None  # it is not needed any more
         trainer = run(model, processor, dataset, tmp_path / str(stored), cache, max_steps=3)
         losses.append(trainer.state.log_history[-1]["train_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     other, _ = parts(slow_frames=2)
-    assert FeatureCache(tmp_path / "features", other, processor).file_of(media[0][1]) != cache.file_of(media[0][1])
+    assert FeatureCache(tmp_path / "features", other, processor).key_of(media[0][1]) != cache.key_of(media[0][1])
     with pytest.raises(ValueError, match="pool_after_projector"):
         FeatureCache(tmp_path, parts(pool_after_projector=True)[0], processor)
+
+
+def test_batches_of_stored_features_are_those_of_the_media(data, tmp_path):
+    model, processor = parts()
+    rows = list(read_sources(data))
+    cache = FeatureCache(tmp_path, model, processor)
+    media = [(kind, path) for row in rows for kind in ("image", "video") for path in media_of(row_messages(row), kind)]
+    model.config.vision_batch_tokens = 40  # so that there are several files
+    cache.fill(media, model, processor)
+    assert len(list(tmp_path.iterdir())) > 1
+    read, stored = ConversationCollator(processor)(rows), ConversationCollator(processor, cache)(rows)
+    for name in ("input_ids", "attention_mask", "labels"):
+        assert torch.equal(read[name], stored[name]), name
+    with torch.no_grad():
+        assert torch.allclose(model(**read).loss, model(**stored).loss, rtol=1e-5)
+    lengths = within_context(read_sources(data), processor, 4096, cache)[0]["length"]
+    assert lengths == read["attention_mask"].sum(1).tolist()
+    processor.add_time_instruction = True
+    with pytest.raises(ValueError, match="add_time_instruction=False with a cache"):
+        ConversationCollator(processor, cache)
+
+
+def row_messages(row: dict) -> list:
+    return json.loads(row["messages"])
 
 
 def test_adapters_of_the_language_model(data, tmp_path):

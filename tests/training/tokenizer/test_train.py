@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from atoken import AtokenModel
 from atoken.training import checkpoints
-from atoken.training.tokenizer.train import STOPPED
+from atoken.training.interruption import STOPPED
 
 from ..stage_samples import make_start, write_data, write_stage
 from .trainer_runs import ENVIRONMENT, command, losses, processes_of, train, weights

@@ -1,6 +1,5 @@
 """Clips as they are stored for training and evaluation: the files of packages, or stretches of them at a small size."""
 
-import gzip
 import io
 from pathlib import Path
 from typing import Any
@@ -9,10 +8,12 @@ import av
 
 from atoken.processing.atomic_files_atoken import atomic_file
 
+from .package_archives import gunzip
+
 
 def clip_content(content: bytes, path: str) -> bytes:
     """Gives a clip as its package has it, less the .gz that Debian puts around documentation."""
-    return gzip.decompress(content) if path.endswith(".gz") else content
+    return gunzip(content, path) if path.endswith(".gz") else content
 
 
 def save_clip(content: bytes, target: Path) -> None:

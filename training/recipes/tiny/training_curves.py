@@ -4,15 +4,12 @@
         checkpoints/atoken-tiny-d
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from atoken.processing.atomic_files_atoken import atomic_file
-
-WIDTH = 6.4  # of a plot, in inches
+from ...loss_plots import Curves, plot_losses, read_records
 
 
 def curves_of(record: dict[str, Any]) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
@@ -42,21 +39,17 @@ def plot(records: dict[str, dict[str, Any]], path: Path) -> None:
         records: name of a checkpoint -> its `training.json`.
         path: a PNG.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH * len(records), 4.2), layout="constrained")
-    for axis, (name, record) in zip(figure.subplots(1, len(records), squeeze=False)[0], records.items(), strict=True):
+    panels: dict[str, Curves] = {}
+    for name, record in records.items():
         curves = curves_of(record)
         stage = max(curves, key=int)
-        for task, (steps, losses) in sorted(curves[stage].items()):
-            axis.plot(steps, [loss - losses[0] for loss in losses], label=task)
         minutes = record.get("minutes", {}).get(stage)
         took = "" if minutes is None else f", {minutes:.0f} minutes"
-        axis.set(title=f"{name}: stage {stage}{took}", xlabel="step", ylabel="loss, less the first one logged")
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        panels[f"{name}: stage {stage}{took}"] = {
+            task: (steps, [loss - losses[0] for loss in losses])
+            for task, (steps, losses) in sorted(curves[stage].items())
+        }
+    plot_losses(panels, "loss, less the first one logged", path)
 
 
 def main(
@@ -64,8 +57,7 @@ def main(
     checkpoints: Annotated[list[Path], typer.Argument(help="Folders with a training.json.")],
 ) -> None:
     """Plots the losses of checkpoints."""
-    read = {folder.name: json.loads((folder / "training.json").read_text(encoding="utf-8")) for folder in checkpoints}
-    plot(read, out)
+    plot(read_records(checkpoints), out)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from ... import checkpoints
 from ...data.tasks import open_tasks, read_data
 from ...frozen_rows import ProtectedRows
 from ...parallelism import build_accelerator
+from ...program import run_to_its_end
 from ...tokenizer.curriculum import Stage, prepare_model
 from ...tokenizer.networks import load_start, load_teacher
 from ...tokenizer.train import ProgressBar
@@ -92,11 +93,7 @@ def main(
     trainer = Trainer(accelerator, objective.to(accelerator.device), turns, settings, hooks)
     if found is not None:
         trainer.resume(found)
-    try:
-        trainer.run()
-    finally:
-        turns.close()
-    accelerator.end_training()
+    run_to_its_end(trainer, turns)
 
 
 if __name__ == "__main__":

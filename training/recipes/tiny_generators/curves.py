@@ -4,17 +4,13 @@
         checkpoints/token-bridge-tiny
 """
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from atoken.processing.atomic_files_atoken import atomic_file
+from ...loss_plots import Curves, plot_losses, read_records
 
-from .release import RECORD
-
-WIDTH = 5.6  # of a plot, in inches
 _LABELS = {"loss": "loss", "mse": "squared error", "cosine": "1 - cosine"}
 
 
@@ -26,19 +22,15 @@ def plot(records: dict[str, dict[str, Any]], path: Path) -> None:
         records: name of a checkpoint -> its `training.json`.
         path: a PNG.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH * len(records), 3.8), layout="constrained")
-    for axis, (name, record) in zip(figure.subplots(1, len(records), squeeze=False)[0], records.items(), strict=True):
+    panels: dict[str, Curves] = {}
+    for name, record in records.items():
         points = record["curve"]
-        for part, label in _LABELS.items():
-            if part in points[0]:
-                axis.plot([point["step"] for point in points], [point[part] for point in points], label=label)
-        axis.set(title=f"{name}: {record['minutes']:.0f} minutes", xlabel="step", ylabel="mean over 20 steps")
-        axis.grid(alpha=0.3)
-        axis.legend(fontsize=8)
-    with atomic_file(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
+        panels[f"{name}: {record['minutes']:.0f} minutes"] = {
+            label: ([point["step"] for point in points], [point[part] for point in points])
+            for part, label in _LABELS.items()
+            if part in points[0]
+        }
+    plot_losses(panels, "mean over 20 steps", path)
 
 
 def main(
@@ -46,8 +38,7 @@ def main(
     checkpoints: Annotated[list[Path], typer.Argument(help="Folders with a training.json.")],
 ) -> None:
     """Plots the losses of generators."""
-    read = {folder.name: json.loads((folder / RECORD).read_text(encoding="utf-8")) for folder in checkpoints}
-    plot(read, out)
+    plot(read_records(checkpoints), out)
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 from atoken import AutoencoderAtoken
+from atoken.evaluation.seeded_images import SeededImages
 from atoken.generation import (
     LightningDiTPipeline,
     LightningDiTTransformer2DModel,
     TokenBridgeModel,
     TokenBridgePipeline,
 )
-
-from .scenes import label_of
 
 STAGES = Path(__file__).parent / "stages"
 _BATCH = 64  # images that are sampled at a time
@@ -86,20 +85,15 @@ SUBJECTS = (
 
 def sample(pipeline: Any, indices: Sequence[int], seed: int, settings: dict[str, Any]) -> np.ndarray:
     """
-    Samples images, whose classes take turns and each of which depends on the seed and its own number alone.
+    Samples images as `atoken generate` does: classes take turns, and an image depends on the seed and its own number
+    alone.
 
     Returns:
         (N, 3, 64, 64) uint8.
     """
-    images = []
-    for start in range(0, len(indices), _BATCH):
-        chosen = indices[start : start + _BATCH]
-        numbers = [np.random.SeedSequence([seed, index]).generate_state(1)[0] for index in chosen]
-        generators = [torch.Generator().manual_seed(int(number)) for number in numbers]
-        labels = [label_of(index) for index in chosen]
-        made = pipeline(labels, generator=generators, output_type="pt", **settings).images
-        images.append((made * 255).round().to(torch.uint8).numpy())
-    return np.concatenate(images)
+    seeded = SeededImages(pipeline, seed=seed, settings=settings)
+    parts = (indices[start : start + _BATCH] for start in range(0, len(indices), _BATCH))
+    return np.concatenate([seeded.images(part).numpy() for part in parts])
 
 
 @torch.no_grad()

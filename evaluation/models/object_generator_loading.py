@@ -1,0 +1,72 @@
+"""The pipeline that makes 3D objects of pictures, loaded by the classes of this project: no code of the folder runs."""
+
+import diffusers
+import torch
+from transformers import Dinov2WithRegistersModel
+
+from atoken import AtokenModel
+from atoken.generation import (
+    ImageToObjectPipeline,
+    SparseStructureAutoencoder,
+    SparseStructureFlowModel,
+    StructuredLatentFlowModel,
+)
+from atoken.tokenizing.loading import quieten_libraries, resolve_device
+from atoken_headers.generator_folders import IMAGE_TO_OBJECT, INDEX, find_generator
+
+from ..interface import DTYPES
+from .generator_loading import load_part, read_json
+
+MODELS = {
+    each.__name__: each
+    for each in (
+        AtokenModel,
+        Dinov2WithRegistersModel,
+        SparseStructureAutoencoder,
+        SparseStructureFlowModel,
+        StructuredLatentFlowModel,
+    )
+}
+PARTS = ("structure_vae", "structure_transformer", "latent_transformer", "vae", "scheduler", "image_encoder")
+SETTINGS = ("structure_sampling", "latent_sampling", "picture_size")
+
+
+def load_object_generator(
+    name: str | None = None, device: str = "auto", dtype: str = "float32"
+) -> tuple[ImageToObjectPipeline, str]:
+    """
+    Loads a generator of 3D objects.
+
+    Args:
+        name: a folder, a Hub name, or an embedded generator's name; image-to-object-tiny if None.
+        device: "auto", "cpu" or "cuda".
+        dtype: "float32", "bfloat16" or "float16".
+
+    Returns:
+        The pipeline, and what leads to it again: an embedded name, an absolute folder, or a Hub name.
+
+    Raises:
+        FileNotFoundError: there is no such generator.
+        ValueError: the folder is that of another pipeline, incomplete or damaged, or an option is out of range.
+    """
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    target = resolve_device(device)
+    folder, label = find_generator(IMAGE_TO_OBJECT if name is None else name)
+    index = read_json(folder / INDEX)
+    kind = index.get("_class_name")
+    kind = kind[-1] if isinstance(kind, list) and kind else kind  # with the code of a Hub repository it is a pair
+    if kind != ImageToObjectPipeline.__name__:
+        raise ValueError(f"model must be an {ImageToObjectPipeline.__name__}, got {kind!r} in {folder / INDEX}")
+    quieten_libraries()
+    diffusers.logging.set_verbosity_error()
+    parts = {part: load_part(folder, part, index.get(part), MODELS) for part in PARTS if _is_there(index.get(part))}
+    pipeline = ImageToObjectPipeline(**parts, **{name: index[name] for name in SETTINGS if index.get(name) is not None})
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.to(dtype=getattr(torch, dtype)).to(target)
+    return pipeline, label
+
+
+def _is_there(entry: object) -> bool:
+    """Tells an optional part that was left out, a pair of nulls, from others."""
+    return entry not in (None, [None, None], (None, None))

@@ -1,0 +1,124 @@
+"""Corpora of latents of autoencoders of diffusers, compared with the autoencoders' own calls."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLWan
+from torchvision.transforms.v2 import functional as tvF
+
+from atoken.tokenizing.autoencoders import load_autoencoder
+from atoken.tokenizing.corpus.opening import open_source
+from atoken.tokenizing.corpus.options import TokenizeOptions
+from atoken.tokenizing.corpus.plan import load_planned_model, make_plan, read_plan
+from atoken.tokenizing.corpus.reading import AtokenTokens
+from atoken.tokenizing.corpus.verification import Verification, compare_with_originals, verify
+
+from ...autoencoder_samples import save_autoencoder
+from .samples import complete, name_of, pixels_of
+
+OPTIONS = {"size": 32, "flip": True, "keep": {"label": "label"}, "unit_rows": 4}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A tiny AutoencoderKL that makes one latent of 4 x 4 pixels."""
+    return save_autoencoder(tmp_path_factory.mktemp("autoencoder") / "vae")
+
+
+@pytest.fixture(scope="module")
+def corpus(folder, pictures, tmp_path_factory):
+    out = tmp_path_factory.mktemp("corpora") / "out"
+    return complete(pictures, out, load_autoencoder(str(folder), "cpu", "float32"), **OPTIONS)
+
+
+def test_latents_are_the_mode_of_the_posterior(folder, corpus):
+    model = AutoencoderKL.from_pretrained(folder).eval()
+    rows = AtokenTokens(corpus.folder, normalize=False)
+    assert len(rows) == 20
+    for place in (0, 1, 13):
+        row = rows[place]
+        index = next(index for index in range(10) if row["key"].startswith(name_of(index)))
+        pixels = torch.from_numpy(pixels_of(index).copy()).permute(2, 0, 1)
+        side = 32 / min(pixels.shape[1:])
+        size = [round(length * side) for length in pixels.shape[1:]]
+        resized = tvF.resize(pixels, size, tvF.InterpolationMode.BICUBIC, antialias=True)
+        top, left = ((length - 32) // 2 for length in resized.shape[1:])
+        picture = resized[:, top : top + 32, left : left + 32]
+        picture = picture.flip(-1) if rows.row(place)["flipped"] else picture
+        with torch.no_grad():
+            expected = model.encode(picture[None].float() / 127.5 - 1).latent_dist.mode()[0]
+        assert row["latents"].shape == (4, 8, 8)
+        # bfloat16 keeps 8 bits.
+        assert (row["latents"] - expected).abs().max() <= 2**-8 * expected.abs().max()
+
+
+def test_statistics_are_those_of_all_latents(corpus):
+    rows = AtokenTokens(corpus.folder, normalize=False)
+    values = torch.stack([rows[place]["latents"] for place in range(len(rows))]).double().movedim(1, 0).flatten(1)
+    facts = json.loads((corpus.folder / "statistics.json").read_text())
+    assert torch.allclose(torch.tensor(facts["mean"]).double(), values.mean(1), atol=1e-6)
+    assert torch.allclose(torch.tensor(facts["std"]).double(), values.std(1), rtol=1e-2)
+
+
+def test_a_corpus_opens_its_autoencoder_again_and_is_verified(corpus):
+    plan = read_plan(corpus.folder)
+    loaded, found = load_planned_model(plan, "cpu"), verify(plan)
+    compare_with_originals(plan, loaded, plan.open_source(), 2, found)
+    assert found.problems == [] and isinstance(found, Verification)
+    assert all(check.difference < 0.01 and check.psnr > 0 for check in found.decoded)
+
+
+def test_another_autoencoder_is_noticed(folder, pictures, tmp_path):
+    copy = tmp_path / "vae"
+    shutil.copytree(folder, copy)
+    plan = make_plan(str(pictures), tmp_path / "out", TokenizeOptions(**OPTIONS), load_autoencoder(str(copy), "cpu"))
+    shutil.rmtree(copy)
+    save_autoencoder(copy, seed=1)
+    with pytest.raises(ValueError, match="model must be that of the plan"):
+        load_planned_model(plan, "cpu")
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"size": None}, "size must be given for .*, a multiple of its 4 pixels, got None"),
+        ({"size": 30}, "size must be given for .*, a multiple of its 4 pixels, got 30"),
+        ({"content": "codes"}, "content must be latents"),
+        ({"moments": True}, "moments must be False"),
+        ({"kind": "video", "flip": False}, "kind must be image"),
+    ],
+)
+def test_what_it_cannot_give_is_refused(folder, pictures, tmp_path, changed, message):
+    options = replace(TokenizeOptions(**OPTIONS), **changed)
+    opened = open_source(str(pictures), TokenizeOptions(**OPTIONS))
+    with pytest.raises(ValueError, match=message):
+        make_plan(str(pictures), tmp_path / "out", options, load_autoencoder(str(folder), "cpu"), opened)
+    assert not (tmp_path / "out").exists()
+
+
+def test_deep_compression_autoencoders_have_no_posterior(tmp_path):
+    torch.manual_seed(0)
+    sizes = {"encoder_block_out_channels": (8, 8), "decoder_block_out_channels": (8, 8)}
+    layers = {"encoder_layers_per_block": (1, 1), "decoder_layers_per_block": (1, 1)}
+    kinds = {f"{part}_block_types": ("ResBlock", "ResBlock") for part in ("encoder", "decoder")}
+    scales = {f"{part}_qkv_multiscales": ((), ()) for part in ("encoder", "decoder")}
+    model = AutoencoderDC(latent_channels=4, attention_head_dim=8, **sizes, **layers, **kinds, **scales).eval()
+    model.save_pretrained(tmp_path / "dc")
+    loaded = load_autoencoder(str(tmp_path / "dc"), "cpu")
+    assert (loaded.channels, loaded.compression) == (4, 2)
+    pixels = torch.rand(1, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(loaded.encode(pixels), model.encode(pixels).latent)
+
+
+def test_other_classes_and_places_are_refused(tmp_path):
+    AutoencoderKLWan(base_dim=8, z_dim=4, dim_mult=[1, 1], num_res_blocks=1).save_pretrained(tmp_path / "wan")
+    with pytest.raises(ValueError, match="one of AutoencoderKL, AutoencoderDC, got AutoencoderKLWan"):
+        load_autoencoder(str(tmp_path / "wan"), "cpu")
+    (tmp_path / "empty").mkdir()
+    for name in (str(tmp_path / "empty"), "nothing", "nobody/nothing"):
+        with pytest.raises(FileNotFoundError, match="autoencoder must be a folder"):
+            load_autoencoder(name, "cpu")

@@ -1,0 +1,100 @@
+"""Autoencoders of diffusers for pictures, of which corpora are made as of AToken: AutoencoderKL and AutoencoderDC."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .loading import digest_of_weights, resolve_device
+
+# AutoencoderKL: SD, SD3, FLUX.1, and VA-VAE once it is converted; all turn (B, 3, H, W) into (B, C, h, w).
+CLASSES = ("AutoencoderKL", "AutoencoderDC")
+_PROBE_SIDE = 128
+
+
+@dataclass(frozen=True)
+class LoadedAutoencoder:
+    """
+    Holds an autoencoder.
+
+    Attributes:
+        model: in evaluation mode, on its device.
+        name: what leads to it again: an absolute folder, or a Hub name.
+        fingerprint: tells autoencoders apart by their configuration and the first values of every tensor.
+        channels: of its latents.
+        compression: pixels of a side that become one latent.
+    """
+
+    model: Any
+    name: str
+    fingerprint: str
+    channels: int
+    compression: int
+
+    @property
+    def discrete(self) -> bool:
+        """Tells whether it has codes; none of these has."""
+        return False
+
+    @torch.no_grad()
+    def encode(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Encodes (B, 3, H, W) in [-1, 1]: (B, C, h, w), the mode of the posterior where there is one, unscaled."""
+        encoded = self.model.encode(pixels.to(self.model.device, self.model.dtype))
+        return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
+
+    @torch.no_grad()
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decodes (B, C, h, w): (B, 3, H, W) in about [-1, 1]."""
+        return self.model.decode(latents.to(self.model.device, self.model.dtype)).sample
+
+
+def load_autoencoder(name: str, device: str = "auto", dtype: str | None = None) -> LoadedAutoencoder:
+    """
+    Loads an autoencoder.
+
+    Args:
+        name: a folder, a Hub name, or one with a folder in it behind it, such as "owner/name/vae".
+        device: "auto", "cpu" or "cuda".
+        dtype: "float32", "bfloat16" or "float16"; None keeps that of the files.
+
+    Raises:
+        FileNotFoundError: there is no such model.
+        ValueError: it is of another class, or the device is not there.
+        ImportError: diffusers is not installed.
+    """
+    try:
+        import diffusers
+    except ImportError as error:
+        raise ImportError('autoencoders need diffusers: pip install "atoken[diffusers]"') from error
+    target, place, options = resolve_device(device), name, {}
+    if Path(name).is_dir():
+        place = name = str(Path(name).absolute())
+    elif name.count("/") > 1:
+        owner, repo, options["subfolder"] = name.split("/", 2)
+        place = f"{owner}/{repo}"
+    try:
+        config = diffusers.AutoencoderKL.load_config(place, **options)
+        class_name = config.get("_class_name")
+        if class_name not in CLASSES:
+            raise ValueError(f"autoencoder must be one of {', '.join(CLASSES)}, got {class_name} in {name!r}")
+        model = getattr(diffusers, class_name).from_pretrained(place, torch_dtype="auto", **options)
+    except OSError as error:
+        raise FileNotFoundError(
+            f"autoencoder must be a folder or a name on the Hub with one of {', '.join(CLASSES)}, got {name!r}, where "
+            "there is none"
+        ) from error
+    # Before the dtype changes, so that it does not depend on the one asked for.
+    kept = {key: value for key, value in sorted(model.config.items()) if not key.startswith("_")}
+    fingerprint = digest_of_weights([class_name, _as_json(kept)], model.state_dict())
+    model = model.to(device=target, dtype=getattr(torch, dtype) if dtype else None).eval()
+    probed = LoadedAutoencoder(model, name, fingerprint, 0, 0)
+    _, channels, _, columns = probed.encode(torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE)).shape
+    return LoadedAutoencoder(model, name, fingerprint, channels, _PROBE_SIDE // columns)
+
+
+def _as_json(value: Any) -> Any:
+    """Gives what JSON makes of a value: no tuples."""
+    if isinstance(value, dict):
+        return {str(key): _as_json(each) for key, each in value.items()}
+    return [_as_json(each) for each in value] if isinstance(value, (list, tuple)) else value

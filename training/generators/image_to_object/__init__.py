@@ -1,0 +1,1 @@
+"""Training of image to 3D on corpora of objects (AToken paper, section 5.5)."""

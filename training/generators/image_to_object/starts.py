@@ -1,0 +1,59 @@
+"""Trained weights that a training begins with, and LoRA, which adds to them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.modeling_utils import ModelMixin
+
+from ..lightning_dit_objective import save_generator
+
+LORA_TARGETS = ["to_qkv", "to_q", "to_kv", "to_out"]  # all of attention, as peft finds them by the ends of names
+
+
+def load_start(model: ModelMixin, folder: Path) -> None:
+    """
+    Reads weights into a model of the same sizes; statistics of latents stay the model's own.
+
+    Raises:
+        ValueError: the folder holds another kind of model, or one of other sizes.
+    """
+    try:
+        start = type(model).from_pretrained(folder)
+        model.load_state_dict(start.state_dict())
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"init_from must be the folder of a {type(model).__name__} of the stage's sizes, got {folder}: {error}"
+        ) from error
+
+
+def add_lora(model: Any, options: dict[str, Any]) -> None:
+    """
+    Lets only matrices be trained that are added to those of attention.
+
+    Args:
+        model: a flow.
+        options: arguments of peft's `LoraConfig`; `lora_alpha` is by default r, so that the sum counts whole.
+    """
+    from peft import LoraConfig
+
+    model.requires_grad_(False)
+    model.add_adapter(LoraConfig(**{"lora_alpha": options["r"], "target_modules": LORA_TARGETS, **options}))
+
+
+def save_trained(model: Any, state: dict[str, torch.Tensor], folder: Path) -> None:
+    """
+    Writes a model with weights from the state dict of its objective, or what LoRA adds to it alone.
+
+    The latter is a file that `load_lora_adapter(folder, prefix=None, weight_name="pytorch_lora_weights.safetensors")`
+    of the model reads.
+    """
+    if not getattr(model, "peft_config", None):
+        save_generator(model, state, folder)
+        return
+    (config,) = model.peft_config.values()
+    copy = type(model).from_config(model.config)
+    copy.add_adapter(config)
+    weights = {name.removeprefix("model."): value for name, value in state.items() if name.startswith("model.")}
+    copy.load_state_dict(weights)
+    copy.save_lora_adapter(folder)

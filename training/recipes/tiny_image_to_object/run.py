@@ -1,0 +1,127 @@
+"""Tiny image to 3D from nothing: objects, their latents and pictures, three trainings, and what comes of them.
+
+    python -m atoken.training.recipes.tiny_image_to_object.run OUT --minutes 120
+
+It goes on where it was stopped. OUT/released/image-to-object-tiny is a pipeline of diffusers with its record, to be put
+beside the tokenizer that its link leads to; OUT/held_out.png shows what it makes.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from atoken.generation import SparseStructureAutoencoder
+from atoken.processing.atomic_files_atoken import atomic_file
+from atoken.tokenizing.loading import LoadedModel, load_model
+from atoken_headers.model_folders import CHECKPOINTS
+
+from ...generators.image_to_object.features import ObjectFeatures
+from ...generators.image_to_object.rows import ObjectRows
+from ...generators.image_to_object.structures import write_structures
+from .card import card_of
+from .corpora import open_rows, write_conditions, write_corpus
+from .measuring import VIEW_SIZE, VIEWS, baselines, generated, mean_of, open_pipeline, true_objects
+from .objects import SPLITS
+from .parts import PARTS, train
+from .pictures import save_pictures
+from .release import NAME, RECORD, record_of, release
+
+TOKENIZER = "atoken-tiny"
+SAMPLING: dict[str, Any] = {
+    "structure_sampling": {"num_inference_steps": 25, "guidance_scale": 3.0, "guidance_interval": [0.5, 1.0]},
+    "latent_sampling": {"num_inference_steps": 25, "guidance_scale": 3.0, "guidance_interval": [0.5, 1.0]},
+}
+SHOWN = 12  # held-out objects in the picture
+PROTOCOL = (
+    "Solids of the miniature world at half size, with pairs of color and shape that training never has; one picture of "
+    f"each. IoU of voxels; PSNR of Gaussians rendered on black against {VIEWS} views of {VIEW_SIZE} pixels of the true "
+    "mesh, background included; color: difference of the mean colors of picture and object, from where the picture was "
+    "taken, mean of red, green and blue in gray levels. Nearest: the training object with the picture that the "
+    "tokenizer's encoder sees as the nearest. Mean: voxels that half of the training objects have, with mean latents. "
+    "Ceiling: true latents, decoded. Weights rounded to bf16, run in fp32"
+)
+
+
+def prepare(out: Path, tokenizer: LoadedModel, counts: dict[str, int]) -> dict[str, ObjectRows]:
+    """Writes corpora and what is seen of pictures, as far as they are not there; gives the rows of each split."""
+    rows = {}
+    for split in SPLITS:
+        folder = out / split
+        _tell(f"{split}: latents", write_corpus(split, counts[split], tokenizer, folder / "latents"))
+        rows[split] = open_rows(folder / "latents", tokenizer)
+    _tell("train: pictures", write_conditions(rows["train"], "train", tokenizer, out / "train/conditions"))
+    return rows
+
+
+def train_all(out: Path, rows: ObjectRows, tokenizer: Path, minutes: float, seed: int) -> dict[str, Path]:
+    """Trains what is not trained yet, and gives the folders of the three models."""
+    found = {}
+    for part in PARTS:
+        found[part.name] = train(part, out, tokenizer, part.share * minutes, seed)
+        if part.name == "structure_vae":
+            vae = SparseStructureAutoencoder.from_pretrained(found[part.name]).eval()
+            _tell("train: structures", write_structures(rows, vae, out / "train/structures"))
+    return found
+
+
+def conclude(
+    out: Path, rows: dict[str, ObjectRows], tokenizer: LoadedModel, count: int, facts: dict[str, str]
+) -> dict[str, Any]:
+    """Measures what is released, and writes record, card and picture."""
+    released = out / "released" / NAME
+    parts = {part.name: released / part.name for part in PARTS}
+    pipeline = open_pipeline(parts, tokenizer, SAMPLING)
+    trues = true_objects(rows["held_out"], "held_out", count)
+    conditions = ObjectFeatures(out / "train/conditions", {"corpus": rows["train"].digest})
+    each, seconds = generated(pipeline, trues)
+    measured = {
+        "generated": mean_of(each),
+        **baselines(trues, rows["held_out"], rows["train"], conditions, tokenizer.model),
+    }
+    record = record_of(out, released, measured, {**facts, "sampling": SAMPLING, "seconds_of_an_object": seconds})
+    save_pictures(pipeline, trues[:SHOWN], out / "held_out.png")
+    _write_text(released / "README.md", card_of(record))
+    _write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def main(
+    out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
+    minutes: Annotated[float, typer.Option(help="Time for the steps of all trainings together.")] = 120.0,
+    objects: Annotated[int, typer.Option(help="Objects that are learned of.")] = 240,
+    held_out: Annotated[int, typer.Option(help="Objects that are measured.")] = 24,
+    seed: Annotated[int, typer.Option(help="Of the trainings.")] = 0,
+) -> None:
+    """Does what is not done yet."""
+    tokenizer = load_model(str(CHECKPOINTS / TOKENIZER), "cpu", "float32")
+    rows = prepare(out, tokenizer, {"train": objects, "held_out": held_out})
+    trained = train_all(out, rows["train"], CHECKPOINTS / TOKENIZER, minutes, seed)
+    released = out / "released" / NAME
+    if not released.is_dir():
+        release(open_pipeline(trained, tokenizer, SAMPLING), TOKENIZER, released)
+    if (released / RECORD).is_file():
+        return
+    facts = {
+        "command": f"python -m atoken.training.recipes.tiny_image_to_object.run OUT --minutes {minutes:g}",
+        "data": f"{objects} solids of the miniature world at half size, {rows['train'].voxels.mean():.0f} voxels each",
+        "protocol": PROTOCOL,
+    }
+    record = conclude(out, rows, tokenizer, held_out, facts)
+    print(json.dumps({name: record["measured"][name] for name in record["measured"]}), flush=True)
+
+
+def _tell(what: str, progress: Iterable[int]) -> None:
+    for done in progress:
+        print(f"{what}: {done}", flush=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
