@@ -100,6 +100,7 @@ setup(
         "atoken.evaluation": ["*.json"],
         "atoken.training": ["launch/*"],
         "atoken.training.recipes.tiny_generators": ["*.safetensors"],
+        "atoken.training.recipes.tiny_text_to_media": ["*.safetensors"],
         "atoken.training.recipes.tiny": ["*.json", "sources/*.yaml"],
     },
     install_requires=[
