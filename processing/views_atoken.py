@@ -103,11 +103,10 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
         raise FileNotFoundError(f"{name} must be a folder with {TRANSFORMS}, got {path}, which does not exist.")
     document = transforms_document(path)
     frames, scale = document["frames"], depth_scale(document)
-    images, depths, masks = [], [], []
+    images, depths, masks, kept = [], [], [], 0
     for index, frame in enumerate(frames):
         where = f"frames[{index}]"
         picture = _read_picture(path, frame, "file_path", where)
-        KEPT_PIXELS.check((index + 1) * picture.width * picture.height, str(path))
         images.append(np.asarray(picture.convert("RGB")))
         if "depth_file_path" in frame:
             depths.append(_read_depth(path, frame, where, scale))
@@ -115,6 +114,8 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
             masks.append(np.asarray(_read_picture(path, frame, "mask_path", where).convert("L")) > 127)
         elif "A" in picture.getbands():
             masks.append(np.asarray(picture.getchannel("A")) > 127)
+        kept += picture.width * picture.height + sum(values[-1].size for values in (depths, masks) if values)
+        KEPT_PIXELS.check(kept, str(path))
     sizes = [(image.shape[1], image.shape[0]) for image in images]
     cameras, _, _ = read_transforms(path, sizes)
     kinds = {"depths": depths, "masks": masks}
