@@ -6,7 +6,11 @@ from typing import Annotated
 
 import typer
 
-from atoken_headers.generator_folders import embedded_generators
+from atoken_headers.generator_folders import (
+    embedded_generators,
+    embedded_object_generators,
+    embedded_text_generators,
+)
 from atoken_headers.model_folders import ANSWERING_MODEL, DEFAULT_MODEL, DISCRETE_MODEL, is_embedded
 from atoken_headers.shipped import EXAMPLE_MEDIA
 
@@ -55,7 +59,8 @@ def serve(
     except ImportError as error:
         raise ImportError(f'atoken serve needs gradio: pip install "atoken[demo]" ({error})') from error
 
-    names = models or [DEFAULT_MODEL, DISCRETE_MODEL, *embedded_generators()]
+    generators = [*embedded_generators(), *embedded_text_generators(), *embedded_object_generators()]
+    names = models or [DEFAULT_MODEL, DISCRETE_MODEL, *generators]
     if not models and is_embedded(ANSWERING_MODEL):
         names.append(ANSWERING_MODEL)
     with naming("--model"):

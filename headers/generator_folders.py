@@ -1,5 +1,6 @@
 """Folders that hold a generator's pipeline: finding them without torch."""
 
+import json
 from pathlib import Path
 
 from . import model_folders
@@ -21,6 +22,11 @@ def embedded_text_generators() -> list[str]:
     return [TEXT_TO_MEDIA] if is_generator_folder(model_folders.CHECKPOINTS / TEXT_TO_MEDIA) else []
 
 
+def embedded_object_generators() -> list[str]:
+    """Lists the embedded generators of pictures that this source tree has."""
+    return [IMAGE_TO_OBJECT] if is_generator_folder(model_folders.CHECKPOINTS / IMAGE_TO_OBJECT) else []
+
+
 def find_generator(name: str) -> tuple[Path, str]:
     """
     Finds the folder of a generator's pipeline, and the name that leads to it again.
@@ -37,6 +43,20 @@ def find_generator(name: str) -> tuple[Path, str]:
 def is_generator_folder(folder: Path) -> bool:
     """Tells whether a folder holds a pipeline of diffusers."""
     return (folder / INDEX).is_file()
+
+
+def pipeline_class(folder: Path) -> str | None:
+    """
+    Gives the name of the class of a pipeline's folder.
+
+    Raises:
+        ValueError: its index cannot be read.
+    """
+    try:
+        name = json.loads((folder / INDEX).read_text(encoding="utf-8"))["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"model: {folder / INDEX} cannot be read: {error}") from error
+    return name[-1] if isinstance(name, list) and name else name  # with the code of a Hub repository it is a pair
 
 
 def local_generator(name: str) -> Path | None:

@@ -117,7 +117,7 @@ class Deadline:
     def __init__(self, seconds: float):
         self.seconds, self._end = seconds, time.monotonic() + seconds
 
-    def check(self, *_: Any) -> None:
+    def check(self) -> None:
         """
         Goes on if there is time left.
 
@@ -126,6 +126,11 @@ class Deadline:
         """
         if time.monotonic() > self._end:
             raise TooLong(f"file must take at most {self.seconds:g} seconds here, got more; give a smaller one")
+
+    def after_step(self, pipeline: Any, step: int, time: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        """Checks the time after a step of a pipeline of diffusers, which takes this as `callback_on_step_end`."""
+        self.check()
+        return tensors
 
     def watch(self, items: Iterable[Any]) -> Iterator[Any]:
         """Hands items on as long as there is time."""

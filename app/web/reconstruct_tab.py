@@ -1,6 +1,5 @@
 """The tab that encodes and decodes a file, and shows both side by side."""
 
-import html
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,6 @@ import gradio as gr
 import numpy as np
 import torch
 
-from atoken.pages.gaussians import write_gaussian_page
 from atoken.pages.readable import size_text
 from atoken.processing.media_suffixes_atoken import MEDIA_SUFFIXES
 from atoken.processing.media_writing_atoken import write_video
@@ -20,6 +18,7 @@ from atoken.tokenizing.streams import MediaStream
 from ..jobs import Job
 from ..object_jobs import round_trip_of_mesh
 from .answers import answered
+from .gaussian_frame import gaussian_frame
 from .limits import Limits
 from .places import Places
 from .shelf import TOKENIZER, Shelf
@@ -92,11 +91,7 @@ def _media(
 def _object(loaded: LoadedModel, path: Path, places: Places) -> tuple[str, str]:
     """Gives a frame in which the Gaussians of a mesh can be turned, and the facts."""
     item, gaussians, measured = round_trip_of_mesh(loaded, Job(path, Path(path.stem), "object"), "bfloat16")
-    page = places.new() / "gaussians.html"
-    write_gaussian_page(page, gaussians, path.stem)
-    # A document of its own, kept apart from the page around it: it may run scripts and nothing else.
-    source = html.escape(page.read_text(encoding="utf-8"), quote=True)
-    frame = f'<iframe title="Gaussians" sandbox="allow-scripts" srcdoc="{source}" width="100%" height="480"></iframe>'
+    frame = gaussian_frame(gaussians, path.stem, places)
     return frame, facts_of(loaded, measured) + f"\n| Gaussians | {len(gaussians):,} |"
 
 

@@ -7,11 +7,13 @@ import gradio as gr
 
 from .ask_tab import add_ask_tab
 from .compare_tab import add_compare_tab
+from .describe_tab import add_describe_tab
 from .generate_tab import add_generate_tab
 from .limits import Limits
 from .places import KEPT_SECONDS, Places
 from .reconstruct_tab import add_reconstruct_tab
-from .shelf import ANSWERER, GENERATOR, TOKENIZER, Shelf
+from .sculpt_tab import add_sculpt_tab
+from .shelf import ANSWERER, GENERATOR, OBJECT_GENERATOR, TEXT_GENERATOR, TOKENIZER, Shelf
 
 TITLE = "atoken: one tokenizer for images, videos and 3D objects"
 
@@ -34,6 +36,10 @@ def build_app(shelf: Shelf, limits: Limits, places: Places, examples: Sequence[P
                 add_compare_tab(shelf, limits)
             if shelf.names[GENERATOR]:
                 add_generate_tab(shelf, limits)
+            if shelf.names[TEXT_GENERATOR]:
+                add_describe_tab(shelf, limits, places)
+            if shelf.names[OBJECT_GENERATOR]:
+                add_sculpt_tab(shelf, limits, places)
             if shelf.names[ANSWERER]:
                 add_ask_tab(shelf, limits)
     # One model at a time; whoever comes when the queue is full is told so.

@@ -8,12 +8,23 @@ from typing import Any
 
 from atoken.evaluation.answering import load_answerer
 from atoken.evaluation.models.generator_loading import load_generator
+from atoken.evaluation.models.media_generator_loading import load_media_generator
+from atoken.evaluation.models.object_generator_loading import load_object_generator
 from atoken.tokenizing.loading import load_model
-from atoken_headers.generator_folders import INDEX, is_generator_folder
+from atoken_headers.generator_folders import INDEX, is_generator_folder, pipeline_class
 from atoken_headers.model_folders import find_folder, is_answering_folder, is_model_folder
 
-TOKENIZER, GENERATOR, ANSWERER = "tokenizer", "generator", "answerer"
-LOADERS = {TOKENIZER: load_model, GENERATOR: load_generator, ANSWERER: load_answerer}
+TOKENIZER, ANSWERER = "tokenizer", "answerer"
+# Of classes, of texts, of pictures.
+GENERATOR, TEXT_GENERATOR, OBJECT_GENERATOR = "generator", "text generator", "object generator"
+LOADERS = {
+    TOKENIZER: load_model,
+    GENERATOR: load_generator,
+    TEXT_GENERATOR: load_media_generator,
+    OBJECT_GENERATOR: load_object_generator,
+    ANSWERER: load_answerer,
+}
+OTHER_PIPELINES = {"TextToMediaPipeline": TEXT_GENERATOR, "ImageToObjectPipeline": OBJECT_GENERATOR}
 
 
 @dataclass
@@ -76,7 +87,7 @@ def _kind_of(name: str) -> str:
         except FileNotFoundError:
             continue
         if is_one(folder):
-            return kind
+            return OTHER_PIPELINES.get(str(pipeline_class(folder)), kind) if kind == GENERATOR else kind
     raise FileNotFoundError(
         f"model must be an AToken model, a generator's pipeline or a multimodal language model, got {name!r}"
     )

@@ -18,7 +18,7 @@ from atoken.generation import (
     TokenBridgePipeline,
 )
 from atoken.tokenizing.loading import digest_of_weights, quieten_libraries, resolve_device
-from atoken_headers.generator_folders import INDEX, LIGHTNING_DIT, find_generator
+from atoken_headers.generator_folders import INDEX, LIGHTNING_DIT, find_generator, pipeline_class
 
 from ..interface import DTYPES
 
@@ -68,8 +68,7 @@ def load_generator(name: str | None = None, device: str = "auto", dtype: str = "
     target = resolve_device(device)
     folder, label = find_generator(LIGHTNING_DIT if name is None else name)
     index = read_json(folder / INDEX)
-    kind = index.get("_class_name")
-    kind = kind[-1] if isinstance(kind, list) and kind else kind  # with the code of a Hub repository it is a pair
+    kind = pipeline_class(folder)
     if kind not in PIPELINES:
         raise ValueError(f"model must be a pipeline of {' or '.join(PIPELINES)}, got {kind!r} in {folder / INDEX}")
     quieten_libraries()

@@ -1,15 +1,13 @@
 """The pipeline of a generator of images and videos of texts, loaded without running any code of its folder."""
 
-import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import diffusers
 import torch
 
 from atoken.generation import TextToMediaPipeline
 from atoken.tokenizing.loading import digest_of_weights, quieten_libraries, resolve_device
-from atoken_headers.generator_folders import INDEX, TEXT_TO_MEDIA, find_generator
+from atoken_headers.generator_folders import INDEX, TEXT_TO_MEDIA, find_generator, pipeline_class
 
 from ..interface import DTYPES
 
@@ -47,7 +45,7 @@ def load_media_generator(name: str | None = None, device: str = "auto", dtype: s
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
     target = resolve_device(device)
     folder, label = find_generator(TEXT_TO_MEDIA if name is None else name)
-    kind = _kind_of(folder / INDEX)
+    kind = pipeline_class(folder)
     if kind != TextToMediaPipeline.__name__:
         raise ValueError(f"model must be a {TextToMediaPipeline.__name__}, got {kind!r} in {folder / INDEX}")
     quieten_libraries()
@@ -63,12 +61,3 @@ def load_media_generator(name: str | None = None, device: str = "auto", dtype: s
     fingerprint = digest_of_weights([], pipeline.transformer.state_dict())
     pipeline.to(target, getattr(torch, dtype))
     return LoadedMediaGenerator(pipeline, label, fingerprint)
-
-
-def _kind_of(index: Path) -> str | None:
-    """Gives the name of a pipeline's class."""
-    try:
-        kind = json.loads(index.read_text(encoding="utf-8"))["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"model: {index} cannot be read: {error}") from error
-    return kind[-1] if isinstance(kind, list) and kind else kind  # with the code of a Hub repository it is a pair

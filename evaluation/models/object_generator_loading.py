@@ -12,7 +12,7 @@ from atoken.generation import (
     StructuredLatentFlowModel,
 )
 from atoken.tokenizing.loading import quieten_libraries, resolve_device
-from atoken_headers.generator_folders import IMAGE_TO_OBJECT, INDEX, find_generator
+from atoken_headers.generator_folders import IMAGE_TO_OBJECT, INDEX, find_generator, pipeline_class
 
 from ..interface import DTYPES
 from .generator_loading import load_part, read_json
@@ -54,8 +54,7 @@ def load_object_generator(
     target = resolve_device(device)
     folder, label = find_generator(IMAGE_TO_OBJECT if name is None else name)
     index = read_json(folder / INDEX)
-    kind = index.get("_class_name")
-    kind = kind[-1] if isinstance(kind, list) and kind else kind  # with the code of a Hub repository it is a pair
+    kind = pipeline_class(folder)
     if kind != ImageToObjectPipeline.__name__:
         raise ValueError(f"model must be an {ImageToObjectPipeline.__name__}, got {kind!r} in {folder / INDEX}")
     quieten_libraries()

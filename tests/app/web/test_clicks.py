@@ -15,6 +15,8 @@ from atoken_app.web.places import Places
 from atoken_app.web.server import build_app, launch
 from atoken_app.web.shelf import Shelf
 
+from ...generation.media_helpers import media_pipeline
+from ...generation.object_helpers import object_pipeline, picture
 from ...mllm.parts import parts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -24,13 +26,15 @@ PATIENCE = 180_000  # milliseconds, on a machine that has other work
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """A server with the embedded models, and a random one that answers."""
-    answerer = tmp_path_factory.mktemp("answerer")
+    """A server with embedded models, and random ones of the other kinds."""
+    random = [tmp_path_factory.mktemp(name) for name in ("answerer", "texts", "objects")]
     for part in parts():
-        part.save_pretrained(answerer)
+        part.save_pretrained(random[0])
+    media_pipeline().save_pretrained(random[1])
+    object_pipeline().save_pretrained(random[2])
     places = Places(tmp_path_factory.mktemp("places"))
     limits = Limits(image_pixels=128 * 128, frame_pixels=64 * 64, frames=8)
-    app = build_app(Shelf.of(["atoken-tiny", "lightning-dit-tiny", str(answerer)], "cpu"), limits, places)
+    app = build_app(Shelf.of(["atoken-tiny", "lightning-dit-tiny", *map(str, random)], "cpu"), limits, places)
     yield launch(app, limits, places, "127.0.0.1", None, block=False)
     app.close()
 
@@ -134,3 +138,20 @@ def test_what_is_wrong_with_a_file_is_said_on_the_page(page, tmp_path):
     page.reload()
     upload(page, "reconstruct", broken)
     page.get_by_text("'broken.png' is not an image in a format that Pillow reads").wait_for()
+
+
+def test_a_clip_and_an_image_of_a_text_are_made(page):
+    page.get_by_role("tab", name="Make of a text").click()
+    page.locator("#describe-button").click()
+    page.locator("#describe-clip video").wait_for()
+    page.locator("#describe-kind").get_by_label("image").check()
+    page.locator("#describe-button").click()
+    page.locator("#describe-picture img").wait_for()
+
+
+def test_an_object_of_a_picture_is_made(page, tmp_path):
+    path = tmp_path / "shot.png"
+    picture().save(path)
+    page.get_by_role("tab", name="Make an object of a picture").click()
+    upload(page, "sculpt", path)
+    page.frame_locator("#sculpt-gaussians iframe").locator("body[data-state=ready]").wait_for()
