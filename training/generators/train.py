@@ -14,40 +14,31 @@ from typing import Annotated
 
 import typer
 from accelerate.utils import set_seed
-from tqdm import tqdm
 
 from atoken.tokenizing.corpus.reading import AtokenTokens
 
 from ..agreement import Agreement
 from ..parallelism import build_accelerator
-from ..program import run_to_its_end
-from ..resuming import checkpoint_to_resume
-from ..trainer import Hook, Trainer, TrainerSettings
+from ..trainer import TrainerSettings
 from .building import build_generator, build_objective, open_tokenizer
 from .drawn_samples import DrawnSamples
+from .options import (
+    GradientCheckpointing,
+    InMemory,
+    Keep,
+    LogEvery,
+    MaxSkipped,
+    Minutes,
+    Output,
+    Resume,
+    SaveEvery,
+    Seed,
+    Steps,
+    Tracker,
+)
+from .running import run_training
 from .stage import GeneratorStage
 from .token_batches import TokenBatches, TokensInMemory
-
-
-class ProgressBar(Hook):
-    """Shows how far a run is, with its loss, in the first process."""
-
-    def on_start(self, trainer: Trainer) -> None:
-        """Begins where the run does."""
-        shown, steps = trainer.accelerator.is_main_process, trainer.settings.steps
-        self._bar = tqdm(total=steps, initial=trainer.progress.step, disable=not shown)
-
-    def after_step(self, trainer: Trainer) -> None:
-        """Goes on by a step."""
-        self._bar.update()
-
-    def on_log(self, numbers: dict[str, float]) -> None:
-        """Shows the loss."""
-        self._bar.set_postfix({"loss": f"{numbers['generation/loss']:.4f}"})
-
-    def on_end(self) -> None:
-        """Leaves the bar as it is."""
-        self._bar.close()
 
 
 def main(
@@ -57,28 +48,22 @@ def main(
     ],
     tokens: Annotated[Path, typer.Option(help="Corpus that atoken tokenize has written, with labels.")],
     tokenizer: Annotated[str, typer.Option(help="Tokenizer that has written it: folder or Hub name.")],
-    output: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the generator.")],
+    output: Output,
     class_names: Annotated[Path | None, typer.Option(help="Text file with the name of one class a line.")] = None,
-    resume: Annotated[
-        str, typer.Option(help='"auto" (from the newest complete checkpoint, if any), "never", or a checkpoint folder.')
-    ] = "auto",
-    steps: Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Time for steps: the run ends when it is over, and rates fall with it.")
-    ] = None,
-    in_memory: Annotated[bool, typer.Option(help="Read the whole corpus once, at the start.")] = False,
-    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
-    keep: Annotated[int, typer.Option(help="Number of newest checkpoints to keep.")] = 3,
-    log_every: Annotated[int, typer.Option(help="Steps per line of the log, which shows their mean.")] = 10,
+    resume: Resume = "auto",
+    steps: Steps = None,
+    minutes: Minutes = None,
+    in_memory: InMemory = False,
+    save_every: SaveEvery = 1000,
+    keep: Keep = 3,
+    log_every: LogEvery = 10,
     draw_every: Annotated[
         int | None, typer.Option(help="Steps between pictures of samples in OUTPUT/samples. Default: none.")
     ] = None,
-    tracker: Annotated[str, typer.Option(help='Where to show the log: "tensorboard", "trackio" or "none".')] = "none",
-    max_skipped: Annotated[
-        int, typer.Option(help="Steps in a row whose gradients may be infinite or NaN before the run stops.")
-    ] = 10,
-    gradient_checkpointing: Annotated[bool, typer.Option(help="Use less memory, but a third more time.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the order, of noise and masks, and of new weights.")] = 0,
+    tracker: Tracker = "none",
+    max_skipped: MaxSkipped = 10,
+    gradient_checkpointing: GradientCheckpointing = False,
+    seed: Seed = 0,
 ) -> None:
     """Train a generator (docs/generation.md)."""
     stage = GeneratorStage.read(stage_file)
@@ -96,19 +81,20 @@ def main(
     rows = TokensInMemory(corpus) if in_memory else corpus
     batches = TokenBatches(rows, stage.batch_size, seed, accelerator.process_index, accelerator.num_processes)
     objective = build_objective(model, stage, seed).to(accelerator.device)
-    hooks: list[Hook] = [ProgressBar()]
-    if draw_every is not None:
-        hooks.append(DrawnSamples(model, vae, draw_every))
-    trainer = Trainer(accelerator, objective, batches, settings, hooks)
-    found = checkpoint_to_resume(resume, output, agreement)
-    if found is not None:
-        trainer.resume(found)
-    if accelerator.is_main_process:
-        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        print(f"{stage.name}: {trained:,} weights, {len(corpus):,} rows, from step {trainer.progress.step}", flush=True)
-    if tracker != "none":
-        accelerator.init_trackers("atoken", config={"stage": stage.name, "seed": seed})
-    run_to_its_end(trainer, batches)
+    hooks = [] if draw_every is None else [DrawnSamples(model, vae, draw_every)]
+    run_training(
+        accelerator,
+        objective,
+        batches,
+        settings,
+        name=stage.name,
+        about=[f"{len(corpus):,} rows"],
+        resume=resume,
+        tracker=tracker,
+        agreement=agreement,
+        seed=seed,
+        hooks=hooks,
+    )
 
 
 if __name__ == "__main__":

@@ -20,11 +20,23 @@ from atoken.tokenizing.corpus.reading import AtokenTokens
 from atoken.tokenizing.loading import load_model
 
 from ...agreement import Agreement
-from ...interruption import STOPPED, Stopped
 from ...parallelism import build_accelerator
-from ...resuming import checkpoint_to_resume
-from ...trainer import Trainer, TrainerSettings
-from ..train import ProgressBar
+from ...trainer import TrainerSettings
+from ..options import (
+    GradientCheckpointing,
+    InMemory,
+    Keep,
+    LogEvery,
+    MaxSkipped,
+    Minutes,
+    Output,
+    Resume,
+    SaveEvery,
+    Seed,
+    Steps,
+    Tracker,
+)
+from ..running import run_training
 from .batches import Captioned, MediaBatches
 from .building import build_transformer, check_corpus, statistics_of
 from .captions import EMPTY, CaptionConditions, write_captions
@@ -70,7 +82,7 @@ def main(
     ],
     tokenizer: Annotated[str, typer.Option(help="Tokenizer that has written the corpora: folder or Hub name.")],
     captions: Annotated[Path, typer.Option(help="File of encoded captions; is written if there is none.")],
-    output: Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the generator.")],
+    output: Output,
     images: Annotated[Path | None, typer.Option(help="Corpus of images with captions.")] = None,
     videos: Annotated[Path | None, typer.Option(help="Corpus of videos with captions.")] = None,
     text_encoder: Annotated[
@@ -82,20 +94,17 @@ def main(
     init_from: Annotated[
         Path | None, typer.Option(help="Weights to begin with: OUTPUT/model of a training on images.")
     ] = None,
-    resume: Annotated[
-        str, typer.Option(help='"auto" (from the newest complete checkpoint, if any), "never", or a checkpoint folder.')
-    ] = "auto",
-    steps: Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")] = None,
-    minutes: Annotated[
-        float | None, typer.Option(help="Time for steps: the run ends when it is over, and rates fall with it.")
-    ] = None,
-    in_memory: Annotated[bool, typer.Option(help="Read the whole corpora once, at the start.")] = False,
-    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 1000,
-    keep: Annotated[int, typer.Option(help="Number of newest checkpoints to keep.")] = 3,
-    log_every: Annotated[int, typer.Option(help="Steps per line of the log, which shows their mean.")] = 10,
-    tracker: Annotated[str, typer.Option(help='Where to show the log: "tensorboard", "trackio" or "none".')] = "none",
-    gradient_checkpointing: Annotated[bool, typer.Option(help="Use less memory, but a third more time.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the order, of noise, and of new weights.")] = 0,
+    resume: Resume = "auto",
+    steps: Steps = None,
+    minutes: Minutes = None,
+    in_memory: InMemory = False,
+    save_every: SaveEvery = 1000,
+    keep: Keep = 3,
+    log_every: LogEvery = 10,
+    tracker: Tracker = "none",
+    max_skipped: MaxSkipped = 10,
+    gradient_checkpointing: GradientCheckpointing = False,
+    seed: Seed = 0,
 ) -> None:
     """Train a generator of images and videos of texts (docs/generation.md)."""
     given = {kind: path for kind, path in (("image", images), ("video", videos)) if path is not None}
@@ -118,26 +127,19 @@ def main(
     if gradient_checkpointing:
         model.enable_gradient_checkpointing()
     objective = TextToMediaObjective(model, stage, conditions.find([EMPTY]), statistics, seed).to(accelerator.device)
-    settings = TrainerSettings(
-        output, stage.steps, stage.optimizer, minutes, save_every=save_every, log_every=log_every, keep=keep
+    settings = TrainerSettings(output, stage.steps, stage.optimizer, minutes, max_skipped, save_every, log_every, keep)
+    run_training(
+        accelerator,
+        objective,
+        batches,
+        settings,
+        name=stage.name,
+        about=batches.describe(),
+        resume=resume,
+        tracker=tracker,
+        agreement=agreement,
+        seed=seed,
     )
-    trainer = Trainer(accelerator, objective, batches, settings, [ProgressBar()])
-    found = checkpoint_to_resume(resume, output, agreement)
-    if found is not None:
-        trainer.resume(found)
-    if accelerator.is_main_process:
-        trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        print(f"{stage.name}: {trained:,} weights, from step {trainer.progress.step}", *batches.describe(), sep="\n")
-    if tracker != "none":
-        accelerator.init_trackers("atoken", config={"stage": stage.name, "seed": seed})
-    try:
-        trainer.run()
-    except Stopped as stop:
-        print(stop, flush=True)
-        raise typer.Exit(STOPPED) from None
-    finally:
-        batches.close()
-    accelerator.end_training()
 
 
 if __name__ == "__main__":
