@@ -55,7 +55,7 @@ With an untrained encoder and a shorter training ({control_steps} steps in {cont
 
 {settings}
 
-Each is {adapted} steps further than the released weights, on conversations about videos alone, and asked
+Each learned {adapted} steps more from the same weights, on conversations about videos alone, and was asked
 {settings_count} questions of each kind. Seconds are the processor's, for one question about one clip.
 
 It knows the miniature world alone, and shows that the machinery works, not what the architecture can do.

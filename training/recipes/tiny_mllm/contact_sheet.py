@@ -54,4 +54,4 @@ def _question(each: Answered) -> str:
 
 
 def _given(each: Answered) -> str:
-    return each.text if each.right else f"{each.text} (right: {each.question.answer})"
+    return each.text if each.right else f"{each.text}\n(right: {each.question.answer})"

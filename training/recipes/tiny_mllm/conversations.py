@@ -14,8 +14,8 @@ from datasets import Dataset
 
 from atoken.miniature.questions import Question, as_messages, ask
 from atoken.mllm import AtokenLlavaProcessor
-from atoken.training.mllm.collator import StoredFeatures, conversation_length
 
+from ...mllm.collator import StoredFeatures, conversation_length
 from .subjects import KINDS, Subject, subject_of
 
 ATTRIBUTES = {"image": ("colour", "shape", "material", "position"), "video": ("colour", "shape", "material", "motion")}

@@ -34,6 +34,6 @@ def plot(record: dict[str, Any], path: Path) -> None:
             title=f"{medium}s", xlabel="minutes of training", ylabel="% right, 48 held-out questions", ylim=(0, 101)
         )
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=8, loc="lower right")
+        axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     with atomic_file(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")

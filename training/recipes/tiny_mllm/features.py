@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
-from atoken.training.mllm.feature_cache import pooled_features
-from atoken.training.mllm.packed_features import PackedFeatures
+
+from ...mllm.feature_cache import pooled_features
+from ...mllm.packed_features import PackedFeatures
 
 BATCH = 128  # media that are encoded together
 

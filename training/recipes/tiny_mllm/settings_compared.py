@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
-from atoken.training.mllm.stage import build_trainer, read_stage
 
+from ...mllm.stage import build_trainer, read_stage
 from .conversations import conversations
 from .features import DrawnFeatures
 from .measuring import measure_all, seconds_of

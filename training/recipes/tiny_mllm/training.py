@@ -9,9 +9,9 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 from atoken.tokenizing.files import NewFolder
-from atoken.training.mllm.collator import ConversationCollator
-from atoken.training.mllm.stage import build_trainer, read_stage
 
+from ...mllm.collator import ConversationCollator
+from ...mllm.stage import build_trainer, read_stage
 from .conversations import conversations
 from .features import DrawnFeatures
 from .parts import build_parts

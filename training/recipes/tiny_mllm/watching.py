@@ -10,8 +10,8 @@ from transformers import TrainerCallback
 
 from atoken.miniature.questions import as_messages
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
-from atoken.training.mllm.collator import IGNORED, ConversationCollator
 
+from ...mllm.collator import IGNORED, ConversationCollator
 from .features import DrawnFeatures
 from .held_out import MEASURES
 from .time_bound import TimeBound
