@@ -39,6 +39,8 @@ def run_stage_2(layers: int, voxels: int, repeats: int, device: torch.device, dt
     torch.manual_seed(0)
     model = StructuredLatentFlowModel.from_preset("L", num_layers=layers).to(device, dtype).eval()
     torch.nn.init.normal_(model.proj_out.weight, std=0.02)  # else all velocities are zero
+    for block in model.transformer_blocks:  # else nothing comes of a condition of zeros
+        torch.nn.init.normal_(block.cross_attn.to_kv.bias, std=0.5)
     coords, starts = shell(voxels, device), torch.tensor([0, voxels], device=device)
     noisy = torch.randn(voxels, model.config.in_channels, device=device, dtype=dtype)
     seen = torch.randn(1, *CONDITION, device=device, dtype=dtype)
