@@ -1,5 +1,6 @@
 """The model: media in their places, generation, saving, training's needs."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -274,6 +275,6 @@ def test_bad_configurations(field):
 
 def test_the_example(monkeypatch, capsys):
     folder = Path(__file__).parents[2] / "examples"
-    monkeypatch.setattr("sys.argv", ["ask.py", str(folder / "media/cat.jpg"), "What is this?"])
+    monkeypatch.setattr("sys.argv", ["ask.py", str(folder / "media/cat.jpg"), "What color is it?"])
     runpy.run_path(str(folder / "ask.py"))
-    assert "answer:" in capsys.readouterr().out
+    assert re.search(r"answer: [a-z]+", capsys.readouterr().out)
