@@ -5,33 +5,11 @@ from typing import Any
 
 from accelerate import Accelerator
 from torch import nn
-from tqdm import tqdm
 
 from ..agreement import Agreement
 from ..program import run_to_its_end
 from ..resuming import checkpoint_to_resume
 from ..trainer import Hook, Trainer, TrainerSettings
-
-
-class ProgressBar(Hook):
-    """Shows how far a run is, with its loss, in the first process."""
-
-    def on_start(self, trainer: Trainer) -> None:
-        """Begins where the run does."""
-        shown, steps = trainer.accelerator.is_main_process, trainer.settings.steps
-        self._bar = tqdm(total=steps, initial=trainer.progress.step, disable=not shown)
-
-    def after_step(self, trainer: Trainer) -> None:
-        """Goes on by a step."""
-        self._bar.update()
-
-    def on_log(self, numbers: dict[str, float]) -> None:
-        """Shows the loss."""
-        self._bar.set_postfix({"loss": f"{numbers['generation/loss']:.4f}"})
-
-    def on_end(self) -> None:
-        """Leaves the bar as it is."""
-        self._bar.close()
 
 
 def run_training(
@@ -46,7 +24,7 @@ def run_training(
     tracker: str,
     agreement: Agreement,
     seed: int,
-    hooks: Iterable[Hook] = (),
+    hooks: Iterable[Hook],
 ) -> None:
     """
     Trains from where a run was stopped, or from the start, to its end.
@@ -62,13 +40,13 @@ def run_training(
         tracker: where the log is shown, or "none".
         agreement: among the processes.
         seed: for the tracker's record.
-        hooks: beside the progress bar.
+        hooks: of the trainer, such as a progress bar.
 
     Raises:
         SystemExit: the run was stopped by a signal, and can be resumed.
     """
     weights = sum(each.numel() for each in objective.model.parameters() if each.requires_grad)
-    trainer = Trainer(accelerator, objective, batches, settings, [ProgressBar(), *hooks])
+    trainer = Trainer(accelerator, objective, batches, settings, list(hooks))
     found = checkpoint_to_resume(resume, settings.output, agreement)
     if found is not None:
         trainer.resume(found)

@@ -14,31 +14,59 @@ from typing import Annotated
 
 import typer
 from accelerate.utils import set_seed
+from tqdm import tqdm
 
 from atoken.tokenizing.corpus.reading import AtokenTokens
 
 from ..agreement import Agreement
 from ..parallelism import build_accelerator
-from ..trainer import TrainerSettings
+from ..trainer import Hook, Trainer, TrainerSettings
 from .building import build_generator, build_objective, open_tokenizer
 from .drawn_samples import DrawnSamples
-from .options import (
-    GradientCheckpointing,
-    InMemory,
-    Keep,
-    LogEvery,
-    MaxSkipped,
-    Minutes,
-    Output,
-    Resume,
-    SaveEvery,
-    Seed,
-    Steps,
-    Tracker,
-)
 from .running import run_training
 from .stage import GeneratorStage
 from .token_batches import TokenBatches, TokensInMemory
+
+# Options that all programs which train generators have.
+Resume = Annotated[
+    str, typer.Option(help='"auto" (from the newest complete checkpoint, if any), "never", or a checkpoint folder.')
+]
+Steps = Annotated[int | None, typer.Option(help="Number of steps. Default: that of the stage.")]
+Minutes = Annotated[
+    float | None, typer.Option(help="Time for steps: the run ends when it is over, and rates fall with it.")
+]
+SaveEvery = Annotated[int, typer.Option(help="Steps between checkpoints.")]
+Keep = Annotated[int, typer.Option(help="Number of newest checkpoints to keep.")]
+LogEvery = Annotated[int, typer.Option(help="Steps per line of the log, which shows their mean.")]
+Tracker = Annotated[str, typer.Option(help='Where to show the log: "tensorboard", "trackio" or "none".')]
+MaxSkipped = Annotated[
+    int, typer.Option(help="Steps in a row whose gradients may be infinite or NaN before the run stops.")
+]
+GradientCheckpointing = Annotated[bool, typer.Option(help="Use less memory, but a third more time.")]
+InMemory = Annotated[bool, typer.Option(help="Read whole corpora once, at the start.")]
+Output = Annotated[Path, typer.Option(help="Folder for checkpoints, logs and the model.")]
+Seed = Annotated[int, typer.Option(help="Seed of the order, of all that is drawn, and of new weights.")]
+
+
+class ProgressBar(Hook):
+    """Shows how far a run is, with its loss, in the first process."""
+
+    def on_start(self, trainer: Trainer) -> None:
+        """Begins where the run does."""
+        shown, steps = trainer.accelerator.is_main_process, trainer.settings.steps
+        self._bar = tqdm(total=steps, initial=trainer.progress.step, disable=not shown)
+
+    def after_step(self, trainer: Trainer) -> None:
+        """Goes on by a step."""
+        self._bar.update()
+
+    def on_log(self, numbers: dict[str, float]) -> None:
+        """Shows the loss."""
+        self._bar.set_postfix({"loss": f"{numbers['generation/loss']:.4f}"})
+
+    def on_end(self) -> None:
+        """Leaves the bar as it is."""
+        self._bar.close()
 
 
 def main(
@@ -81,7 +109,7 @@ def main(
     rows = TokensInMemory(corpus) if in_memory else corpus
     batches = TokenBatches(rows, stage.batch_size, seed, accelerator.process_index, accelerator.num_processes)
     objective = build_objective(model, stage, seed).to(accelerator.device)
-    hooks = [] if draw_every is None else [DrawnSamples(model, vae, draw_every)]
+    drawn = [] if draw_every is None else [DrawnSamples(model, vae, draw_every)]
     run_training(
         accelerator,
         objective,
@@ -93,7 +121,7 @@ def main(
         tracker=tracker,
         agreement=agreement,
         seed=seed,
-        hooks=hooks,
+        hooks=[ProgressBar(), *drawn],
     )
 
 

@@ -22,20 +22,21 @@ from atoken.tokenizing.loading import load_model
 from ...agreement import Agreement
 from ...parallelism import build_accelerator
 from ...trainer import TrainerSettings
-from ..options import (
+from ..running import run_training
+from ..train import (
     GradientCheckpointing,
     Keep,
     LogEvery,
     MaxSkipped,
     Minutes,
     Output,
+    ProgressBar,
     Resume,
     SaveEvery,
     Seed,
     Steps,
     Tracker,
 )
-from ..running import run_training
 from .building import ObjectFiles, build_object_batches, build_object_model, build_object_objective
 from .rows import ObjectRows
 from .stage import ObjectStage
@@ -92,6 +93,7 @@ def main(
         tracker=tracker,
         agreement=agreement,
         seed=seed,
+        hooks=[ProgressBar()],
     )
 
 

@@ -22,7 +22,8 @@ from atoken.tokenizing.loading import load_model
 from ...agreement import Agreement
 from ...parallelism import build_accelerator
 from ...trainer import TrainerSettings
-from ..options import (
+from ..running import run_training
+from ..train import (
     GradientCheckpointing,
     InMemory,
     Keep,
@@ -30,13 +31,13 @@ from ..options import (
     MaxSkipped,
     Minutes,
     Output,
+    ProgressBar,
     Resume,
     SaveEvery,
     Seed,
     Steps,
     Tracker,
 )
-from ..running import run_training
 from .batches import Captioned, MediaBatches
 from .building import build_transformer, check_corpus, statistics_of
 from .captions import EMPTY, CaptionConditions, write_captions
@@ -139,6 +140,7 @@ def main(
         tracker=tracker,
         agreement=agreement,
         seed=seed,
+        hooks=[ProgressBar()],
     )
 
 

@@ -24,7 +24,7 @@ def draw_answers(
 
     rows = len(MEASURES) // 2
     figure = Figure(figsize=(2.5 * 2 * columns, 1.45 * rows))
-    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=0.96, wspace=0.08, hspace=0.75)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.045, top=0.97, wspace=0.08, hspace=0.75)
     axes = figure.subplots(rows, 2 * columns, squeeze=False)
     for number, measure in enumerate(MEASURES):
         half, row = divmod(number, rows)
