@@ -82,4 +82,5 @@ def test_training_step():
     for name, gradient in gradients[0].items():
         assert (gradient is None) == (gradients[1][name] is None), name
         if gradient is not None:
-            assert_close(gradients[1][name], gradient, 1e-6)
+            scale = max(1.0, float(gradient.abs().max()))  # of which fp32 keeps seven digits
+            assert_close(gradients[1][name] / scale, gradient / scale, 1e-6)

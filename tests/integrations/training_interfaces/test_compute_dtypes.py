@@ -35,7 +35,13 @@ def load(folder, dtype=torch.float32, **options) -> AtokenModel:
 
 def bitsandbytes(bits: int, dtype: torch.dtype):
     def build(folder):
-        pytest.importorskip("bitsandbytes", reason="needs bitsandbytes")
+        layers = pytest.importorskip("bitsandbytes.nn.modules", reason="needs bitsandbytes")
+        # On CPUs that multiply in bf16 it packs weights of 4 bits, and takes widths of whole 32 alone.
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(layers, "has_avx512bf16", lambda: False)
+            return quantized(folder)
+
+    def quantized(folder):
         scheme = {"load_in_8bit": True} if bits == 8 else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
         # The default leaves the last layer alone; here it is one of all.
         model = load(folder, dtype, quantization_config=BitsAndBytesConfig(**scheme, llm_int8_skip_modules=["none"]))
@@ -84,15 +90,30 @@ def layerwise(dtype: torch.dtype):
 WAYS = {
     "bitsandbytes 8": (bitsandbytes(8, torch.float32), 0.99),
     "bitsandbytes 8, fp16": (bitsandbytes(8, torch.float16), 0.99),
-    "bitsandbytes 4": (bitsandbytes(4, torch.float32), 0.95),
-    "bitsandbytes 4, bf16": (bitsandbytes(4, torch.bfloat16), 0.95),
-    "bitsandbytes 4 for adapters": (for_adapters, 0.95),
+    "bitsandbytes 4": (bitsandbytes(4, torch.float32), 0.99),
+    "bitsandbytes 4, bf16": (bitsandbytes(4, torch.bfloat16), 0.99),
+    "bitsandbytes 4 for adapters": (for_adapters, 0.99),
     "torchao": (torchao(torch.float32), 0.99),
     "torchao, bf16": (torchao(torch.bfloat16), 0.99),
     "dynamic": (dynamic, 0.99),
     "layerwise": (layerwise(torch.float32), 0.99),
     "layerwise, bf16": (layerwise(torch.bfloat16), 0.99),
 }
+
+
+def in_fp32(folder, model):
+    """
+    Loads the model in fp32. Weights of 4 bits are those of `model`, as what rounding to so few bits does to results is
+    up to the library and differs between CPUs.
+    """
+    plain = load(folder)
+    for name, module in model.named_modules():
+        state = getattr(getattr(module, "weight", None), "quant_state", None)
+        if state is not None:
+            from bitsandbytes.functional import dequantize_4bit
+
+            plain.get_submodule(name).weight.data.copy_(dequantize_4bit(module.weight.data, state))
+    return plain
 
 
 def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -103,7 +124,8 @@ def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
 @torch.no_grad()
 def test_results_stay_near_those_of_fp32(folder, way):
     build, least = WAYS[way]
-    model, plain = build(folder), load(folder)
+    model = build(folder)
+    plain = in_fp32(folder, model)
     images = media(2, 3, 32, 48)
     actual, expected = model(images), plain(images)
     assert not torch.equal(*actual.latent_dist.mean.chunk(2))
@@ -120,8 +142,9 @@ def test_gaussians_stay_near_those_of_fp32(folder, way):
     build, _ = WAYS[way]
     _, coords, cu_seqlens = pack([voxel_tokens(20)])
     latents = media(20, 12)
+    model = build(folder)
     (actual,), (expected,) = (
-        model.decode_gaussians(latents, coords, cu_seqlens) for model in (build(folder), load(folder))
+        each.decode_gaussians(latents, coords, cu_seqlens) for each in (model, in_fp32(folder, model))
     )
     assert (actual.means - expected.means).abs().mean() < 0.01
     assert cosine(actual.sh0, expected.sh0) > 0.9

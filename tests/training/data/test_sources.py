@@ -72,7 +72,7 @@ def test_no_file_is_looked_into_whose_suffix_tells_enough(tmp_path, monkeypatch)
     for name in ("a.jpg", "b.png", "c.txt", "d.mp4"):
         (tmp_path / name).write_bytes(png((1, 2, 3)))
     opened, real = [], Image.open
-    monkeypatch.setattr(Image, "open", lambda path, *args: (opened.append(path.name), real(path, *args))[1])
+    monkeypatch.setattr(Image, "open", lambda path, **options: (opened.append(path.name), real(path, **options))[1])
     assert open_source({"source": "folder", "path": str(tmp_path)}, "image", 0, OPENERS).length == 2
     assert opened == ["b.png"]
 

@@ -126,9 +126,10 @@ def test_the_discrete_model_decodes_the_rounded_latents(model, pixels):
         decoded = model.decode(expected, encoded.coords, encoded.cu_seqlens)
         difference = (found.pixel_values - decoded.pixel_values).abs().amax(1)
         # Values next to a cell's border may be told to the neighbor.
-        assert difference.median() < 0.02 and (difference < 0.05).float().mean() > 0.98
+        kept = difference < 0.05
+        assert difference.median() < 0.02 and kept.float().mean() > 0.98
         plain = (decoded.pixel_values - model.decode(latents, encoded.coords, encoded.cu_seqlens).pixel_values).abs()
-        assert difference.mean() < 0.1 * plain.mean()
+        assert difference[kept].mean() < 0.1 * plain.mean()
         similar = torch.cosine_similarity(encoded.pooler_output, model.encode(pixels).pooler_output)
         assert similar.min() > 0.9995  # folds move the mean that norms take off
         # Weights in bf16, as checkpoints hold them, still decode them.
