@@ -19,8 +19,10 @@ NOT_APPLICABLE_LLAVA: dict[str, str] = {
         "the common tests of generation; transformers publishes them in no distribution. tests/mllm generates greedily "
         "and by beams, in batches and alone, with caches and without, compiled and not"
     ),
-    "test_get_*_features_hidden_states": _ENCODER_STATES,
-    "test_get_*_features_attentions": _ENCODER_STATES,
+    "test_get_image_features_hidden_states": _ENCODER_STATES,
+    "test_get_image_features_attentions": _ENCODER_STATES,
+    "test_get_video_features_hidden_states": _ENCODER_STATES,
+    "test_get_video_features_attentions": _ENCODER_STATES,
     "test_eager_matches_sdpa_inference_24_fp32_pad_left_output_attentions": (
         "attention weights of every part; the encoder returns none, see not_applicable.py"
     ),
