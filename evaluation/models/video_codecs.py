@@ -2,6 +2,7 @@
 
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,12 +72,16 @@ class VideoCodec(MediaTokenizer):
         # Whole macroblocks, as the encoders would pad them themselves, partly from memory that nobody has written.
         padded = F.pad(media.float(), (0, -width % BLOCK, 0, -height % BLOCK), mode="replicate").to(torch.uint8)
         frames = padded.permute(0, 2, 3, 1).contiguous().numpy()
-        data = largest_within(
-            lambda quality: self._write(frames, self.encoder.worst - quality),
-            0,
-            self.encoder.worst - self.encoder.best,
-            self.bits_per_pixel * len(media) * height * width / 8,
-        )
+        # As root, SVT-AV1 makes the thread that opens it a real-time one for good, and with it whatever that thread
+        # starts later: while these wait for each other, nothing else gets the CPU. So it gets a thread of its own.
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            data = thread.submit(
+                largest_within,
+                lambda quality: self._write(frames, self.encoder.worst - quality),
+                0,
+                self.encoder.worst - self.encoder.best,
+                self.bits_per_pixel * len(media) * height * width / 8,
+            ).result()
         return Encoded((data, (height, width)), 8 * len(data), (len(data),))
 
     def _write(self, frames: np.ndarray, rate_factor: int) -> bytes:

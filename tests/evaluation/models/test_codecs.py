@@ -1,6 +1,7 @@
 """JPEG, WebP, AVIF, H.264, H.265 and AV1 at a rate: budgets, sizes, and that what is counted is what is stored."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -66,6 +67,14 @@ def test_clips_come_back_in_their_size_within_the_rate(codec, clip):
     assert tokenizer.encode(clip).bits == encoded.bits
     # The best there is costs most.
     assert VideoCodec(codec, 100.0).encode(clip).bits > encoded.bits
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="needs Linux")
+def test_no_encoder_makes_this_thread_a_real_time_one(clip):
+    """SVT-AV1 does so to the thread that opens it, if that is root's, and from there it spreads."""
+    before = os.sched_getscheduler(0)
+    VideoCodec("av1", 1.5).encode(clip)
+    assert os.sched_getscheduler(0) == before
 
 
 @pytest.mark.parametrize(
