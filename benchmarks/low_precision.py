@@ -22,6 +22,7 @@ CHECKPOINTS = ("atoken-tiny", "atoken-tiny-d")
 # What stays as it is, as `modules_to_not_convert` takes it.
 NOTHING: list[str] = []
 MLPS = [".*mlp"]
+NARROW = ["decoder.input_layer"]  # its 48 inputs are no whole blocks of bitsandbytes
 ALL_BUT_ATTENTION = [".*mlp", ".*input_layer", "latent_proj", ".*out_layer"]
 
 
@@ -47,8 +48,8 @@ SETTINGS = {
     "int4, groups of 16, attention only": (groups(torch.int4, 16), ALL_BUT_ATTENTION),
     "bitsandbytes, 8 bits": bitsandbytes(NOTHING, load_in_8bit=True),
     "bitsandbytes, 8 bits, MLPs kept": bitsandbytes(MLPS, load_in_8bit=True),
-    "bitsandbytes, nf4": bitsandbytes(NOTHING, **FOUR_BITS),
-    "bitsandbytes, nf4, MLPs kept": bitsandbytes(MLPS, **FOUR_BITS),
+    "bitsandbytes, nf4, whole blocks only": bitsandbytes(NARROW, **FOUR_BITS),
+    "bitsandbytes, nf4, whole blocks only, MLPs kept": bitsandbytes(NARROW + MLPS, **FOUR_BITS),
     "bitsandbytes, nf4, attention only": bitsandbytes(ALL_BUT_ATTENTION, **FOUR_BITS),
 }
 

@@ -14,7 +14,7 @@ from atoken.processing.media_reading_atoken import open_image, read_video
 from atoken.tokenizing.loading import digest_of_weights, quieten_libraries, resolve_device
 from atoken_headers.model_folders import ANSWERING_MODEL, find_model
 
-from .interface import DTYPES
+from .dtypes import checked_dtype
 
 _SIXTEEN_BITS = 65535  # white of pictures with more than 8 bits
 
@@ -75,15 +75,13 @@ def load_answerer(name: str | None = None, device: str = "auto", dtype: str = "f
         FileNotFoundError: there is no such model.
         ValueError: the folder is that of another model, incomplete or damaged, or an option is out of range.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    target = resolve_device(device)
+    wanted, target = checked_dtype(dtype), resolve_device(device)
     folder, label = find_model(ANSWERING_MODEL if name is None else name)
     _check_kind(folder)
     quieten_libraries()
     try:
         model, report = AtokenLlavaForConditionalGeneration.from_pretrained(
-            folder, dtype=getattr(torch, dtype), output_loading_info=True, ignore_mismatched_sizes=True
+            folder, dtype=wanted, output_loading_info=True, ignore_mismatched_sizes=True
         )
         processor = AtokenLlavaProcessor.from_pretrained(folder)
     except Exception as error:

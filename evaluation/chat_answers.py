@@ -9,7 +9,7 @@ from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcesso
 
 
 @torch.no_grad()
-def answer(
+def answer_conversations(
     model: AtokenLlavaForConditionalGeneration,
     processor: AtokenLlavaProcessor,
     conversations: Sequence[list[dict[str, Any]]],

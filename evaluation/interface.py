@@ -13,7 +13,6 @@ from atoken.tokenizing.objects import COMPARED_SIZE
 
 KINDS = ("image", "video", "object")
 TASKS = ("reconstruction", "classification", "retrieval", "projection", "generation")
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from lmms_eval.protocol import ChatMessages  # pyright: ignore[reportMissingImpo
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 
-from .chat_answers import answer
+from .chat_answers import answer_conversations
 
 
 class LmmsAtokenLlava(lmms):
@@ -73,7 +73,9 @@ class LmmsAtokenLlava(lmms):
         for arguments in _batches([request.args for request in requests], self.batch_size):
             settings = arguments[0][2]
             conversations = [self._messages(*each) for each in arguments]
-            texts = answer(self.model, self.processor, conversations, self.max_new_tokens, settings, self.max_frames)
+            texts = answer_conversations(
+                self.model, self.processor, conversations, self.max_new_tokens, settings, self.max_frames
+            )
             for each, text in zip(arguments, texts, strict=True):
                 answers.append(_cut(text, settings.get("until")))
                 self.cache_hook.add_partial("generate_until", (each[0], settings), answers[-1])

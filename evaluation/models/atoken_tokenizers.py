@@ -15,7 +15,8 @@ from atoken.tokenizing.loading import load_model
 from atoken.tokenizing.objects import decode_to_gaussians, encode_mesh, gaussian_pictures, stored
 from atoken.tokenizing.streams import MediaStream
 
-from ..interface import DTYPES, Embedder, Encoded, MediaTokenizer, ObjectTokenizer
+from ..dtypes import checked_dtype
+from ..interface import Embedder, Encoded, MediaTokenizer, ObjectTokenizer
 
 VOXEL_BITS = 18  # a place on the 64^3 grid
 
@@ -32,8 +33,7 @@ class _Loaded:
     """
 
     def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", latent_dtype: str = "bfloat16"):
-        if latent_dtype not in DTYPES:
-            raise ValueError(f"latent_dtype must be one of {', '.join(DTYPES)}, got {latent_dtype!r}")
+        checked_dtype(latent_dtype, "latent_dtype")
         self.loaded = load_model(model, device, dtype)
         self.name, self.dtype, self.latent_dtype = model, dtype, latent_dtype
         quantizer = self.loaded.model.config.quantizer_config if self.loaded.discrete else None

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from ..interface import DTYPES, Encoded, MediaTokenizer
+from ..dtypes import checked_dtype
+from ..interface import Encoded, MediaTokenizer
 
 ENCODER, DECODER = "encoder.jit", "decoder.jit"
 LEVELS = (8, 8, 8, 5, 5, 5)  # of the discrete ones' FSQ; one index stands for all six
@@ -46,9 +47,7 @@ class CosmosTorchScript(MediaTokenizer):
         device: str = "cpu",
         window: int = 17,
     ):
-        for name, value in (("dtype", dtype), ("latent_dtype", latent_dtype)):
-            if value not in DTYPES:
-                raise ValueError(f"{name} must be one of {', '.join(DTYPES)}, got {value!r}")
+        wanted, stored = checked_dtype(dtype), checked_dtype(latent_dtype, "latent_dtype")
         files = [Path(path) / name for name in (ENCODER, DECODER)]
         missing = [str(file) for file in files if not file.is_file()]
         if missing:
@@ -61,7 +60,7 @@ class CosmosTorchScript(MediaTokenizer):
                 f"trust_code must be true for {path}, got {trust_code!r}: TorchScript files are programs, not only "
                 "weights; set it if you trust where they come from"
             )
-        self.dtype, self.latent_dtype = getattr(torch, dtype), getattr(torch, latent_dtype)
+        self.dtype, self.latent_dtype = wanted, stored
         self.device, self.video, self.window = torch.device(device), video, window
         self.encoder, self.decoder = (_load(file, self.device, self.dtype) for file in files)
         self.kinds = frozenset({"image", "video"}) if video else frozenset({"image"})

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from ..interface import DTYPES, Encoded, MediaTokenizer
+from ..dtypes import checked_dtype
+from ..interface import Encoded, MediaTokenizer
 from .pretrained import load_pretrained
 
 # A picture of this side, and a clip of so many frames, show by how much a model compresses.
@@ -54,14 +55,12 @@ class DiffusersTokenizer(MediaTokenizer):
             import diffusers
         except ImportError as error:
             raise ImportError(f'{self.class_name} needs diffusers: pip install "atoken[diffusers]"') from error
-        for name, value in (("dtype", dtype), ("latent_dtype", latent_dtype)):
-            if value not in DTYPES:
-                raise ValueError(f"{name} must be one of {', '.join(DTYPES)}, got {value!r}")
-        options = {"subfolder": subfolder, "revision": revision, "torch_dtype": getattr(torch, dtype)}
+        wanted, stored = checked_dtype(dtype), checked_dtype(latent_dtype, "latent_dtype")
+        options = {"subfolder": subfolder, "revision": revision, "torch_dtype": wanted}
         self.model = load_pretrained(getattr(diffusers, self.class_name), path, **options).to(device).eval()
         if tiling and not self.has_tiles:
             raise ValueError(f"tiling must be false for {self.class_name}, got true; it has no tiles")
-        self.name, self.latent_dtype = f"{self.class_name} {path}", getattr(torch, latent_dtype)
+        self.name, self.latent_dtype = f"{self.class_name} {path}", stored
         self.facts = {"path": path, "subfolder": subfolder, "revision": revision, "dtype": dtype, "tiling": tiling}
         self.spatial, self.temporal = self._compression()
         if tiling:

@@ -17,10 +17,10 @@ from atoken.generation import (
     TokenBridgeModel,
     TokenBridgePipeline,
 )
-from atoken.tokenizing.loading import digest_of_weights, quieten_libraries, resolve_device
-from atoken_headers.generator_folders import INDEX, LIGHTNING_DIT, find_generator, pipeline_class
+from atoken.tokenizing.loading import digest_of_weights
+from atoken_headers.generator_folders import INDEX, LIGHTNING_DIT
 
-from ..interface import DTYPES
+from .generator_folder import open_generator
 
 PIPELINES = {each.__name__: each for each in (LightningDiTPipeline, TokenBridgePipeline)}
 MODELS = {each.__name__: each for each in (AutoencoderAtoken, LightningDiTTransformer2DModel, TokenBridgeModel)}
@@ -63,26 +63,18 @@ def load_generator(name: str | None = None, device: str = "auto", dtype: str = "
         FileNotFoundError: there is no such generator.
         ValueError: the folder is that of another pipeline, incomplete or damaged, or an option is out of range.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    target = resolve_device(device)
-    folder, label = find_generator(LIGHTNING_DIT if name is None else name)
-    index = read_json(folder / INDEX)
-    kind = pipeline_class(folder)
-    if kind not in PIPELINES:
-        raise ValueError(f"model must be a pipeline of {' or '.join(PIPELINES)}, got {kind!r} in {folder / INDEX}")
-    quieten_libraries()
-    diffusers.logging.set_verbosity_error()
-    names = [part for part in inspect.signature(PIPELINES[kind].__init__).parameters if part != "self"]
-    pipeline = PIPELINES[kind](**{part: load_part(folder, part, index.get(part)) for part in names})
+    found = open_generator(LIGHTNING_DIT if name is None else name, PIPELINES, device, dtype)
+    folder, index = found.path, read_json(found.path / INDEX)
+    names = [part for part in inspect.signature(PIPELINES[found.kind].__init__).parameters if part != "self"]
+    pipeline = PIPELINES[found.kind](**{part: load_part(folder, part, index.get(part)) for part in names})
     pipeline.set_progress_bar_config(disable=True)
     # Before the dtype changes, so that it does not depend on the one asked for.
     fingerprint = _fingerprint(pipeline)
-    if dtype != "float32":  # in which all parts are loaded
-        pipeline.to(dtype=getattr(torch, dtype))
-    pipeline.to(target)
+    if found.dtype != torch.float32:  # in which all parts are loaded
+        pipeline.to(dtype=found.dtype)
+    pipeline.to(found.device)
     record = read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
-    return LoadedGenerator(pipeline, label, fingerprint, record.get("sampling", {}))
+    return LoadedGenerator(pipeline, found.label, fingerprint, record.get("sampling", {}))
 
 
 def load_part(folder: Path, part: str, entry: Any, models: Mapping[str, type] = MODELS) -> Any:

@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-import diffusers
 import torch
 
 from atoken.generation import TextToMediaPipeline
-from atoken.tokenizing.loading import digest_of_weights, quieten_libraries, resolve_device
-from atoken_headers.generator_folders import INDEX, TEXT_TO_MEDIA, find_generator, pipeline_class
+from atoken.tokenizing.loading import digest_of_weights
+from atoken_headers.generator_folders import TEXT_TO_MEDIA
 
-from ..interface import DTYPES
+from .generator_folder import open_generator
 
 
 @dataclass(frozen=True)
@@ -41,23 +40,14 @@ def load_media_generator(name: str | None = None, device: str = "auto", dtype: s
         FileNotFoundError: there is no such generator.
         ValueError: the folder is that of another pipeline, incomplete or damaged, or an option is out of range.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    target = resolve_device(device)
-    folder, label = find_generator(TEXT_TO_MEDIA if name is None else name)
-    kind = pipeline_class(folder)
-    if kind != TextToMediaPipeline.__name__:
-        raise ValueError(f"model must be a {TextToMediaPipeline.__name__}, got {kind!r} in {folder / INDEX}")
-    quieten_libraries()
-    diffusers.logging.set_verbosity_error()
-    diffusers.logging.disable_progress_bar()
+    found = open_generator(TEXT_TO_MEDIA if name is None else name, [TextToMediaPipeline.__name__], device, dtype)
     try:
-        pipeline = TextToMediaPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+        pipeline = TextToMediaPipeline.from_pretrained(found.path, torch_dtype=torch.float32)
     except Exception as error:
         # What libraries raise for files that are damaged or missing is of many types.
-        raise ValueError(f"model: {folder} cannot be loaded: {error}") from error
+        raise ValueError(f"model: {found.path} cannot be loaded: {error}") from error
     pipeline.set_progress_bar_config(disable=True)
     # Before the dtype changes, so that it does not depend on the one asked for.
     fingerprint = digest_of_weights([], pipeline.transformer.state_dict())
-    pipeline.to(target, getattr(torch, dtype))
-    return LoadedMediaGenerator(pipeline, label, fingerprint)
+    pipeline.to(found.device, found.dtype)
+    return LoadedMediaGenerator(pipeline, found.label, fingerprint)

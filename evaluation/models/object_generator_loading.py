@@ -1,7 +1,5 @@
 """The pipeline that makes 3D objects of pictures, loaded by the classes of this project: no code of the folder runs."""
 
-import diffusers
-import torch
 from transformers import Dinov2WithRegistersModel
 
 from atoken import AtokenModel
@@ -11,10 +9,9 @@ from atoken.generation import (
     SparseStructureFlowModel,
     StructuredLatentFlowModel,
 )
-from atoken.tokenizing.loading import quieten_libraries, resolve_device
-from atoken_headers.generator_folders import IMAGE_TO_OBJECT, INDEX, find_generator, pipeline_class
+from atoken_headers.generator_folders import IMAGE_TO_OBJECT, INDEX
 
-from ..interface import DTYPES
+from .generator_folder import open_generator
 from .generator_loading import load_part, read_json
 
 MODELS = {
@@ -49,21 +46,13 @@ def load_object_generator(
         FileNotFoundError: there is no such generator.
         ValueError: the folder is that of another pipeline, incomplete or damaged, or an option is out of range.
     """
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
-    target = resolve_device(device)
-    folder, label = find_generator(IMAGE_TO_OBJECT if name is None else name)
-    index = read_json(folder / INDEX)
-    kind = pipeline_class(folder)
-    if kind != ImageToObjectPipeline.__name__:
-        raise ValueError(f"model must be an {ImageToObjectPipeline.__name__}, got {kind!r} in {folder / INDEX}")
-    quieten_libraries()
-    diffusers.logging.set_verbosity_error()
-    parts = {part: load_part(folder, part, index.get(part), MODELS) for part in PARTS if _is_there(index.get(part))}
+    found = open_generator(IMAGE_TO_OBJECT if name is None else name, [ImageToObjectPipeline.__name__], device, dtype)
+    index = read_json(found.path / INDEX)
+    parts = {part: load_part(found.path, part, index.get(part), MODELS) for part in PARTS if _is_there(index.get(part))}
     pipeline = ImageToObjectPipeline(**parts, **{name: index[name] for name in SETTINGS if index.get(name) is not None})
     pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(dtype=getattr(torch, dtype)).to(target)
-    return pipeline, label
+    pipeline.to(dtype=found.dtype).to(found.device)
+    return pipeline, found.label
 
 
 def _is_there(entry: object) -> bool:

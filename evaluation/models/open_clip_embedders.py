@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..interface import DTYPES
+from ..dtypes import checked_dtype
 from .frame_embedder import FrameEmbedder
 
 
@@ -37,8 +37,7 @@ class OpenClipEmbedder(FrameEmbedder):
             import open_clip
         except ImportError as error:
             raise ImportError('open-clip needs open_clip: pip install "atoken[open_clip]"') from error
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        self.dtype = checked_dtype(dtype)
         in_hub = model.startswith("hf-hub:")
         if not in_hub and model not in open_clip.list_models():
             raise ValueError(
@@ -59,9 +58,9 @@ class OpenClipEmbedder(FrameEmbedder):
             raise FileNotFoundError(
                 f"pretrained must be weights that are here or can be fetched, got {model} {pretrained}: {error}"
             ) from error
-        self.model = self.model.to(getattr(torch, dtype)).eval()
+        self.model = self.model.to(self.dtype).eval()
         self.tokenizer = open_clip.get_tokenizer(model)
-        self.device, self.dtype, self.name = torch.device(device), getattr(torch, dtype), model
+        self.device, self.name = torch.device(device), model
         self.facts = {"model": model, "pretrained": pretrained, "dtype": dtype}
         if is_file:
             self.facts["sha256"] = hashlib.sha256(Path(pretrained).read_bytes()).hexdigest()

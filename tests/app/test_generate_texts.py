@@ -78,7 +78,7 @@ def test_what_is_there_is_kept(model, tmp_path):
 def test_generators_of_classes_and_of_texts_are_told_apart(model, tmp_path):
     lightning_pipeline().save_pretrained(tmp_path / "classes")
     result = run("generate", "--text", TEXT, "-o", tmp_path / "out.png", "--model", tmp_path / "classes", code=1)
-    assert "model must be a TextToMediaPipeline, got 'LightningDiTPipeline'" in result.stderr
+    assert "model must be a pipeline of TextToMediaPipeline, got 'LightningDiTPipeline'" in result.stderr
     result = run("generate", "--class", "0", "-o", tmp_path / "out", "--model", model, code=1)
     assert "model must be a pipeline of LightningDiTPipeline or TokenBridgePipeline" in result.stderr
     result = run("generate", "-o", tmp_path / "out", "--frames", 8, code=2)

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,6 @@ from atoken import Gaussians
 from atoken.pages.gaussians import write_gaussian_page
 
 ASSETS = Path(__file__).resolve().parents[2] / "pages" / "assets"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# WebGL 2 without a graphics card.
-SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--no-sandbox"]
 BACKGROUND = (22, 24, 28)
 ORANGE, BLUE = (200, 120, 40), (40, 80, 220)
 
@@ -38,17 +34,6 @@ def gaussians_of(means, quat, scale, color):
         opacities=torch.ones(len(means)),
         sh0=((torch.tensor([color]) / 255 - 0.5) / 0.28209479177387814).repeat(rows),
     )
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("needs chromium (apt-get install chromium)")
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=SOFTWARE)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A visitor's way through every tab, in headless Chromium."""
 
 import re
-import shutil
 
 import numpy as np
 import pytest
@@ -19,8 +18,6 @@ from ...generation.media_helpers import media_pipeline
 from ...generation.object_helpers import object_pipeline, picture
 from ...mllm.parts import parts
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 PATIENCE = 180_000  # milliseconds, on a machine that has other work
 
 
@@ -37,17 +34,6 @@ def address(tmp_path_factory):
     app = build_app(Shelf.of(["atoken-tiny", "lightning-dit-tiny", *map(str, random)], "cpu"), limits, places)
     yield launch(app, limits, places, "127.0.0.1", None, block=False)
     app.close()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("needs chromium (apt-get install chromium)")
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -8,22 +8,26 @@ from transformers import BitsAndBytesConfig, TorchAoConfig
 
 from atoken import AtokenModel
 
-from ...modeling.helpers import make_model, media, pack, voxel_tokens
+from ...modeling.helpers import TEXT, make_model, media, pack, voxel_tokens
 
-GAUSSIANS = {
-    "hidden_size": 24,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "num_gaussians": 2,
-    "resolution": 16,
+# bitsandbytes has a scale for 64 weights in a row. On CPUs with AVX-512 it unpacks rows of other lengths to wrong
+# values, and with the bf16 instructions it refuses numbers of rows that are no multiple of 32.
+WIDTH = 64
+SIZE = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2}
+GAUSSIANS = {**SIZE, "num_gaussians": 16, "resolution": 16}
+SIZES = {
+    "vision": SIZE,
+    "decoder": SIZE,
+    "text_config": {**TEXT, **SIZE, "projection_size": WIDTH},
+    "latent_channels": WIDTH,
+    "gaussian_config": GAUSSIANS,
 }
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
-    make_model(text=True, gaussian_config=GAUSSIANS).save_pretrained(folder)
+    make_model(**SIZES).save_pretrained(folder)
     return folder
 
 
@@ -35,13 +39,7 @@ def load(folder, dtype=torch.float32, **options) -> AtokenModel:
 
 def bitsandbytes(bits: int, dtype: torch.dtype):
     def build(folder):
-        layers = pytest.importorskip("bitsandbytes.nn.modules", reason="needs bitsandbytes")
-        # On CPUs that multiply in bf16 it packs weights of 4 bits, and takes widths of whole 32 alone.
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(layers, "has_avx512bf16", lambda: False)
-            return quantized(folder)
-
-    def quantized(folder):
+        pytest.importorskip("bitsandbytes", reason="needs bitsandbytes")
         scheme = {"load_in_8bit": True} if bits == 8 else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
         # The default leaves the last layer alone; here it is one of all.
         model = load(folder, dtype, quantization_config=BitsAndBytesConfig(**scheme, llm_int8_skip_modules=["none"]))
@@ -90,30 +88,15 @@ def layerwise(dtype: torch.dtype):
 WAYS = {
     "bitsandbytes 8": (bitsandbytes(8, torch.float32), 0.99),
     "bitsandbytes 8, fp16": (bitsandbytes(8, torch.float16), 0.99),
-    "bitsandbytes 4": (bitsandbytes(4, torch.float32), 0.99),
-    "bitsandbytes 4, bf16": (bitsandbytes(4, torch.bfloat16), 0.99),
-    "bitsandbytes 4 for adapters": (for_adapters, 0.99),
+    "bitsandbytes 4": (bitsandbytes(4, torch.float32), 0.95),
+    "bitsandbytes 4, bf16": (bitsandbytes(4, torch.bfloat16), 0.95),
+    "bitsandbytes 4 for adapters": (for_adapters, 0.95),
     "torchao": (torchao(torch.float32), 0.99),
     "torchao, bf16": (torchao(torch.bfloat16), 0.99),
     "dynamic": (dynamic, 0.99),
     "layerwise": (layerwise(torch.float32), 0.99),
     "layerwise, bf16": (layerwise(torch.bfloat16), 0.99),
 }
-
-
-def in_fp32(folder, model):
-    """
-    Loads the model in fp32. Weights of 4 bits are those of `model`, as what rounding to so few bits does to results is
-    up to the library and differs between CPUs.
-    """
-    plain = load(folder)
-    for name, module in model.named_modules():
-        state = getattr(getattr(module, "weight", None), "quant_state", None)
-        if state is not None:
-            from bitsandbytes.functional import dequantize_4bit
-
-            plain.get_submodule(name).weight.data.copy_(dequantize_4bit(module.weight.data, state))
-    return plain
 
 
 def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
@@ -124,8 +107,7 @@ def cosine(one: torch.Tensor, other: torch.Tensor) -> float:
 @torch.no_grad()
 def test_results_stay_near_those_of_fp32(folder, way):
     build, least = WAYS[way]
-    model = build(folder)
-    plain = in_fp32(folder, model)
+    model, plain = build(folder), load(folder)
     images = media(2, 3, 32, 48)
     actual, expected = model(images), plain(images)
     assert not torch.equal(*actual.latent_dist.mean.chunk(2))
@@ -141,10 +123,9 @@ def test_results_stay_near_those_of_fp32(folder, way):
 def test_gaussians_stay_near_those_of_fp32(folder, way):
     build, _ = WAYS[way]
     _, coords, cu_seqlens = pack([voxel_tokens(20)])
-    latents = media(20, 12)
-    model = build(folder)
+    latents = media(20, WIDTH)
     (actual,), (expected,) = (
-        each.decode_gaussians(latents, coords, cu_seqlens) for each in (model, in_fp32(folder, model))
+        model.decode_gaussians(latents, coords, cu_seqlens) for model in (build(folder), load(folder))
     )
     assert (actual.means - expected.means).abs().mean() < 0.01
     assert cosine(actual.sh0, expected.sh0) > 0.9

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from atoken.evaluation.chat_answers import answer
+from atoken.evaluation.chat_answers import answer_conversations
 from atoken.miniature.questions import Question, as_messages, is_right
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 
@@ -62,7 +62,7 @@ def ask_all(
         items = [questions[index] for index in range(start, min(start + BATCH, count))]
         media = [[_shown(medium, shown) for medium in item["media"]] for item in items]
         asked = [as_messages(item["question"], each)[:1] for item, each in zip(items, media, strict=True)]
-        texts = answer(model, processor, asked, LONGEST)
+        texts = answer_conversations(model, processor, asked, LONGEST)
         answered += [
             Answered(item["question"], each, text) for item, each, text in zip(items, media, texts, strict=True)
         ]
@@ -81,7 +81,7 @@ def ask_blind(
         indices = list(places.values())[start : start + BATCH]
         media = [[_shown(medium, "media") for medium in blind[index]["media"]] for index in indices]
         asked = [as_messages(questions[index], each)[:1] for index, each in zip(indices, media, strict=True)]
-        texts = answer(model, processor, asked, LONGEST)
+        texts = answer_conversations(model, processor, asked, LONGEST)
         given.update((questions[index].text, text) for index, text in zip(indices, texts, strict=True))
     return sum(is_right(given[question.text], question.answer) for question in questions) / count
 
@@ -139,8 +139,8 @@ def seconds_of(model: AtokenLlavaForConditionalGeneration, processor: AtokenLlav
     questions = Measure("", "video", "open", "colour").questions(count)
     asked = [questions[index] for index in range(count)]
     conversations = [as_messages(item["question"], [_shown(item["media"][0], "media")])[:1] for item in asked]
-    answer(model, processor, conversations[:1], LONGEST)
+    answer_conversations(model, processor, conversations[:1], LONGEST)
     begin = time.process_time()
     for each in conversations:
-        answer(model, processor, [each], LONGEST)
+        answer_conversations(model, processor, [each], LONGEST)
     return (time.process_time() - begin) / count

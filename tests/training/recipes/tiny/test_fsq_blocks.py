@@ -11,6 +11,7 @@ from atoken.training.recipes.tiny.fsq_blocks import add_blocks, moved_name
 from atoken.training.recipes.tiny.pca_start import Pca, protected_rows, spare_channels, start_from_pca
 
 SPARE = 24
+SWITCH = 47  # a latent that is the same for all tokens of images
 
 
 def continuous(num_spare: int) -> AtokenModel:
@@ -51,7 +52,7 @@ def importance() -> torch.Tensor:
 def coding_of(model: AtokenModel, pixels: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, Coding]:
     with torch.no_grad():
         latents = model.encode(pixels, pool=False).latents
-    return latents, plan(latents, weights.expand_as(latents), latents.shape[1], switches=(47,))
+    return latents, plan(latents, weights.expand_as(latents), latents.shape[1], switches=(SWITCH,))
 
 
 def rounded(latents: torch.Tensor, coding: Coding) -> torch.Tensor:
@@ -61,6 +62,17 @@ def rounded(latents: torch.Tensor, coding: Coding) -> torch.Tensor:
         cells = cells_of(latents[:, latent] - coding.centers[k], int(coding.counts[k]), float(coding.reaches[k]))
         values[:, latent] = coding.values[k][cells]
     return values
+
+
+def margins(latents: torch.Tensor, coding: Coding) -> torch.Tensor:
+    """Gives for each token how far the nearest border between two cells is from one of its latents, in cells."""
+    found = []
+    for k, latent in enumerate(coding.latents.tolist()):
+        cells, reach = 4 ** int(coding.counts[k]), float(coding.reaches[k])
+        if latent != SWITCH:
+            places = (latents[:, latent] - coding.centers[k] + reach) / (2 * reach) * cells
+            found.append((places - places.round().clamp(1, cells - 1)).abs())
+    return torch.stack(found, 1).amin(1)
 
 
 def test_channels_go_where_they_take_away_most():
@@ -125,11 +137,11 @@ def test_the_discrete_model_decodes_the_rounded_latents(model, pixels):
         found = discrete.decode(codes=encoded.codes, coords=encoded.coords, cu_seqlens=encoded.cu_seqlens)
         decoded = model.decode(expected, encoded.coords, encoded.cu_seqlens)
         difference = (found.pixel_values - decoded.pixel_values).abs().amax(1)
-        # Values next to a cell's border may be told to the neighbor.
-        kept = difference < 0.05
-        assert difference.median() < 0.02 and kept.float().mean() > 0.98
+        # Blocks compute a latent's place to a thousandth of a cell; nearer to a border it may be told to the neighbor.
+        told = margins(latents, coding) > 1e-3
+        assert told.float().mean() > 0.9 and difference[told].max() < 0.02
         plain = (decoded.pixel_values - model.decode(latents, encoded.coords, encoded.cu_seqlens).pixel_values).abs()
-        assert difference[kept].mean() < 0.1 * plain.mean()
+        assert difference[told].mean() < 0.1 * plain.mean()
         similar = torch.cosine_similarity(encoded.pooler_output, model.encode(pixels).pooler_output)
         assert similar.min() > 0.9995  # folds move the mean that norms take off
         # Weights in bf16, as checkpoints hold them, still decode them.
