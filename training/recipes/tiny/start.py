@@ -17,7 +17,6 @@ from typing import Annotated
 
 import torch
 import typer
-from torch.nn.functional import pad
 
 from atoken import AtokenConfig, AtokenModel
 from atoken.processing import AtokenProcessor, AtokenVoxelProcessor
@@ -47,7 +46,7 @@ def patches_of(video: torch.Tensor) -> torch.Tensor:
 
 def draw_patches(photos: list, clips: list, rng: random.Random) -> tuple[torch.Tensor, torch.Tensor]:
     """Draws patches of images (N, 768), and of clips and pans together (M, 3072)."""
-    images = [patches_of(photo_batch(photos, side, 16, rng)[:, None])[:, :768] for side in (128, 256, 512) * 8]
+    images = [patches_of(photo_batch(photos, side, 16, rng)[:, None])[:, :768].clone() for side in (128, 256, 512) * 8]
     real = [patches_of(clip_batch(clips, side, 4, 8, rng)) for side in (128, 256) * 30]
     pans = [patches_of(pan_batch(photos, side, 4, 8, rng)) for side in (128, 256) * 15]
     return torch.cat(images), torch.cat(real + pans)
@@ -56,8 +55,13 @@ def draw_patches(photos: list, clips: list, rng: random.Random) -> tuple[torch.T
 def fit_joint(images: torch.Tensor, videos: torch.Tensor, num_components: int, rng: random.Random) -> Pca:
     """Fits one PCA to as many patches of images, padded by three frames of zeros, as of videos."""
     count = min(len(images), len(videos))
-    images, videos = (patches[torch.tensor(rng.sample(range(len(patches)), count))] for patches in (images, videos))
-    return Pca.fit(torch.cat([pad(images, (0, videos.shape[1] - images.shape[1])), videos]), num_components)
+    joint = videos.new_zeros(2 * count, videos.shape[1])  # gigabytes: filled in place
+    for patches, part in zip((images, videos), joint.split(count), strict=True):
+        for rows, place in zip(
+            torch.tensor(rng.sample(range(len(patches)), count)).split(8192), part.split(8192), strict=True
+        ):
+            place[:, : patches.shape[1]] = patches[rows]
+    return Pca.fit(joint, num_components)
 
 
 @torch.no_grad()
@@ -150,8 +154,9 @@ def main(
     torch.manual_seed(seed)
     rng = random.Random(seed)
     chosen = SIZES[size] if layers is None else replace(SIZES[size], layers=layers)
-    photos, clips = load_photos(data / "photos/train", PHOTOS, rng), load_clips(data / "clips/train", CLIP_FRAMES)
-    images, videos = draw_patches(photos, clips, rng)
+    images, videos = draw_patches(
+        load_photos(data / "photos/train", PHOTOS, rng), load_clips(data / "clips/train", CLIP_FRAMES), rng
+    )
     tokenizer = build_tokenizer()
     text_model, curve = train_text_model(tokenizer, chosen.width, text_steps, seed=seed)
     wide = AtokenModel(
