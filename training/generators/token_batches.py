@@ -1,12 +1,13 @@
 """Batches of a corpus of tokens: every process computes from a step's number which rows are its own."""
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+
+from .steps_ahead import Epochs, StepsAhead
 
 
 class Tokens(Protocol):
@@ -52,7 +53,7 @@ class TokenImages:
         return replace(self, tokens=tokens, labels=labels)
 
 
-class TokenBatches:
+class TokenBatches(StepsAhead):
     """
     Draws batches without end: each epoch has every row once, in an order that follows from the seed.
 
@@ -73,54 +74,27 @@ class TokenBatches:
             raise ValueError(f"batch_size must be from 1 to the corpus's {len(tokens)} rows, got {batch_size}")
         if batch_size % world_size:
             raise ValueError(f"batch_size must be a multiple of the {world_size} processes, got {batch_size}")
-        self._tokens, self._seed, self._rank, self._world_size = tokens, seed, rank, world_size
-        self._batch_size, self._step = batch_size, 0
-        self._steps_of_epoch = len(tokens) // batch_size
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
-        self._reader = ThreadPoolExecutor(1)
-        self._next: Future | None = None
+        super().__init__()
+        self._tokens, self._rank, self._own = tokens, rank, batch_size // world_size
+        self._epochs = Epochs(np.arange(len(tokens)), batch_size, seed)
 
     def rows(self, step: int) -> np.ndarray:
         """Gives the numbers of this process's rows in a step, counted from 0."""
-        epoch, place = divmod(step, self._steps_of_epoch)
-        if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(len(self._tokens))
-        own = self._batch_size // self._world_size
-        start = place * self._batch_size + self._rank * own
-        return self._order[1][start : start + own]
+        return self._epochs.rows(step)[self._rank * self._own : (self._rank + 1) * self._own]
 
-    def __next__(self) -> Sequence[TokenImages]:
-        future = self._next or self._reader.submit(self._read, self._step)
-        batch = future.result()
-        self._step += 1
-        # One step ahead.
-        self._next = self._reader.submit(self._read, self._step)
-        return [batch]
-
-    def _read(self, step: int) -> TokenImages:
+    def read(self, step: int) -> Sequence[TokenImages]:
+        """Gives this process's one batch of a step."""
         items = [self._tokens[int(row)] for row in self.rows(step)]
         name = "latents" if "latents" in items[0] else "codes"
         tokens = torch.stack([item[name] for item in items])
         if name == "codes":
             tokens = tokens.flatten(1, 2)  # (B, h, w, G) -> (B, N, G)
         labels = torch.tensor([int(item["label"]) for item in items])
-        return TokenImages(tokens, labels, step, self._rank)
+        return [TokenImages(tokens, labels, step, self._rank)]
 
     def counters(self) -> dict[str, float]:
         """Gives the epochs so far."""
-        return {"epochs": self._step / self._steps_of_epoch}
-
-    def state(self) -> dict[str, Any]:
-        """Gives the number of the next step."""
-        return {"step": self._step}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on with a step, on any number of processes."""
-        self._step, self._next = state["step"], None
-
-    def close(self) -> None:
-        """Ends what reads ahead."""
-        self._reader.shutdown(wait=True, cancel_futures=True)
+        return {"epochs": self._step / len(self._epochs)}
 
 
 class TokensInMemory:

@@ -1,7 +1,6 @@
 """Batches of 3D objects: every process computes from a step's number which objects are its own."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -9,6 +8,8 @@ import numpy as np
 import torch
 
 from atoken.generation.packed_sequences_atoken import PackedSequences
+
+from ..steps_ahead import Epochs, StepsAhead
 
 Item = TypeVar("Item")
 
@@ -122,7 +123,7 @@ def deal(loads: np.ndarray, groups: int, equal: bool) -> list[np.ndarray]:
     return [np.sort(np.array(each, dtype=np.int64)) for each in members]
 
 
-class ObjectBatches:
+class ObjectBatches(StepsAhead):
     """
     Draws batches without end: each epoch has every object once, in an order that follows from the seed.
 
@@ -154,6 +155,7 @@ class ObjectBatches:
         rank: int = 0,
         world_size: int = 1,
     ):
+        super().__init__()
         self._rows = np.flatnonzero(voxels <= max_voxels)
         self.left_out = len(voxels) - len(self._rows)
         if not 0 < batch_size <= len(self._rows):
@@ -167,31 +169,18 @@ class ObjectBatches:
                 f"one for each of micro_batches, in each; got {batch_size}"
             )
         self._voxels, self._read_item, self._collate = voxels, read, collate
-        self._batch_size, self._seed, self._micro_batches = batch_size, seed, micro_batches
-        self._rank, self._world_size, self._step = rank, world_size, 0
-        self._steps_of_epoch = len(self._rows) // batch_size
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
-        self._reader = ThreadPoolExecutor(1)
-        self._next: Future | None = None
+        self._seed, self._micro_batches = seed, micro_batches
+        self._rank, self._world_size = rank, world_size
+        self._epochs = Epochs(self._rows, batch_size, seed)
 
     def rows(self, step: int) -> list[np.ndarray]:
         """Gives the rows of this process's micro batches in a step, counted from 0."""
-        epoch, place = divmod(step, self._steps_of_epoch)
-        if self._order[0] != epoch:
-            self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(self._rows)
-        whole = self._order[1][place * self._batch_size : (place + 1) * self._batch_size]
+        whole = self._epochs.rows(step)
         own = whole[deal(self._voxels[whole], self._world_size, equal=True)[self._rank]]
         return [own[part] for part in deal(self._voxels[own], self._micro_batches, equal=False)]
 
-    def __next__(self) -> Sequence[Any]:
-        future = self._next or self._reader.submit(self._read, self._step)
-        batches = future.result()
-        self._step += 1
-        # One step ahead.
-        self._next = self._reader.submit(self._read, self._step)
-        return batches
-
-    def _read(self, step: int) -> list[Any]:
+    def read(self, step: int) -> list[Any]:
+        """Gives this process's micro batches of a step."""
         return [
             self._collate(
                 [self._read_item(row, np.random.default_rng([self._seed, step, row])) for row in rows.tolist()],
@@ -202,16 +191,4 @@ class ObjectBatches:
 
     def counters(self) -> dict[str, float]:
         """Gives the epochs so far."""
-        return {"epochs": self._step / self._steps_of_epoch}
-
-    def state(self) -> dict[str, Any]:
-        """Gives the number of the next step."""
-        return {"step": self._step}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on with a step, on any number of processes."""
-        self._step, self._next = state["step"], None
-
-    def close(self) -> None:
-        """Ends what reads ahead."""
-        self._reader.shutdown(wait=True, cancel_futures=True)
+        return {"epochs": self._step / len(self._epochs)}

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -12,6 +11,7 @@ import torch
 from atoken.generation.text_conditions_atoken import TextCondition
 from atoken.tokenizing.corpus.reading import SizeBuckets
 
+from ..steps_ahead import StepsAhead
 from .captions import CaptionConditions
 from .stage import TextToMediaStage
 
@@ -76,7 +76,7 @@ class MediaBatch:
         return replace(self, latents=latents, condition=self.condition.to(device))
 
 
-class MediaBatches:
+class MediaBatches(StepsAhead):
     """
     Draws batches without end: in each epoch of a kind every row once, its last short batches too.
 
@@ -100,8 +100,9 @@ class MediaBatches:
         rank: int = 0,
         world_size: int = 1,
     ):
-        self.media, self._captions, self._seed = dict(media), captions, seed
-        self._rank, self._world_size, self._step = rank, world_size, 0
+        super().__init__()
+        self.media, self._captions = dict(media), captions
+        self._rank, self._world_size = rank, world_size
         self._image_share = stage.image_share if "video" in media else 1.0
         if "image" not in media:
             self._image_share = 0.0
@@ -114,8 +115,6 @@ class MediaBatches:
             digest.update(f"{kind} {batch_size} {seed} {self._image_share}".encode() + each.sizes.tobytes())
             digest.update("\n".join(each.captions).encode())
         self._digest = digest.hexdigest()
-        self._reader = ThreadPoolExecutor(1)
-        self._next: Future | None = None
 
     def describe(self) -> list[str]:
         """Gives a line for each bucket: its kind and size, and how many samples it has."""
@@ -138,20 +137,13 @@ class MediaBatches:
         rows = np.resize(rows, max(len(rows), self._world_size))
         return kind, rows[self._rank :: self._world_size]
 
-    def __next__(self) -> Sequence[MediaBatch]:
-        future = self._next or self._reader.submit(self._read, self._step)
-        batch = future.result()
-        self._step += 1
-        # One step ahead.
-        self._next = self._reader.submit(self._read, self._step)
-        return [batch]
-
-    def _read(self, step: int) -> MediaBatch:
+    def read(self, step: int) -> Sequence[MediaBatch]:
+        """Gives this process's one batch of a step."""
         kind, numbers = self.rows(step)
         items = [self.media[kind].rows[int(number)] for number in numbers]
         latents = torch.stack([item["latents"] for item in items])
         latents = latents[:, :, None] if kind == "image" else latents
-        return MediaBatch(latents, self._captions.find([item["caption"] for item in items]), kind, step, self._rank)
+        return [MediaBatch(latents, self._captions.find([item["caption"] for item in items]), kind, step, self._rank)]
 
     def counters(self) -> dict[str, float]:
         """Gives the epochs of each kind so far."""
@@ -161,7 +153,7 @@ class MediaBatches:
 
     def state(self) -> dict[str, Any]:
         """Gives the number of the next step, and what tells corpora apart."""
-        return {"step": self._step, "media": self._digest}
+        return {**super().state(), "media": self._digest}
 
     def restore(self, state: dict[str, Any]) -> None:
         """
@@ -175,11 +167,7 @@ class MediaBatches:
                 "corpora, seed and sizes of batches must be those that the run began with, got others; give them, or "
                 "begin a new run in another folder"
             )
-        self._step, self._next = state["step"], None
-
-    def close(self) -> None:
-        """Ends what reads ahead."""
-        self._reader.shutdown(wait=True, cancel_futures=True)
+        super().restore(state)
 
 
 class _Order:
