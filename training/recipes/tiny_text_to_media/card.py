@@ -29,7 +29,7 @@ It knows the words of the miniature world, in sentences of at most 16 tokens.
 
 ## Training
 
-{images} images, then {videos} clips with a fifth of the steps on images, begun with the weights of the images:
+{images} images, then {videos} clips with two fifths of the steps on images, begun with the weights of the images:
 {image_steps:,} steps in {image_minutes:.0f} minutes and {video_steps:,} steps in {video_minutes:.0f} minutes, on a part
 of one of two CPU cores. The captions of training have none of 12 of the 64 pairs of color and shape; those of the
 tables below have no other. `training.json` is the whole record, with the losses; the command is
