@@ -7,6 +7,7 @@ from PIL import Image
 
 from atoken.miniature.captions import full_caption
 from atoken.miniature.scenes import Scene
+from atoken.miniature.solids import draw_object
 from atoken.miniature.world import MiniatureWorld
 from atoken.processing.cameras_atoken import Cameras, hammersley_cameras
 from atoken.processing.colored_mesh_atoken import ColoredMesh
@@ -35,8 +36,13 @@ def caption_of(split: str, index: int) -> str:
 
 
 def mesh_of(split: str, index: int) -> ColoredMesh:
-    """Makes an object's mesh, the longest side 0.5 and the middle at 0."""
-    mesh = MiniatureWorld("object", split, _LENGTH, _SEED)[index]["sample"]
+    """
+    Makes an object's mesh, upright, the longest side `SCALE` and the middle at 0.
+
+    The world turns its solids at random, which a picture from an unknown side cannot tell; without the turn, an object
+    can be told from one picture, as those of real collections that mostly face the same way.
+    """
+    mesh = draw_object(scene_of(split, index), turned=False)
     return replace(mesh, vertices=SCALE * mesh.vertices)
 
 

@@ -20,7 +20,7 @@ from atoken.training.recipes.tiny_image_to_object.measuring import (
     generated,
     true_objects,
 )
-from atoken.training.recipes.tiny_image_to_object.objects import PICTURE_SIZE, caption_of, mesh_of, scene_of
+from atoken.training.recipes.tiny_image_to_object.objects import PICTURE_SIZE, SCALE, caption_of, mesh_of, scene_of
 from atoken.training.recipes.tiny_image_to_object.pictures import save_pictures
 
 from ....generation.object_helpers import object_pipeline, tokenizer
@@ -52,9 +52,9 @@ def trues():
     return true_objects(Rows(), "held_out", 2)  # pyright: ignore[reportArgumentType]
 
 
-def test_objects_are_half_as_large_as_the_cube_and_held_out_pairs_are_new():
+def test_objects_are_smaller_than_the_cube_and_held_out_pairs_are_new():
     extent = np.ptp(mesh_of("train", 3).vertices, axis=0)
-    assert extent.max() == pytest.approx(0.5)
+    assert extent.max() == pytest.approx(SCALE)
     for index in range(20):
         train, other = scene_of("train", index), scene_of("held_out", index)
         assert not is_held_out(train.colour, train.shape) and is_held_out(other.colour, other.shape)
