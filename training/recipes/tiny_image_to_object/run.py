@@ -25,6 +25,7 @@ from .card import card_of
 from .corpora import open_rows, write_conditions, write_corpus
 from .measuring import VIEW_SIZE, VIEWS, baselines, generated, mean_of, open_pipeline, true_objects
 from .objects import SPLITS
+from .one_object import cost_of_an_object
 from .parts import PARTS, train
 from .pictures import save_pictures
 from .release import NAME, RECORD, record_of, release
@@ -81,7 +82,9 @@ def conclude(
         "generated": mean_of(each),
         **baselines(trues, rows["held_out"], rows["train"], conditions, tokenizer.model),
     }
-    record = record_of(out, released, measured, {**facts, "sampling": SAMPLING, "seconds_of_an_object": seconds})
+    trues[0].picture.save(out / "picture.png")
+    costs = {"seconds_of_an_object": seconds, "process_of_an_object": cost_of_an_object(released, out / "picture.png")}
+    record = record_of(out, released, measured, {**facts, "sampling": SAMPLING, **costs})
     save_pictures(pipeline, trues[:SHOWN], out / "held_out.png")
     _write_text(released / "README.md", card_of(record))
     _write_text(released / RECORD, json.dumps(record, indent=1) + "\n")

@@ -11,6 +11,7 @@ from atoken.evaluation.models.object_generator_loading import load_object_genera
 from atoken.generation import SparseStructureAutoencoder, SparseStructureFlowModel, StructuredLatentFlowModel
 from atoken.training.generators.image_to_object.stage import ObjectStage
 from atoken.training.recipes.tiny_image_to_object.card import card_of
+from atoken.training.recipes.tiny_image_to_object.one_object import cost_of_an_object
 from atoken.training.recipes.tiny_image_to_object.parts import PARTS, STAGES
 from atoken.training.recipes.tiny_image_to_object.release import record_of, release
 from atoken.training.recipes.tiny_image_to_object.sweep import BASE, FACTORS, plot, sweep_cases, table_of
@@ -21,7 +22,13 @@ MEASURED = {
     "generated": {"iou": 0.61234, "psnr": 21.5, "color": 12.25},
     "ceiling": {"iou": 1.0, "psnr": 27.25, "color": 3.5},
 }
-FACTS = {"command": "run OUT", "data": "3 solids", "protocol": "One picture of each", "seconds_of_an_object": 12.5}
+FACTS = {
+    "command": "run OUT",
+    "data": "3 solids",
+    "protocol": "One picture of each",
+    "seconds_of_an_object": 12.5,
+    "process_of_an_object": {"seconds": 29.6, "peak_memory_mb": 1234},
+}
 
 
 @pytest.fixture
@@ -65,7 +72,14 @@ def test_record_and_card_say_the_same(released):
     assert training["stage"] == yaml.safe_load((STAGES / "structured-latent-flow.yaml").read_text())
     card = card_of(record)
     assert "| generated | 0.612 | 21.50 | 12.2 |" in card and "| ceiling | 1.000 | 27.25 | 3.5 |" in card
-    assert "12.5 s" in card and "run OUT" in card and "{" not in card.replace("{name}", "")
+    assert "12.5 s" in card and "one 30 s and at most\n1,234 MB" in card and "run OUT" in card and "{" not in card.replace("{name}", "")
+
+
+def test_an_object_costs_a_process_time_and_memory(released):
+    picture().save(released / "picture.png")
+    found = cost_of_an_object(released / "released/tiny", released / "picture.png")
+    # torch alone takes more than the lower bound.
+    assert found["seconds"] > 0 and 50 < found["peak_memory_mb"] < 20_000
 
 
 def test_shares_of_time_are_whole():
