@@ -24,9 +24,9 @@ from .demo_texts import write_grid
 from .errors import naming
 
 OBJECTS, FRAMES, SIDE = 4, 24, 128
-SCALE = 0.5  # of an object in the cube, as the generator has learned them
+SCALE = 0.375  # of an object in the cube, as the generator has learned them
 # An object of this size fills the picture.
-_ANGLE = 22.0
+_ANGLE = 17.0
 _PICTURE_SIZE = 256
 
 

@@ -37,8 +37,8 @@ SAMPLING: dict[str, Any] = {
 }
 SHOWN = 12  # held-out objects in the picture
 PROTOCOL = (
-    "Solids of the miniature world at half size, with pairs of color and shape that training never has; one picture of "
-    f"each. IoU of voxels; PSNR of Gaussians rendered on black against {VIEWS} views of {VIEW_SIZE} pixels of the true "
+    "Solids of the miniature world, their longest side 3/8 of the cube's, that all face the same way, with pairs of "
+    f"color and shape that training never has; one picture of each, from anywhere. IoU of voxels; PSNR of Gaussians rendered on black against {VIEWS} views of {VIEW_SIZE} pixels of the true "
     "mesh, background included; color: difference of the mean colors of picture and object, from where the picture was "
     "taken, mean of red, green and blue in gray levels. Nearest: the training object with the picture that the "
     "tokenizer's encoder sees as the nearest. Mean: voxels that half of the training objects have, with mean latents. "
@@ -94,7 +94,7 @@ def conclude(
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
     minutes: Annotated[float, typer.Option(help="Time for the steps of all trainings together.")] = 120.0,
-    objects: Annotated[int, typer.Option(help="Objects that are learned of.")] = 240,
+    objects: Annotated[int, typer.Option(help="Objects that are learned of.")] = 128,
     held_out: Annotated[int, typer.Option(help="Objects that are measured.")] = 24,
     seed: Annotated[int, typer.Option(help="Of the trainings.")] = 0,
 ) -> None:
@@ -109,7 +109,7 @@ def main(
         return
     facts = {
         "command": f"python -m atoken.training.recipes.tiny_image_to_object.run OUT --minutes {minutes:g}",
-        "data": f"{objects} solids of the miniature world at half size, {rows['train'].voxels.mean():.0f} voxels each",
+        "data": f"{objects} solids of the miniature world that face the same way, {rows['train'].voxels.mean():.0f} voxels each",
         "protocol": PROTOCOL,
     }
     record = conclude(out, rows, tokenizer, held_out, facts)
