@@ -29,8 +29,8 @@ class Part:
 
 
 PARTS = (
-    Part("structure_vae", "structure-vae", 0.2),
-    Part("structure_transformer", "structure-flow", 0.35, ("conditions", "structures")),
+    Part("structure_vae", "structure-vae", 0.28),
+    Part("structure_transformer", "structure-flow", 0.27, ("conditions", "structures")),
     Part("latent_transformer", "structured-latent-flow", 0.45, ("conditions",)),
 )
 
