@@ -29,10 +29,11 @@ from .one_object import cost_of_an_object
 from .parts import PARTS, train
 from .pictures import save_pictures
 from .release import NAME, RECORD, record_of, release
+from .unit_latents import write_scaled
 
 TOKENIZER = "atoken-tiny"
 SAMPLING: dict[str, Any] = {
-    "structure_sampling": {"num_inference_steps": 25, "guidance_scale": 3.0, "guidance_interval": [0.5, 1.0]},
+    "structure_sampling": {"num_inference_steps": 25, "guidance_scale": 2.0, "guidance_interval": [0.5, 1.0]},
     "latent_sampling": {"num_inference_steps": 25, "guidance_scale": 3.0, "guidance_interval": [0.5, 1.0]},
 }
 SHOWN = 12  # held-out objects in the picture
@@ -63,6 +64,7 @@ def train_all(out: Path, rows: ObjectRows, tokenizer: Path, minutes: float, seed
     for part in PARTS:
         found[part.name] = train(part, out, tokenizer, part.share * minutes, seed)
         if part.name == "structure_vae":
+            found[part.name] = write_scaled(found[part.name], rows, out / "structure_vae")
             vae = SparseStructureAutoencoder.from_pretrained(found[part.name]).eval()
             _tell("train: structures", write_structures(rows, vae, out / "train/structures"))
     return found
