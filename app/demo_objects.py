@@ -1,4 +1,4 @@
-"""What the embedded generator of 3D objects makes of pictures, turning beside the true objects, as the demo shows it."""
+"""What the embedded generator makes of pictures of 3D objects, turning beside the true ones, as the demo shows it."""
 
 import time
 from dataclasses import replace

@@ -26,6 +26,7 @@ FACTS = {
     "command": "run OUT",
     "data": "3 solids",
     "protocol": "One picture of each",
+    "structure_vae_iou": 0.87654,
     "seconds_of_an_object": 12.5,
     "process_of_an_object": {"seconds": 29.6, "peak_memory_mb": 1234},
 }
@@ -72,7 +73,12 @@ def test_record_and_card_say_the_same(released):
     assert training["stage"] == yaml.safe_load((STAGES / "structured-latent-flow.yaml").read_text())
     card = card_of(record)
     assert "| generated | 0.612 | 21.50 | 12.2 |" in card and "| ceiling | 1.000 | 27.25 | 3.5 |" in card
-    assert "12.5 s" in card and "one 30 s and at most\n1,234 MB" in card and "run OUT" in card and "{" not in card.replace("{name}", "")
+    assert (
+        "12.5 s" in card
+        and "one 30 s and at most\n1,234 MB" in card
+        and "run OUT" in card
+        and "{" not in card.replace("{name}", "")
+    )
 
 
 def test_an_object_costs_a_process_time_and_memory(released):
