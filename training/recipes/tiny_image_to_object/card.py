@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from .parts import PARTS
 from .release import NAME
 
 _CARD = """---
@@ -63,7 +64,7 @@ def card_of(record: dict[str, Any]) -> str:
     ]
     return _CARD.format(
         name=NAME,
-        weights=sum(each["weights"] for each in record["trainings"].values()) / 1e6,
+        weights=sum(record["trainings"][part.name]["weights"] for part in PARTS) / 1e6,
         data=record["data"],
         trainings="\n".join(trainings),
         command=record["command"],

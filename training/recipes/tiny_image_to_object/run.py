@@ -36,7 +36,7 @@ from .measuring import (
 )
 from .objects import SPLITS
 from .one_object import cost_of_an_object
-from .parts import PARTS, train
+from .parts import PARTS, TRAININGS, train
 from .pictures import save_pictures
 from .release import NAME, RECORD, record_of, release
 from .unit_latents import write_scaled
@@ -72,13 +72,13 @@ def prepare(out: Path, tokenizer: LoadedModel, counts: dict[str, int]) -> dict[s
 def train_all(out: Path, rows: ObjectRows, tokenizer: Path, minutes: float, seed: int) -> dict[str, Path]:
     """Trains what is not trained yet, and gives the folders of the three models."""
     found = {}
-    for part in PARTS:
+    for part in TRAININGS:
         found[part.name] = train(part, out, tokenizer, part.share * minutes, seed)
         if part.name == "structure_vae":
             found[part.name] = write_scaled(found[part.name], rows, out / "structure_vae")
             vae = SparseStructureAutoencoder.from_pretrained(found[part.name]).eval()
             _tell("train: structures", write_structures(rows, vae, out / "train/structures"))
-    return found
+    return {part.name: found[part.name] for part in PARTS}
 
 
 def conclude(

@@ -12,7 +12,7 @@ from atoken.generation import SparseStructureAutoencoder, SparseStructureFlowMod
 from atoken.training.generators.image_to_object.stage import ObjectStage
 from atoken.training.recipes.tiny_image_to_object.card import card_of
 from atoken.training.recipes.tiny_image_to_object.one_object import cost_of_an_object
-from atoken.training.recipes.tiny_image_to_object.parts import PARTS, STAGES
+from atoken.training.recipes.tiny_image_to_object.parts import PARTS, STAGES, TRAININGS
 from atoken.training.recipes.tiny_image_to_object.release import record_of, release
 from atoken.training.recipes.tiny_image_to_object.sweep import BASE, FACTORS, plot, sweep_cases, table_of
 
@@ -38,7 +38,7 @@ def released(tmp_path):
     pipeline = object_pipeline()
     pipeline.vae.save_pretrained(tmp_path / "released/tokenizer")
     release(pipeline, "tokenizer", tmp_path / "released/tiny")
-    for part in PARTS:
+    for part in TRAININGS:
         run = tmp_path / "runs" / part.name
         run.mkdir(parents=True)
         lines = [
@@ -65,7 +65,9 @@ def test_a_folder_of_bf16_with_a_link_to_the_tokenizer(released):
 def test_record_and_card_say_the_same(released):
     record = record_of(released, released / "released/tiny", MEASURED, FACTS)
     assert record["measured"]["generated"]["iou"] == 0.6123
-    assert record["trainings"].keys() == {part.name for part in PARTS}
+    assert record["trainings"].keys() == {part.name for part in TRAININGS}
+    crops, whole = (record["trainings"][name] for name in ("structure_vae_crops", "structure_vae"))
+    assert crops["weights"] == whole["weights"] and crops["stage"]["model"] == whole["stage"]["model"]
     training = record["trainings"]["latent_transformer"]
     expected = sum(value.numel() for value in object_pipeline().latent_transformer.parameters())
     assert (training["weights"], training["steps"], training["minutes"]) == (expected, 100, 10.0)
@@ -89,7 +91,7 @@ def test_an_object_costs_a_process_time_and_memory(released):
 
 
 def test_shares_of_time_are_whole():
-    assert sum(part.share for part in PARTS) == pytest.approx(1.0)
+    assert sum(part.share for part in TRAININGS) == pytest.approx(1.0)
 
 
 def test_all_parts_together_have_at_most_12_megabytes():
