@@ -39,7 +39,7 @@ def test_objects_turn_beside_the_true_ones(tree):
     shown = open_image(tree / f"demo/{NAME}.0.png")
     assert shown.shape == (3, SIDE + 4, 2 * SIDE + 6)
     true, _ = read_video(tree / f"demo/{NAME}.1.mp4")
-    assert len(true) == 4 and true.shape[2:] == shown.shape[1:]
+    assert len(true) == 4 and true.shape[1:3] == shown.shape[1:]
     # A turntable begins where the picture was taken.
     first = open_image(tree / f"demo/{NAME}.1.png")
     assert (first.float() - shown.float()).abs().mean() < 6
