@@ -31,11 +31,11 @@ class Part:
 
 
 # Whole grids are mostly empty, so the structure VAE learns most on cubes.
-CROPS = Part("structure_vae_crops", "structure-vae-crops", 0.28)
+CROPS = Part("structure_vae_crops", "structure-vae-crops", 0.25)
 PARTS = (
-    Part("structure_vae", "structure-vae", 0.14, begins_with=CROPS.name),
-    Part("structure_transformer", "structure-flow", 0.19, ("conditions", "structures")),
-    Part("latent_transformer", "structured-latent-flow", 0.39, ("conditions",)),
+    Part("structure_vae", "structure-vae", 0.13, begins_with=CROPS.name),
+    Part("structure_transformer", "structure-flow", 0.3, ("conditions", "structures")),
+    Part("latent_transformer", "structured-latent-flow", 0.32, ("conditions",)),
 )
 TRAININGS = (CROPS, *PARTS)
 
