@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from atoken_headers.generator_folders import embedded_generators, embedded_text_generators
+from atoken_headers.generator_folders import (
+    embedded_generators,
+    embedded_object_generators,
+    embedded_text_generators,
+)
 from atoken_headers.model_folders import ANSWERING_MODEL, DEFAULT_MODEL, DISCRETE_MODEL, is_embedded
 from atoken_headers.shipped import EXAMPLE_MEDIA
 
@@ -50,7 +54,7 @@ def demo(
     """
     Reconstruct example photos, a clip and a 3D object; print a table and write a page, index.html.
 
-    Without --media and --model it also shows images that the embedded generators make, and
+    Without --media and --model it also shows images, clips and objects that the embedded generators make, and
     what the embedded multimodal language model answers about drawn scenes.
     """
     from atoken.pages.comparison import is_comparison, write_page
@@ -94,17 +98,21 @@ def demo(
 
 
 def _generated(folder: Path, device: str) -> "list[comparison.Row]":
-    """Generates images and clips with the embedded generators that are there."""
-    of_classes, of_texts = embedded_generators(), embedded_text_generators()
-    if not of_classes and not of_texts:
+    """Generates images, clips and objects with the embedded generators that are there."""
+    of_classes, of_texts, of_pictures = embedded_generators(), embedded_text_generators(), embedded_object_generators()
+    if not of_classes and not of_texts and not of_pictures:
         return []
     from .demo_generators import show_generator
+    from .demo_objects import show_objects
     from .demo_texts import show_texts
 
     rows = []
     with progress_bar() as bar:
-        for name in bar.track([*of_classes, *of_texts], description="generating"):
-            rows += show_texts(name, folder, device) if name in of_texts else [show_generator(name, folder, device)]
+        for name in bar.track([*of_classes, *of_texts, *of_pictures], description="generating"):
+            if name in of_texts:
+                rows += show_texts(name, folder, device)
+            else:
+                rows.append((show_objects if name in of_pictures else show_generator)(name, folder, device))
     return rows
 
 

@@ -59,7 +59,7 @@ def _show(loaded: LoadedMediaGenerator, kind: str, folder: Path) -> comparison.R
     }
     stem = Path(loaded.name).name
     pictures = [
-        comparison.Picture(title, *_write(folder / f"{stem}.{kind}.{index}", media), facts=facts)
+        comparison.Picture(title, *write_grid(folder / f"{stem}.{kind}.{index}", media), facts=facts)
         for index, (title, (media, facts)) in enumerate(grids.items())
     ]
     listed = "; ".join(f'"{caption}"' for caption in captions)
@@ -73,8 +73,17 @@ def _scenes(kind: str) -> list[Scene]:
     return [random_scene(kind, split, rng) for split in ("train", "held_out") for _ in range(COLUMNS)]
 
 
-def _write(base: Path, media: torch.Tensor) -> tuple[str, str | None]:
-    """Writes (N, T, 3, H, W) uint8 as a grid: a picture, or a clip with its poster; gives the files' names."""
+def write_grid(base: Path, media: torch.Tensor) -> tuple[str, str | None]:
+    """
+    Writes pictures or clips of one size as a grid of four columns.
+
+    Args:
+        base: path without a suffix.
+        media: (N, T, 3, H, W) uint8; T is 1 for pictures.
+
+    Returns:
+        The names of a picture's file and None, or of a clip's and its poster's.
+    """
     grids = [picture_grid(frame, COLUMNS).numpy() for frame in media.unbind(1)]
     still = base.with_name(f"{base.name}.png")
     write_image(still, grids[0])

@@ -25,9 +25,13 @@ _SWEPT = {
 }
 
 
-def draw_object(scene: Scene) -> ColoredMesh:
+def draw_object(scene: Scene, turned: bool = True) -> ColoredMesh:
     """
     Make the mesh of a scene of an object: turned about the vertical axis z, leant a little, slightly stretched.
+
+    Args:
+        scene: of kind "object".
+        turned: False to leave out the turn, so that all solids of a shape face the same way.
 
     Returns:
         A closed mesh of some ten thousand triangles, its longest side 1 and its middle at 0.
@@ -53,6 +57,7 @@ def draw_object(scene: Scene) -> ColoredMesh:
     facing = (normals @ _LIGHT) / np.linalg.norm(normals, axis=1)
     colors = colors * (0.91 + 0.09 * facing)[:, None, None]
     turn, lean = rng.uniform(0, 2 * np.pi), rng.uniform(-0.2, 0.2)
+    turn *= turned  # drawn in any case, so that all else stays the same
     about_z = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     about_x = np.array([[1, 0, 0], [0, np.cos(lean), -np.sin(lean)], [0, np.sin(lean), np.cos(lean)]])
     vertices = (vertices * rng.uniform(0.92, 1.08, size=3)) @ (about_z @ about_x).T

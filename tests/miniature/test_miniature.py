@@ -278,6 +278,20 @@ class TestObjects:
             assert np.array_equal(other.vertices, plain.vertices)
             assert 0.1 < (np.abs(other.corner_colors - plain.corner_colors).max(axis=-1) > 0.1).mean() < 0.95
 
+    def test_without_the_turn_solids_of_a_shape_face_the_same_way(self):
+        from atoken.miniature.solids import draw_object, solid
+
+        for jitter in range(3):
+            scene = Scene("object", "pink", "star", "dotted", jitter=jitter)
+            mesh, turned = draw_object(scene, turned=False), draw_object(scene)
+            assert np.array_equal(mesh.corner_colors, turned.corner_colors)
+            # A solid leans about x and is stretched along x, so that only a factor is between it and its shape there.
+            factors = np.polyfit(solid("star")[0][:, 0], mesh.vertices[:, 0], 1)
+            np.testing.assert_allclose(np.polyval(factors, solid("star")[0][:, 0]), mesh.vertices[:, 0], atol=1e-9)
+            # It is the same solid as the turned one, but for its size.
+            one, other = (np.linalg.norm(each.vertices - each.vertices.mean(0), axis=1) for each in (mesh, turned))
+            np.testing.assert_allclose(one / one.max(), other / other.max(), atol=1e-9)
+
 
 class TestBadInput:
     @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from .features import ObjectFeatures
 from .flow_objectives import StructuredLatentFlowObjective, StructureFlowObjective
 from .rows import ObjectRows
 from .stage import ObjectStage
-from .starts import add_lora, load_start
+from .starts import add_lora, load_start, start_structure_vae
 from .structure_vae_objective import StructureVaeObjective
 
 Reader = Callable[[int, np.random.Generator], Any]
@@ -96,9 +96,7 @@ def build_object_model(stage: ObjectStage, files: ObjectFiles, start: Path | Non
 def _random_model(stage: ObjectStage, files: ObjectFiles) -> Any:
     if stage.generator == "structure-vae":
         model = SparseStructureAutoencoder(**stage.model)
-        if stage.start_logvar is not None:
-            # The second half of the encoder's channels.
-            nn.init.constant_(model.encoder.conv_out.bias.detach().chunk(2)[1], stage.start_logvar)
+        start_structure_vae(model, stage)
         return model
     options: dict[str, Any] = {"cross_attention_dim": files.features["conditions"][0].shape[-1]}
     if stage.generator == "structure-flow":

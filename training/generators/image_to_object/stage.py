@@ -35,6 +35,11 @@ class ObjectStage:
             weights that stay as they are; of the flows. None trains all weights.
         start_logvar: log-variance of latents that the structure VAE begins with, None for about 0. With noise as strong
             as that, short trainings lose what latents say to the divergence. TRELLIS goes without.
+        start_logit: of every voxel that the structure VAE begins with, None for about 0; that of the share of occupied
+            voxels saves learning it. TRELLIS goes without.
+        start_variance: whether the structure VAE's convolutions begin without biases and with weights that keep the
+            variance. PyTorch's default shrinks what latents say by 0.58 at each convolution, so that the decoder's
+            biases drown it for a long time. TRELLIS goes without.
         crop: voxels along a side of the cube, at a random place, that the structure VAE sees of a grid; None for all.
 
     Raises:
@@ -57,6 +62,8 @@ class ObjectStage:
     cross_entropy_weight: float = 0.0
     lora: dict[str, Any] | None = None
     start_logvar: float | None = None
+    start_logit: float | None = None
+    start_variance: bool = False
     crop: int | None = None
 
     def __post_init__(self):

@@ -1,14 +1,33 @@
-"""Trained weights that a training begins with, and LoRA, which adds to them."""
+"""What a training begins with: random weights of the structure VAE, trained weights, and LoRA, which adds to them."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
+from torch import nn
+
+from atoken.generation import SparseStructureAutoencoder
 
 from ..lightning_dit_objective import save_generator
+from .stage import ObjectStage
 
 LORA_TARGETS = ["to_qkv", "to_q", "to_kv", "to_out"]  # all of attention, as peft finds them by the ends of names
+
+
+def start_structure_vae(model: SparseStructureAutoencoder, stage: ObjectStage) -> None:
+    """Sets the random weights that a stage wants otherwise; see `ObjectStage`."""
+    if stage.start_variance:
+        for module in model.modules():
+            if isinstance(module, nn.Conv3d):
+                if module.weight.any():  # those that end a block stay zero
+                    nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
+                nn.init.zeros_(module.bias)
+    if stage.start_logvar is not None:
+        # The second half of the encoder's channels.
+        nn.init.constant_(model.encoder.conv_out.bias.detach().chunk(2)[1], stage.start_logvar)
+    if stage.start_logit is not None:
+        nn.init.constant_(model.decoder.conv_out.bias, stage.start_logit)
 
 
 def load_start(model: ModelMixin, folder: Path) -> None:

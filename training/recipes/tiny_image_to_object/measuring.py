@@ -15,6 +15,7 @@ from atoken.generation import (
     SparseStructureFlowModel,
     StructuredLatentFlowModel,
 )
+from atoken.generation.autoencoder_sparse_structure_atoken import occupied_voxels
 from atoken.generation.object_conditions_atoken import picture_condition
 from atoken.generation.object_pictures_atoken import object_picture
 from atoken.processing.mesh_views_atoken import render_mesh
@@ -25,7 +26,7 @@ from atoken.tokenizing.quality import psnr
 from ...generators.image_to_object.features import ObjectFeatures
 from ...generators.image_to_object.rows import ObjectRows
 from .baselines import NearestObject, mean_object
-from .measures import TrueObject, mean_of, measured
+from .measures import TrueObject, mean_of, measured, structure_iou
 from .objects import PICTURE_SIZE, compared_cameras, condition_views, mesh_of
 
 VIEWS, VIEW_SIZE = 4, 96
@@ -118,6 +119,16 @@ def generated(
 def black_psnr(true: TrueObject) -> float:
     """Gives the mean PSNR of black pictures against an object's views, in dB."""
     return float(np.mean([psnr(torch.zeros_like(view), view) for view in true.views.split(1)]))
+
+
+@torch.no_grad()
+def reconstruction_iou(vae: SparseStructureAutoencoder, rows: ObjectRows, count: int) -> float:
+    """Gives the mean IoU of the first objects' voxels and what the structure VAE gives back of them."""
+    found = []
+    for row in range(count):
+        coords, _ = occupied_voxels(vae(rows.occupancy(row)[None]).sample)
+        found.append(structure_iou(coords[:, 1:], rows.latents(row)[1], rows.resolution))
+    return float(np.mean(found))
 
 
 def baselines(

@@ -1,4 +1,4 @@
-"""The objects of this recipe: solids of the miniature world at half size, which have about 3,000 voxels."""
+"""The objects of this recipe: solids of the miniature world, so small that they have about 1,600 voxels."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ from PIL import Image
 
 from atoken.miniature.captions import full_caption
 from atoken.miniature.scenes import Scene
+from atoken.miniature.solids import draw_object
 from atoken.miniature.world import MiniatureWorld
 from atoken.processing.cameras_atoken import Cameras, hammersley_cameras
 from atoken.processing.colored_mesh_atoken import ColoredMesh
@@ -15,13 +16,13 @@ from atoken.processing.views_atoken import Views, mesh_views
 from ...generators.image_to_object.views import condition_cameras, draw_views
 
 SPLITS = ("train", "held_out")
-SCALE = 0.5  # of the object in the cube
-# Half an object is seen as large as a whole one in half the angle.
-COMPARED_ANGLE = 20.0
+SCALE = 0.375  # longest side of an object in the cube
+# A smaller object is seen as large as a whole one in a smaller angle.
+COMPARED_ANGLE = 15.0
 PICTURE_SIZE = 128  # pixels of the pictures that the generators see, once the object is cut out
 _SEED = 24
 _LENGTH = 1_000_000
-_TOKEN_VIEW_SIZE, _DRAWN_SIZE = 256, 256  # the processor makes patches of pictures of 256 pixels
+_TOKEN_VIEW_SIZE, _DRAWN_SIZE = 256, 384  # the processor makes patches of pictures of 256 pixels
 
 
 def scene_of(split: str, index: int) -> Scene:
@@ -35,8 +36,13 @@ def caption_of(split: str, index: int) -> str:
 
 
 def mesh_of(split: str, index: int) -> ColoredMesh:
-    """Makes an object's mesh, the longest side 0.5 and the middle at 0."""
-    mesh = MiniatureWorld("object", split, _LENGTH, _SEED)[index]["sample"]
+    """
+    Makes an object's mesh, upright, the longest side `SCALE` and the middle at 0.
+
+    The world turns its solids at random, which a picture from an unknown side cannot tell; without the turn, an object
+    can be told from one picture, as those of real collections that mostly face the same way.
+    """
+    mesh = draw_object(scene_of(split, index), turned=False)
     return replace(mesh, vertices=SCALE * mesh.vertices)
 
 

@@ -1,4 +1,4 @@
-"""The three trainings of this recipe, one after another, and where their results lie."""
+"""The trainings of this recipe, one after another, and where their results lie."""
 
 import os
 import subprocess
@@ -16,23 +16,28 @@ class Part:
     Describes one training.
 
     Attributes:
-        name: of its folder in the pipeline.
+        name: of its run; that of a part of the pipeline is also its folder there.
         stage: name of the file with its settings.
         share: of the time of all trainings.
         needs: what it reads besides the corpus, by the names of the command's options.
+        begins_with: name of the training whose weights it begins with.
     """
 
     name: str
     stage: str
     share: float
     needs: tuple[str, ...] = ()
+    begins_with: str = ""
 
 
+# Whole grids are mostly empty, so the structure VAE learns most on cubes.
+CROPS = Part("structure_vae_crops", "structure-vae-crops", 0.25)
 PARTS = (
-    Part("structure_vae", "structure-vae", 0.2),
-    Part("structure_transformer", "structure-flow", 0.35, ("conditions", "structures")),
-    Part("latent_transformer", "structured-latent-flow", 0.45, ("conditions",)),
+    Part("structure_vae", "structure-vae", 0.13, begins_with=CROPS.name),
+    Part("structure_transformer", "structure-flow", 0.3, ("conditions", "structures")),
+    Part("latent_transformer", "structured-latent-flow", 0.32, ("conditions",)),
 )
+TRAININGS = (CROPS, *PARTS)
 
 
 def train(
@@ -60,6 +65,8 @@ def train(
         command += [str(stage or STAGES / f"{part.stage}.yaml"), "--tokens", str(data / "latents")]
         command += ["--tokenizer", str(tokenizer), "--output", str(run), "--seed", str(seed)]
         command += [word for need in part.needs for word in (f"--{need}", str(data / need))]
+        if part.begins_with:
+            command += ["--init-from", str(out / "runs" / part.begins_with / "model")]
         command += ["--minutes", str(minutes), "--steps", str(MOST_STEPS)]
         command += ["--save-every", "50", "--keep", "2", "--log-every", "10"]
         subprocess.run(command, check=True, env={**os.environ, "ACCELERATE_USE_CPU": "true"})

@@ -13,7 +13,7 @@ from safetensors import safe_open
 from atoken.generation import ImageToObjectPipeline
 from atoken.tokenizing.files import NewFolder
 
-from .parts import PARTS, STAGES
+from .parts import PARTS, STAGES, TRAININGS, Part
 
 NAME, RECORD = "image-to-object-tiny", "training.json"
 CURVE_POINTS = 40
@@ -57,15 +57,16 @@ def record_of(out: Path, released: Path, measured: dict[str, Any], facts: dict[s
         **facts,
         "torch": torch.__version__,
         "measured": _rounded(measured),
-        "trainings": {part.name: _training_of(part.name, part.stage, out, released) for part in PARTS},
+        "trainings": {part.name: _training_of(part, out, released) for part in TRAININGS},
     }
 
 
-def _training_of(name: str, stage: str, out: Path, released: Path) -> dict[str, Any]:
-    lines = (out / "runs" / name / "log.jsonl").read_text(encoding="utf-8").splitlines()
+def _training_of(part: Part, out: Path, released: Path) -> dict[str, Any]:
+    lines = (out / "runs" / part.name / "log.jsonl").read_text(encoding="utf-8").splitlines()
     log = [json.loads(line) for line in lines]
     places = sorted({round(i * (len(log) - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)})
-    with safe_open(released / name / _WEIGHTS, framework="pt") as file:
+    folder = released / next(each.name for each in PARTS if part.name in (each.name, each.begins_with))
+    with safe_open(folder / _WEIGHTS, framework="pt") as file:
         weights = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())
     return {
         "weights": weights,
@@ -73,7 +74,7 @@ def _training_of(name: str, stage: str, out: Path, released: Path) -> dict[str, 
         "minutes": round(log[-1]["minutes"], 1),
         "epochs": round(log[-1]["epochs"], 1),
         "skipped_steps": log[-1]["skipped steps"],
-        "stage": yaml.safe_load((STAGES / f"{stage}.yaml").read_text(encoding="utf-8")),
+        "stage": yaml.safe_load((STAGES / f"{part.stage}.yaml").read_text(encoding="utf-8")),
         "curve": [{"step": log[place]["step"], **_losses(log[place])} for place in places],
     }
 

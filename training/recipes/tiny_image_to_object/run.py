@@ -22,24 +22,37 @@ from ...generators.image_to_object.features import ObjectFeatures
 from ...generators.image_to_object.rows import ObjectRows
 from ...generators.image_to_object.structures import write_structures
 from .card import card_of
+from .corpora import VIEWS as VIEWS_EACH
 from .corpora import open_rows, write_conditions, write_corpus
-from .measuring import VIEW_SIZE, VIEWS, baselines, generated, mean_of, open_pipeline, true_objects
+from .measuring import (
+    VIEW_SIZE,
+    VIEWS,
+    baselines,
+    generated,
+    mean_of,
+    open_pipeline,
+    reconstruction_iou,
+    true_objects,
+)
 from .objects import SPLITS
-from .parts import PARTS, train
+from .one_object import cost_of_an_object
+from .parts import PARTS, TRAININGS, train
 from .pictures import save_pictures
 from .release import NAME, RECORD, record_of, release
+from .unit_latents import write_scaled
 
 TOKENIZER = "atoken-tiny"
 SAMPLING: dict[str, Any] = {
-    "structure_sampling": {"num_inference_steps": 25, "guidance_scale": 3.0, "guidance_interval": [0.5, 1.0]},
+    "structure_sampling": {"num_inference_steps": 25, "guidance_scale": 2.0, "guidance_interval": [0.5, 1.0]},
     "latent_sampling": {"num_inference_steps": 25, "guidance_scale": 3.0, "guidance_interval": [0.5, 1.0]},
 }
 SHOWN = 12  # held-out objects in the picture
 PROTOCOL = (
-    "Solids of the miniature world at half size, with pairs of color and shape that training never has; one picture of "
-    f"each. IoU of voxels; PSNR of Gaussians rendered on black against {VIEWS} views of {VIEW_SIZE} pixels of the true "
-    "mesh, background included; color: difference of the mean colors of picture and object, from where the picture was "
-    "taken, mean of red, green and blue in gray levels. Nearest: the training object with the picture that the "
+    "Solids of the miniature world, their longest side 3/8 of the cube's, that all face the same way, with pairs of "
+    "color and shape that training never has; one picture of each, from anywhere. IoU of voxels; PSNR of Gaussians "
+    f"rendered on black against {VIEWS} views of {VIEW_SIZE} pixels of the true mesh, background included; color: "
+    "difference of the mean colors of picture and object, from where the picture was taken, mean of red, green and "
+    "blue in gray levels. Nearest: the training object with the picture that the "
     "tokenizer's encoder sees as the nearest. Mean: voxels that half of the training objects have, with mean latents. "
     "Ceiling: true latents, decoded. Weights rounded to bf16, run in fp32"
 )
@@ -59,12 +72,13 @@ def prepare(out: Path, tokenizer: LoadedModel, counts: dict[str, int]) -> dict[s
 def train_all(out: Path, rows: ObjectRows, tokenizer: Path, minutes: float, seed: int) -> dict[str, Path]:
     """Trains what is not trained yet, and gives the folders of the three models."""
     found = {}
-    for part in PARTS:
+    for part in TRAININGS:
         found[part.name] = train(part, out, tokenizer, part.share * minutes, seed)
         if part.name == "structure_vae":
+            found[part.name] = write_scaled(found[part.name], rows, out / "structure_vae")
             vae = SparseStructureAutoencoder.from_pretrained(found[part.name]).eval()
             _tell("train: structures", write_structures(rows, vae, out / "train/structures"))
-    return found
+    return {part.name: found[part.name] for part in PARTS}
 
 
 def conclude(
@@ -81,7 +95,12 @@ def conclude(
         "generated": mean_of(each),
         **baselines(trues, rows["held_out"], rows["train"], conditions, tokenizer.model),
     }
-    record = record_of(out, released, measured, {**facts, "sampling": SAMPLING, "seconds_of_an_object": seconds})
+    reconstructed = reconstruction_iou(pipeline.structure_vae, rows["held_out"], count)
+    trues[0].picture.save(out / "picture.png")
+    costs = {"seconds_of_an_object": seconds, "process_of_an_object": cost_of_an_object(released, out / "picture.png")}
+    record = record_of(
+        out, released, measured, {**facts, "sampling": SAMPLING, "structure_vae_iou": reconstructed, **costs}
+    )
     save_pictures(pipeline, trues[:SHOWN], out / "held_out.png")
     _write_text(released / "README.md", card_of(record))
     _write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
@@ -91,7 +110,7 @@ def conclude(
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
     minutes: Annotated[float, typer.Option(help="Time for the steps of all trainings together.")] = 120.0,
-    objects: Annotated[int, typer.Option(help="Objects that are learned of.")] = 240,
+    objects: Annotated[int, typer.Option(help="Objects that are learned of.")] = 128,
     held_out: Annotated[int, typer.Option(help="Objects that are measured.")] = 24,
     seed: Annotated[int, typer.Option(help="Of the trainings.")] = 0,
 ) -> None:
@@ -102,11 +121,13 @@ def main(
     released = out / "released" / NAME
     if not released.is_dir():
         release(open_pipeline(trained, tokenizer, SAMPLING), TOKENIZER, released)
+        (released.parent / TOKENIZER).symlink_to(CHECKPOINTS / TOKENIZER)  # where the pipeline's link leads to
     if (released / RECORD).is_file():
         return
     facts = {
         "command": f"python -m atoken.training.recipes.tiny_image_to_object.run OUT --minutes {minutes:g}",
-        "data": f"{objects} solids of the miniature world at half size, {rows['train'].voxels.mean():.0f} voxels each",
+        "data": f"{objects} solids of the miniature world with {VIEWS_EACH} pictures each, "
+        f"{rows['train'].voxels.mean():.0f} voxels in the mean",
         "protocol": PROTOCOL,
     }
     record = conclude(out, rows, tokenizer, held_out, facts)

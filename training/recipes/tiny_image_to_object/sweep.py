@@ -95,6 +95,7 @@ def main(
     tokenizer = load_model(str(CHECKPOINTS / TOKENIZER), "cpu", "float32")
     trues = true_objects(open_rows(out / "held_out/latents", tokenizer), "held_out", objects)
     parts = {part.name: out / "runs" / part.name / "model" for part in PARTS}
+    parts["structure_vae"] = out / "structure_vae"  # with latents of unit size
     record = out / "sweep.json"
     found = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
     # The base is measured once, though every factor has it.

@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 from atoken.generation import SparseStructureFlowModel, StructuredLatentFlowModel
+from atoken.generation.autoencoder_sparse_structure_atoken import DenseResBlock
 from atoken.tokenizing.corpus.reading import AtokenTokens
 from atoken.tokenizing.loading import load_model
 from atoken.training.generators.image_to_object.building import ObjectFiles, build_object_model
@@ -82,6 +83,18 @@ def test_the_noise_of_structures_begins_as_the_stage_says(files):
         posterior = build_object_model(stage, given).encode(files.rows.occupancy(0)[None]).latent_dist
     assert float(posterior.logvar.mean()) == pytest.approx(-6, abs=1)
     assert float(posterior.mean.mean()) == pytest.approx(0, abs=1)
+
+
+def test_the_structure_vae_begins_as_the_stage_says(files):
+    stage = replace(ObjectStage.read(files.stage("structure-vae")), start_logit=-4.0, start_variance=True)
+    model = build_object_model(stage, ObjectFiles.open(stage, files.rows, files.loaded.model, None, None))
+    first = model.decoder.conv_in
+    assert not first.bias.any() and model.decoder.conv_out.bias.tolist() == [-4.0]
+    # An input of unit variance comes out with unit variance, but for what a sample of weights differs by.
+    expected = 1 / first.weight[0].numel()
+    assert float(first.weight.detach().square().mean()) == pytest.approx(expected, rel=0.5)
+    blocks = [module for module in model.modules() if isinstance(module, DenseResBlock)]
+    assert blocks and not any(block.conv2.weight.any() for block in blocks)
 
 
 def test_statistics_are_read_once(files, monkeypatch):

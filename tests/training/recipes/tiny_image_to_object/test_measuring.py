@@ -18,9 +18,10 @@ from atoken.training.recipes.tiny_image_to_object.measuring import (
     baselines,
     decoded,
     generated,
+    reconstruction_iou,
     true_objects,
 )
-from atoken.training.recipes.tiny_image_to_object.objects import PICTURE_SIZE, caption_of, mesh_of, scene_of
+from atoken.training.recipes.tiny_image_to_object.objects import PICTURE_SIZE, SCALE, caption_of, mesh_of, scene_of
 from atoken.training.recipes.tiny_image_to_object.pictures import save_pictures
 
 from ....generation.object_helpers import object_pipeline, tokenizer
@@ -52,9 +53,9 @@ def trues():
     return true_objects(Rows(), "held_out", 2)  # pyright: ignore[reportArgumentType]
 
 
-def test_objects_are_half_as_large_as_the_cube_and_held_out_pairs_are_new():
+def test_objects_are_smaller_than_the_cube_and_held_out_pairs_are_new():
     extent = np.ptp(mesh_of("train", 3).vertices, axis=0)
-    assert extent.max() == pytest.approx(0.5)
+    assert extent.max() == pytest.approx(SCALE)
     for index in range(20):
         train, other = scene_of("train", index), scene_of("held_out", index)
         assert not is_held_out(train.colour, train.shape) and is_held_out(other.colour, other.shape)
@@ -109,6 +110,19 @@ def test_baselines(trues):
         expected = measured(coords, decoded(model, latents, coords), trues[1], SIDE)
     assert found["nearest training object"] == pytest.approx(expected)
     assert found["mean object"]["iou"] >= expected["iou"]  # half of two objects is either
+
+
+def test_structures_are_compared_with_what_their_autoencoder_gives_back():
+    rows, vae = Rows(), object_pipeline().structure_vae
+    grids = [torch.zeros(1, SIDE, SIDE, SIDE) for _ in range(2)]
+    for row, grid in enumerate(grids):
+        grid[(0, *rows.latents(row)[1].unbind(1))] = 1
+    given = SimpleNamespace(resolution=SIDE, latents=rows.latents, occupancy=lambda row: grids[row])
+    with torch.no_grad():
+        found = torch.cat([vae(grid[None]).sample[:, 0] > 0 for grid in grids])
+    true = torch.cat(grids) > 0
+    shares = (found & true).flatten(1).sum(1) / (found | true).flatten(1).sum(1)
+    assert reconstruction_iou(vae, given, 2) == pytest.approx(float(shares.mean()))  # pyright: ignore[reportArgumentType]
 
 
 def test_the_picture_has_a_row_for_each_object(trues, tmp_path):

@@ -11,7 +11,8 @@ from atoken.evaluation.models.object_generator_loading import load_object_genera
 from atoken.generation import SparseStructureAutoencoder, SparseStructureFlowModel, StructuredLatentFlowModel
 from atoken.training.generators.image_to_object.stage import ObjectStage
 from atoken.training.recipes.tiny_image_to_object.card import card_of
-from atoken.training.recipes.tiny_image_to_object.parts import PARTS, STAGES
+from atoken.training.recipes.tiny_image_to_object.one_object import cost_of_an_object
+from atoken.training.recipes.tiny_image_to_object.parts import PARTS, STAGES, TRAININGS
 from atoken.training.recipes.tiny_image_to_object.release import record_of, release
 from atoken.training.recipes.tiny_image_to_object.sweep import BASE, FACTORS, plot, sweep_cases, table_of
 
@@ -21,7 +22,14 @@ MEASURED = {
     "generated": {"iou": 0.61234, "psnr": 21.5, "color": 12.25},
     "ceiling": {"iou": 1.0, "psnr": 27.25, "color": 3.5},
 }
-FACTS = {"command": "run OUT", "data": "3 solids", "protocol": "One picture of each", "seconds_of_an_object": 12.5}
+FACTS = {
+    "command": "run OUT",
+    "data": "3 solids",
+    "protocol": "One picture of each",
+    "structure_vae_iou": 0.87654,
+    "seconds_of_an_object": 12.5,
+    "process_of_an_object": {"seconds": 29.6, "peak_memory_mb": 1234},
+}
 
 
 @pytest.fixture
@@ -30,7 +38,7 @@ def released(tmp_path):
     pipeline = object_pipeline()
     pipeline.vae.save_pretrained(tmp_path / "released/tokenizer")
     release(pipeline, "tokenizer", tmp_path / "released/tiny")
-    for part in PARTS:
+    for part in TRAININGS:
         run = tmp_path / "runs" / part.name
         run.mkdir(parents=True)
         lines = [
@@ -57,7 +65,9 @@ def test_a_folder_of_bf16_with_a_link_to_the_tokenizer(released):
 def test_record_and_card_say_the_same(released):
     record = record_of(released, released / "released/tiny", MEASURED, FACTS)
     assert record["measured"]["generated"]["iou"] == 0.6123
-    assert record["trainings"].keys() == {part.name for part in PARTS}
+    assert record["trainings"].keys() == {part.name for part in TRAININGS}
+    crops, whole = (record["trainings"][name] for name in ("structure_vae_crops", "structure_vae"))
+    assert crops["weights"] == whole["weights"] and crops["stage"]["model"] == whole["stage"]["model"]
     training = record["trainings"]["latent_transformer"]
     expected = sum(value.numel() for value in object_pipeline().latent_transformer.parameters())
     assert (training["weights"], training["steps"], training["minutes"]) == (expected, 100, 10.0)
@@ -65,11 +75,23 @@ def test_record_and_card_say_the_same(released):
     assert training["stage"] == yaml.safe_load((STAGES / "structured-latent-flow.yaml").read_text())
     card = card_of(record)
     assert "| generated | 0.612 | 21.50 | 12.2 |" in card and "| ceiling | 1.000 | 27.25 | 3.5 |" in card
-    assert "12.5 s" in card and "run OUT" in card and "{" not in card.replace("{name}", "")
+    assert (
+        "12.5 s" in card
+        and "one 30 s and at most\n1,234 MB" in card
+        and "run OUT" in card
+        and "{" not in card.replace("{name}", "")
+    )
+
+
+def test_an_object_costs_a_process_time_and_memory(released):
+    picture().save(released / "picture.png")
+    found = cost_of_an_object(released / "released/tiny", released / "picture.png")
+    # torch alone takes more than the lower bound.
+    assert found["seconds"] > 0 and 50 < found["peak_memory_mb"] < 20_000
 
 
 def test_shares_of_time_are_whole():
-    assert sum(part.share for part in PARTS) == pytest.approx(1.0)
+    assert sum(part.share for part in TRAININGS) == pytest.approx(1.0)
 
 
 def test_all_parts_together_have_at_most_12_megabytes():
