@@ -1,0 +1,159 @@
+"""Parts of the page of the whole paper in miniature: a part is one table or figure, made once and kept in a folder.
+
+A folder that is there is whole. It goes by a key of everything that decided it, so that a part of other inputs is not
+taken for this one.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from atoken.pages.report import Table
+from atoken.tokenizing.files import NewFolder
+
+if TYPE_CHECKING:
+    from .workspace import Workspace
+
+INDEX = "part.json"
+
+
+class MissingInput(Exception):
+    """Says which input of a part is not there, and how to get it."""
+
+
+@dataclass(frozen=True)
+class TitledTable:
+    """Holds a table and what stands above it."""
+
+    title: str
+    table: Table
+
+
+@dataclass(frozen=True)
+class Shown:
+    """
+    Holds a picture of a part.
+
+    Attributes:
+        data: bytes of a PNG or JPEG file.
+        row: heading of the row in which it stands; pictures of one row are side by side.
+        description: what it shows, in words.
+        caption: what stands above it.
+    """
+
+    data: bytes
+    row: str
+    description: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """
+    Holds what was measured for a table or a figure.
+
+    Attributes:
+        measured: one sentence or a few on what was measured.
+        tables: our numbers.
+        shown: pictures and plots.
+        protocol: everything that the numbers depend on, a line for each thing.
+        missing: what could not be measured, and how it could; the part is made again the next time.
+    """
+
+    measured: str
+    tables: list[TitledTable] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
+    protocol: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Real:
+    """Says what the paper's own numbers need: a command, data, and hours of a GPU with how they were counted."""
+
+    command: str
+    data: str
+    hours: str
+
+
+@dataclass(frozen=True)
+class PaperSection:
+    """
+    Describes a table or a figure of the paper, in the order of the page.
+
+    Attributes:
+        name: of its folder, such as "table-4".
+        title: as in the paper.
+        make: measures; raises `MissingInput` or FileNotFoundError if an input is not there, ImportError if a package
+            is not.
+        real: what the paper's own numbers need.
+        paper: number of the paper's table, or "figure 4" or "figure 7"; None where the paper has pictures alone.
+        files: files and folders below the repository's root that decide the part, beside data.
+        media: kinds of `Workspace.source` that decide it.
+    """
+
+    name: str
+    title: str
+    make: Callable[["Workspace"], Part]
+    real: Callable[[], Real]
+    paper: int | str | None = None
+    files: tuple[str, ...] = ()
+    media: tuple[str, ...] = ()
+
+
+def write_part(folder: Path, part: Part, key: str) -> None:
+    """
+    Writes a part, whole or not at all.
+
+    Args:
+        folder: that of the part; an older one is replaced.
+        part: what was measured.
+        key: of everything that decided it.
+    """
+    with NewFolder(folder) as temporary:
+        for index, shown in enumerate(part.shown):
+            (temporary / f"{index}.bin").write_bytes(shown.data)
+        values = {
+            "key": key,
+            "measured": part.measured,
+            "tables": [asdict(table) for table in part.tables],
+            "shown": [{"row": one.row, "description": one.description, "caption": one.caption} for one in part.shown],
+            "protocol": part.protocol,
+            "missing": part.missing,
+        }
+        (temporary / INDEX).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+
+
+def read_part(folder: Path, key: str | None = None) -> Part | None:
+    """
+    Reads a part.
+
+    Args:
+        folder: that of the part.
+        key: that it must have; any if None.
+
+    Returns:
+        None if there is no whole part of that key.
+    """
+    try:
+        values = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if key is not None and values["key"] != key:
+            return None
+        return Part(
+            values["measured"],
+            [TitledTable(each["title"], Table(**each["table"])) for each in values["tables"]],
+            [Shown((folder / f"{index}.bin").read_bytes(), **each) for index, each in enumerate(values["shown"])],
+            values["protocol"],
+            values["missing"],
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def remove_unfinished(parts: Path) -> None:
+    """Removes folders that a run left half-written when it was killed; their names begin with a dot."""
+    for folder in parts.glob(".*"):
+        shutil.rmtree(folder, ignore_errors=True)
