@@ -47,7 +47,7 @@ class Media:
 
 def transformer_operations(config: Any, tokens: int) -> float:
     """
-    Counts operations of the blocks of an encoder or a decoder for one sequence: projections, feed-forward and attention.
+    Counts operations of the blocks of an encoder or decoder for a sequence: projections, feed-forward and attention.
 
     Args:
         config: with hidden_size, intermediate_size and num_hidden_layers.
@@ -75,8 +75,8 @@ def hours_text(media: Iterable[Media]) -> str:
     hours = operations(media) / (PEAK * UTILIZATION) / 3600
     return (
         f"{_amount(hours)} of one H100 for AToken-So alone, counted: {'; '.join(one.what for one in media)}, by the "
-        f"operations of its blocks at {UTILIZATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s (an assumption); reading media and "
-        "the networks of measures take more"
+        f"operations of its blocks at {UTILIZATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s (an assumption); reading media "
+        "and the networks of measures take more"
     )
 
 

@@ -47,9 +47,9 @@ def make(workspace: Workspace) -> Part:
     else:
         missing.append(f"{STAGES} is not in this clone, so panels by stage are missing; it comes with a training run")
     measured = (
-        f"{workspace.counts.scenes} drawn pictures of {SIZE} x {SIZE} of 8 shapes with held-out pairs of color and shape, "
-        "means over tokens, by t-SNE from PCA with one seed. In the space itself, nearest neighbors % is how often most "
-        f"of the {NEIGHBORS} nearest (cosine) have the same shape."
+        f"{workspace.counts.scenes} drawn pictures of {SIZE} x {SIZE} of 8 shapes with held-out pairs of color and "
+        "shape, means over tokens, by t-SNE from PCA with one seed. In the space itself, nearest neighbors % is how "
+        f"often most of the {NEIGHBORS} nearest (cosine) have the same shape."
     )
     return Part(measured, tables, shown, protocol, missing)
 
@@ -98,8 +98,8 @@ def _table(results: list[Result]) -> Table:
 def real() -> Real:
     """Says what Figure 8 needs."""
     return Real(
-        "`atoken evaluate` with a set {set: labelled-folder, task: projection} and embedders {adapter: atoken-features, "
-        "layer: features, latents or codes} (docs/evaluation.md)",
+        "`atoken evaluate` with a set {set: labelled-folder, task: projection} and embedders {adapter: "
+        "atoken-features, layer: features, latents or codes} (docs/evaluation.md)",
         "images of some ImageNet classes, and the four stages of So400m, of which only the last two are released",
         hours_text([Media.images(1_000, 256, decoded=False)]),
     )

@@ -95,7 +95,7 @@ def made_images(workspace: Workspace, generator: Generator) -> tuple[torch.Tenso
     Makes images, or reads those that were made before.
 
     Returns:
-        Images (N, 3, 64, 64) uint8 of classes in turn, a true scene of the class of each, and what the images depend on.
+        Images (N, 3, 64, 64) uint8 of classes in turn, a true scene of each one's class, and what the images depend on.
 
     Raises:
         MissingInput: the checkpoint is not in the clone.
@@ -151,11 +151,13 @@ def _make_table(workspace: Workspace, generator: Generator) -> Part:
     rows.append(["chance", *(f"{chance[name]:.1f}" if name in chance else "" for name in columns), ""])
     measured = (
         f"{len(made)} images of 64 x 64 of the miniature world's {len(set(_classes(scenes)))} classes in turn, by "
-        f"{generator.name}. Beside them are as many true scenes of the same classes, and these through the tokenizer: the "
-        "best that its tokens allow. Distances are to as many other true scenes, and depend on their number."
+        f"{generator.name}. Beside them are as many true scenes of the same classes, and these through the tokenizer: "
+        "the best that its tokens allow. Distances are to as many other true scenes, and depend on their number."
     )
     protocol = [facts_text(facts), PROTOCOL, *_recorded(workspace, generator)]
-    return Part(measured, [TitledTable("Miniature classes", Table(["images", *columns, "count"], rows))], [], protocol, missing)
+    return Part(
+        measured, [TitledTable("Miniature classes", Table(["images", *columns, "count"], rows))], [], protocol, missing
+    )
 
 
 def _make_figure(workspace: Workspace, generator: Generator) -> Part:
@@ -173,9 +175,7 @@ def _make_figure(workspace: Workspace, generator: Generator) -> Part:
     return Part(measured, shown=shown, protocol=[facts_text(facts)])
 
 
-def _distances(
-    pictures: dict[str, torch.Tensor], others: torch.Tensor
-) -> tuple[dict[str, list[float]], list[str]]:
+def _distances(pictures: dict[str, torch.Tensor], others: torch.Tensor) -> tuple[dict[str, list[float]], list[str]]:
     """Gives the columns of distances to other scenes, and for each that cannot be computed what is missing."""
     columns: dict[str, list[float]] = {}
     missing = []

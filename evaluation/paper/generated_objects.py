@@ -51,8 +51,8 @@ def make(workspace: Workspace) -> Part:
         shown.append(Shown(png(_side_by_side(views)), caption, "the object that was made", f"made, {value:.2f} dB"))
     measured = (
         f"{workspace.counts.shown} solids of the miniature world whose pair of color and shape training left out, each "
-        f"made of one picture by {NAME}. PSNR is the mean over {VIEWS} views of {SIZE} x {SIZE} on black; an object that "
-        "stands otherwise than the true one loses much of it."
+        f"made of one picture by {NAME}. PSNR is the mean over {VIEWS} views of {SIZE} x {SIZE} on black; an object "
+        "that stands otherwise than the true one loses much of it."
     )
     facts = {"model": label, "seeds": f"0 to {workspace.counts.shown - 1}", "objects": f"world {WORLD_SEED}"}
     return Part(measured, shown=shown, protocol=[facts_text(facts)])

@@ -80,8 +80,8 @@ def make_understanding(workspace: Workspace) -> Part:
     """Makes Table 5."""
     results = image_understanding(workspace)
     measured = (
-        f"{workspace.counts.scenes} drawn images of 64 x 64 of each task, whose pair of color and shape no training has "
-        "seen, against texts, zero-shot; retrieval among as many different captions."
+        f"{workspace.counts.scenes} drawn images of 64 x 64 of each task, whose pair of color and shape no training "
+        "has seen, against texts, zero-shot; retrieval among as many different captions."
     )
     tables = [TitledTable("Drawn images and texts", understanding_table(results)), *stage_table(workspace, "images")]
     return Part(measured, tables, protocol=protocol_lines(results))

@@ -41,12 +41,15 @@ def make(workspace: Workspace) -> Part:
         missing.append('the shares of FD (EfficientNet-lite0) were not measured: pip install "atoken[perceptual]"')
     shown = [
         Shown(_bytes(workspace, PLOT), "losses", "PSNR against two distances for each arm, and the logits", "the arms"),
-        Shown(_bytes(workspace, PICTURES), "pictures", "four photos and what each arm makes of them", "held-out photos"),
+        Shown(
+            _bytes(workspace, PICTURES), "pictures", "four photos and what each arm makes of them", "held-out photos"
+        ),
     ]
     measured = (
         "Arms that go on from the same weights for 150 steps on images with different losses. In so few steps the "
-        "discriminator learns almost nothing, so the paper's (a) is neither shown nor refuted. The share of the covariance "
-        "is that of a small network's distance for the tiny checkpoints on few photos, where the paper has rFID's."
+        "discriminator learns almost nothing, so the paper's (a) is neither shown nor refuted. The share of the "
+        "covariance is that of a small network's distance for the tiny checkpoints on few photos, where the paper has "
+        "rFID's."
     )
     return Part(measured, tables, shown, protocol, missing)
 

@@ -43,8 +43,8 @@ def make_reconstruction(workspace: Workspace) -> Part:
     """Makes Table 8."""
     results, missing = object_results(workspace)
     measured = (
-        f"{results[0].numbers['count']} meshes ({workspace.source('object').note}), decoded to Gaussians and compared in "
-        "8 views of 256 x 256 on black, between the cameras that tokens come from. Flat voxels have one color each. "
+        f"{results[0].numbers['count']} meshes ({workspace.source('object').note}), decoded to Gaussians and compared "
+        "in 8 views of 256 x 256 on black, between the cameras that tokens come from. Flat voxels have one color each. "
         "ST-LPIPS is a distance of its own and not LPIPS."
     )
     return Part(

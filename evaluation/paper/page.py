@@ -10,10 +10,10 @@ from .parts import PaperSection, Part
 
 TITLE = "The AToken paper in miniature"
 INTRODUCTION = (
-    "Every table and figure of the paper with numbers or pictures, measured on this machine with the tiny checkpoints of "
-    "the repository, beside the paper's own rows. The models, data and often the measures differ, so the numbers show that "
-    "everything can be done again, and not how good the architecture is. Each section says what was measured and what the "
-    "paper's own numbers would need."
+    "Every table and figure of the paper with numbers or pictures, measured on this machine with the tiny checkpoints "
+    "of the repository, beside the paper's own rows. The models, data and often the measures differ, so the numbers "
+    "show that everything can be done again, and not how good the architecture is. Each section says what was measured "
+    "and what the paper's own numbers would need."
 )
 
 

@@ -51,9 +51,7 @@ _CODES = (f"checkpoints/{generated_images.CODES.name}", *BOTH)
 _ANSWERS = (f"checkpoints/{answer_tables.MODEL}",)
 
 SECTIONS: tuple[PaperSection, ...] = (
-    _table(
-        2, curriculum_table.make, curriculum_table.real, files=(TINY_STAGES, "training/tokenizer/stages")
-    ),
+    _table(2, curriculum_table.make, curriculum_table.real, files=(TINY_STAGES, "training/tokenizer/stages")),
     _table(3, overall_table.make, overall_table.real, files=BOTH, media=("image", "video", "object")),
     _figure(
         4,
@@ -120,9 +118,7 @@ SECTIONS: tuple[PaperSection, ...] = (
     _table(10, answer_tables.make_videos, answer_tables.real_videos, files=_ANSWERS),
     _table(11, generated_images.make_table_of_latents, generated_images.real_latents, files=_LATENTS),
     _table(12, generated_images.make_table_of_codes, generated_images.real_codes, files=_CODES),
-    _table(
-        13, generated_media.make, generated_media.real, files=(f"checkpoints/{generated_media.NAME}", BOTH[0])
-    ),
+    _table(13, generated_media.make, generated_media.real, files=(f"checkpoints/{generated_media.NAME}", BOTH[0])),
     _figure(
         12,
         "images generated from continuous tokens",

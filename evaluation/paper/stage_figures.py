@@ -8,7 +8,9 @@ from .stage_records import RECORD, first_run, read_record, table_of
 from .workspace import Workspace
 
 HALF = "docs/curriculum/half-size.json"
-REMEDY = "`python -m atoken.training.recipes.tiny.curriculum data runs/half --size half` trains it and writes its record"
+REMEDY = (
+    "`python -m atoken.training.recipes.tiny.curriculum data runs/half --size half` trains it and writes its record"
+)
 # Panel of the paper's figure -> number of the records, factor, what stands at the axis.
 PANELS: dict[str, tuple[str, float, str]] = {
     "(b) photos, 256 px": ("photos 256/psnr", 1, "PSNR (dB)"),
@@ -30,13 +32,11 @@ def make(workspace: Workspace) -> Part:
     stages = {size: dict(sorted(record["stages"].items())) for size, record in records.items()}
     shown = Shown(plot(12, 3.2, lambda figure: draw_panels(figure, stages)), "by stage", _described(), "")
     measured = (
-        "The tiny model (width 192, 4 + 4 blocks) and a sibling of half its size (width 96, 2 + 2 blocks) after each stage "
-        "of the tiny curriculum, from their training records. PSNR stands where the paper has rFID, panel (a), which is "
-        "rFID during stage 1, is left out. Both had few steps, so sizes differ in how fast they learn, too."
+        "The tiny model (width 192, 4 + 4 blocks) and a sibling of half its size (width 96, 2 + 2 blocks) after each "
+        "stage of the tiny curriculum, from their training records. PSNR stands where the paper has rFID, panel (a), "
+        "which is rFID during stage 1, is left out. Both had few steps, so sizes differ in how fast they learn, too."
     )
-    tables = [
-        TitledTable(f"{size}, {what}", table_of(each, what)) for what in TABLES for size, each in stages.items()
-    ]
+    tables = [TitledTable(f"{size}, {what}", table_of(each, what)) for what in TABLES for size, each in stages.items()]
     return Part(measured, tables, [shown], [_protocol(size, record) for size, record in records.items()])
 
 

@@ -49,7 +49,9 @@ def read_record(path: Path) -> dict[str, Any]:
         if not isinstance(values["stages"], dict):
             raise TypeError("stages must be a mapping")
     except (ValueError, KeyError, TypeError) as error:
-        raise MissingInput(f"{path} must be a record of the curriculum, which it is not ({error}); git has it") from error
+        raise MissingInput(
+            f"{path} must be a record of the curriculum, which it is not ({error}); git has it"
+        ) from error
     return values
 
 

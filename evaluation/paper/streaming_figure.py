@@ -47,8 +47,8 @@ def make(workspace: Workspace) -> Part:
         value, seams = psnr(result, clip), psnr(_seams(result), _seams(clip))
         rows.append([name, f"{encode:.2f}", f"{decode:.2f}", str(frames), f"{value:.2f}", f"{seams:.2f}"])
     measured = (
-        f"The first {len(clip)} frames of {source.names[0]}, {clip.shape[3]} x {clip.shape[2]}, through {CONTINUOUS} in "
-        f"tiles of {TILE} frames, encoder and decoder in the same way. Seams are the last and the first frame of "
+        f"The first {len(clip)} frames of {source.names[0]}, {clip.shape[3]} x {clip.shape[2]}, through {CONTINUOUS} "
+        f"in tiles of {TILE} frames, encoder and decoder in the same way. Seams are the last and the first frame of "
         f"neighboring tiles. Seconds are medians of {REPEATS} runs on this machine. {_training_note(workspace)}"
     )
     facts = {

@@ -56,9 +56,9 @@ def make_reconstruction(workspace: Workspace) -> Part:
     """Makes Table 6."""
     results, missing = video_results(workspace)
     measured = (
-        f"{results[0].numbers['count']} pieces of 16 frames, short side 256 ({workspace.source('video').note}), through "
-        f"the tiny checkpoints and codecs of about the same bits: {CONTINUOUS_BITS:g} bits a pixel, {DISCRETE_BITS:g} "
-        "where a name ends in low or -d. ST-LPIPS is a distance of its own and not LPIPS."
+        f"{results[0].numbers['count']} pieces of 16 frames, short side 256 ({workspace.source('video').note}), "
+        f"through the tiny checkpoints and codecs of about the same bits: {CONTINUOUS_BITS:g} bits a pixel, "
+        f"{DISCRETE_BITS:g} where a name ends in low or -d. ST-LPIPS is a distance of its own and not LPIPS."
     )
     tables = [TitledTable("Clips", set_table(results)), *stage_table(workspace, "clips")]
     return Part(measured, tables, protocol=protocol_lines(results), missing=missing)
@@ -79,9 +79,9 @@ def make_understanding(workspace: Workspace) -> Part:
     """Makes Table 7."""
     results = video_understanding(workspace)
     measured = (
-        f"{workspace.counts.scenes} drawn clips of 8 frames of 64 x 64, each with a caption that no other has, from text "
-        "and to text. Only a whole clip tells motion: the mean of frames, which the paper takes, does not know their "
-        "order."
+        f"{workspace.counts.scenes} drawn clips of 8 frames of 64 x 64, each with a caption that no other has, from "
+        "text and to text. Only a whole clip tells motion: the mean of frames, which the paper takes, does not know "
+        "their order."
     )
     tables = [
         TitledTable("Drawn clips and texts", understanding_table(results, RANKS)),

@@ -11,7 +11,7 @@ from ..interface import Embedder
 from ..metrics.understanding import class_embeddings
 
 PROTOCOL = (
-    "right: the nearest prompt (\"something red\", \"a star\", \"something moving left\", also with \"a picture of\" or "
+    'right: the nearest prompt ("something red", "a star", "something moving left", also with "a picture of" or '
     '"a clip of" before it) by the embeddings of atoken-tiny; pair: color and shape'
 )
 
