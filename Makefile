@@ -60,11 +60,12 @@ table: .venv/installed
 	$(BIN)/python -m atoken.evaluation.readme_table table/results.json docs/results.md
 
 # Every table and figure of the paper in miniature, beside its own rows; the page paper/index.html, about an hour on two
-# cores. Collects what `make table` does. Goes on where it was stopped; ARGUMENTS says how much, as "--photos 8 --scenes 80".
+# cores. Collects what `make table` does; what could not be had, the page says. Goes on where it was stopped. ARGUMENTS say
+# how much, such as "--photos 8 --scenes 80".
 paper: .venv/installed
-	$(BIN)/python -m atoken.training.recipes.tiny.collect_media data
-	$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes --cache data/packages
-	test -f data/pca.safetensors || $(BIN)/python -m atoken.training.recipes.tiny.fit_pca data data/pca.safetensors
+	-$(BIN)/python -m atoken.training.recipes.tiny.collect_media data
+	-$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes --cache data/packages
+	-test -f data/pca.safetensors || $(BIN)/python -m atoken.training.recipes.tiny.fit_pca data data/pca.safetensors
 	HF_HUB_OFFLINE=1 $(BIN)/python -m atoken.evaluation.paper.run paper --data data $(ARGUMENTS)
 
 # Miniature questions to the embedded multimodal language model, through lmms-eval; the page mllm-evaluation/index.html.

@@ -13,11 +13,29 @@ _TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}  # by the firs
 
 
 @dataclass(frozen=True)
-class Beside:
-    """Holds a table that stands beside others, and its title."""
+class TitledTable:
+    """Holds a table and what stands above it."""
 
     title: str
     table: Table
+
+
+@dataclass(frozen=True)
+class Shown:
+    """
+    Holds a picture.
+
+    Attributes:
+        data: bytes of a PNG or JPEG file.
+        row: heading of the row in which it stands; pictures of one row are side by side.
+        description: what it shows, in words.
+        caption: what stands above it.
+    """
+
+    data: bytes
+    row: str
+    description: str
+    caption: str
 
 
 @dataclass(frozen=True)
@@ -30,7 +48,7 @@ class PaperPage:
         title: the heading.
         measured: what was measured, in sentences.
         tables: side by side where the window is wide enough.
-        rows: pictures by the heading of their row: bytes of PNG or JPEG, what they show, and what stands above.
+        shown: pictures, row by row.
         protocol: what the numbers depend on; folded away.
         missing: what could not be measured, and how it could.
         real: what the paper's own numbers need, by label.
@@ -39,8 +57,8 @@ class PaperPage:
     name: str
     title: str
     measured: str
-    tables: list[Beside] = field(default_factory=list)
-    rows: dict[str, list[tuple[bytes, str, str]]] = field(default_factory=dict)
+    tables: list[TitledTable] = field(default_factory=list)
+    shown: list[Shown] = field(default_factory=list)
     protocol: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     real: dict[str, str] = field(default_factory=dict)
@@ -66,32 +84,34 @@ def _short(title: str) -> str:
 
 
 def _section(page: PaperPage) -> str:
+    rows = dict.fromkeys(one.row for one in page.shown)
     parts = [
         f"<h2>{html.escape(page.title)}</h2>",
         f"<p>{html.escape(page.measured)}</p>",
         *(f'<p class="missing">Missing: {html.escape(text)}</p>' for text in page.missing),
         f'<div class="beside">{"".join(map(_table, page.tables))}</div>' if page.tables else "",
-        *(_row(title, pictures) for title, pictures in page.rows.items()),
+        *(_row(title, [one for one in page.shown if one.row == title]) for title in rows),
         _real(page.real),
         _protocol(page.protocol),
     ]
     return f'<section id="{html.escape(page.name)}">\n' + "\n".join(filter(None, parts)) + "\n</section>\n"
 
 
-def _table(beside: Beside) -> str:
+def _table(titled: TitledTable) -> str:
     def line(cells: list[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
-    rows = "".join(line(row, "td") for row in beside.table.rows)
-    table = f"<table>{line(beside.table.heading, 'th')}{rows}</table>"
-    return f'<div class="wide"><h3>{html.escape(beside.title)}</h3>{table}</div>'
+    rows = "".join(line(row, "td") for row in titled.table.rows)
+    table = f"<table>{line(titled.table.heading, 'th')}{rows}</table>"
+    return f'<div class="wide"><h3>{html.escape(titled.title)}</h3>{table}</div>'
 
 
-def _row(title: str, pictures: list[tuple[bytes, str, str]]) -> str:
+def _row(title: str, pictures: list[Shown]) -> str:
     figures = "".join(
-        f'<figure><figcaption>{html.escape(caption)}</figcaption><img loading="lazy" alt="{html.escape(description)}" '
-        f'src="data:{_type(data)};base64,{base64.b64encode(data).decode()}"></figure>'
-        for data, description, caption in pictures
+        f'<figure><figcaption>{html.escape(one.caption)}</figcaption><img loading="lazy" '
+        f'alt="{html.escape(one.description)}" '
+        f'src="data:{_type(one.data)};base64,{base64.b64encode(one.data).decode()}"></figure>'
+        for one in pictures
     )
     return f'<h3>{html.escape(title)}</h3><div class="pictures">{figures}</div>'
 

@@ -1,13 +1,14 @@
 """Tables 9 and 10: answers of the embedded multimodal language model to questions about the miniature world."""
 
 from atoken.miniature.questions import MiniatureQuestions, as_messages, is_right
+from atoken.pages.paper import TitledTable
 from atoken.pages.report import Table
 from atoken.processing.atomic_files_atoken import atomic_file
 
 from ..answering import LoadedAnswerer, load_answerer
 from ..chat_answers import answer
 from ..lmms_miniature import LONGEST_ANSWER, MiniatureTask, miniature_tasks
-from .parts import Part, Real, TitledTable
+from .parts import Part, Real
 from .protocol import facts_text
 from .workspace import Workspace
 

@@ -2,10 +2,11 @@
 
 from typing import Any
 
+from atoken.pages.paper import TitledTable
 from atoken.pages.report import Table
 
 from ..yaml_files import read_yaml
-from .parts import Part, Real, TitledTable
+from .parts import Part, Real
 from .workspace import Workspace
 
 FILES = {

@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
+from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.report import Table
 
 from ..projection import NEIGHBORS, neighbor_accuracy, scatter_plot, tsne
 from ..results import Result
 from .counting import Media, hours_text
 from .image_tables import CONTINUOUS, DISCRETE
-from .parts import MissingInput, Part, Real, Shown, TitledTable
+from .parts import MissingInput, Part, Real
 from .protocol import protocol_lines
 from .workspace import Workspace
 

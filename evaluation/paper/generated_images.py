@@ -9,6 +9,7 @@ import torch
 
 from atoken.miniature.scenes import COLOURS, FLAT_SHAPES, MATERIALS, POSITIONS, Scene
 from atoken.miniature.world import draw
+from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.picture_grid import picture_grid
 from atoken.pages.report import Table
 
@@ -24,7 +25,7 @@ from ..yaml_files import read_yaml
 from .counting import training_text
 from .drawings import png
 from .image_tables import CONTINUOUS, DISCRETE
-from .parts import Part, Real, Shown, TitledTable
+from .parts import Part, Real
 from .protocol import facts_text
 from .workspace import Workspace
 from .zero_shot import PROTOCOL, chances, shares_right

@@ -8,6 +8,7 @@ import torch
 from atoken.miniature.captions import full_caption
 from atoken.miniature.scenes import Scene
 from atoken.miniature.world import MiniatureWorld, draw
+from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.picture_grid import picture_grid
 from atoken.pages.report import Table
 
@@ -15,7 +16,7 @@ from ..models.atoken_tokenizers import AtokenEmbedder
 from ..models.media_generator_loading import load_media_generator
 from .drawings import png
 from .image_tables import CONTINUOUS
-from .parts import Part, Real, Shown, TitledTable
+from .parts import Part, Real
 from .protocol import facts_text
 from .workspace import Workspace
 from .zero_shot import PROTOCOL, chances, shares_right

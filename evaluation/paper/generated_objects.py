@@ -9,6 +9,7 @@ from PIL import Image
 from atoken.miniature.captions import full_caption
 from atoken.miniature.scenes import Scene
 from atoken.miniature.world import MiniatureWorld, draw
+from atoken.pages.paper import Shown
 from atoken.processing.cameras_atoken import Cameras, hammersley_cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.processing.mesh_views_atoken import render_mesh
@@ -17,7 +18,7 @@ from atoken.tokenizing.quality import psnr
 
 from ..models.object_generator_loading import load_object_generator
 from .drawings import png
-from .parts import Part, Real, Shown
+from .parts import Part, Real
 from .protocol import facts_text
 from .workspace import Workspace
 

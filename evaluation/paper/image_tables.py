@@ -2,10 +2,12 @@
 
 from typing import Any
 
+from atoken.pages.paper import TitledTable
+
 from ..page import set_table
 from ..results import Result
 from .counting import Media, hours_text
-from .parts import Part, Real, TitledTable
+from .parts import Part, Real
 from .protocol import protocol_lines
 from .stage_records import stage_table
 from .understanding import understanding_table

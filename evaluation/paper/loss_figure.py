@@ -2,10 +2,11 @@
 
 import json
 
+from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.report import Table
 
 from .image_tables import CONTINUOUS, DISCRETE, image_results
-from .parts import MissingInput, Part, Real, Shown, TitledTable
+from .parts import MissingInput, Part, Real
 from .protocol import protocol_lines
 from .workspace import Workspace
 

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from atoken.pages.paper import TitledTable
+
 from ..page import set_table
 from ..results import Result
 from .counting import Media, hours_text
 from .image_tables import COMMAND, CONTINUOUS, DISCRETE
-from .parts import Part, Real, TitledTable
+from .parts import Part, Real
 from .protocol import protocol_lines
 from .workspace import Workspace
 

@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from atoken.pages.paper import TitledTable
 from atoken.pages.report import Table
 
 from ..results import Result
 from .image_tables import COMMAND, CONTINUOUS, DISCRETE, image_results, image_understanding
 from .object_tables import object_results, object_understanding
-from .parts import Part, Real, TitledTable
+from .parts import Part, Real
 from .protocol import protocol_lines
 from .video_tables import video_results, video_understanding
 from .workspace import Workspace

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from atoken.pages.paper import Beside, PaperPage, write_paper_page
+from atoken.pages.paper import PaperPage, TitledTable, write_paper_page
 
 from ..page import numbered_table
 from .parts import PaperSection, Part
@@ -32,18 +32,15 @@ def write_page(out: Path, sections: Sequence[PaperSection], parts: Sequence[Part
 
 def _page(section: PaperSection, part: Part) -> PaperPage:
     real = section.real()
-    rows: dict[str, list[tuple[bytes, str, str]]] = {}
-    for shown in part.shown:
-        rows.setdefault(shown.row, []).append((shown.data, shown.description, shown.caption))
-    beside = [Beside(each.title, each.table) for each in part.tables]
+    tables = list(part.tables)
     if section.paper is not None:
-        beside.append(Beside("The paper's rows", numbered_table(section.paper)))
+        tables.append(TitledTable("The paper's rows", numbered_table(section.paper)))
     return PaperPage(
         name=section.name,
         title=section.title,
         measured=part.measured,
-        tables=beside,
-        rows=rows,
+        tables=tables,
+        shown=part.shown,
         protocol=part.protocol,
         missing=part.missing,
         real={"Command": real.command, "Data": real.data, "GPU hours": real.hours},

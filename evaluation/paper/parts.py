@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.report import Table
 from atoken.tokenizing.files import NewFolder
 
@@ -22,32 +23,6 @@ INDEX = "part.json"
 
 class MissingInput(Exception):
     """Says which input of a part is not there, and how to get it."""
-
-
-@dataclass(frozen=True)
-class TitledTable:
-    """Holds a table and what stands above it."""
-
-    title: str
-    table: Table
-
-
-@dataclass(frozen=True)
-class Shown:
-    """
-    Holds a picture of a part.
-
-    Attributes:
-        data: bytes of a PNG or JPEG file.
-        row: heading of the row in which it stands; pictures of one row are side by side.
-        description: what it shows, in words.
-        caption: what stands above it.
-    """
-
-    data: bytes
-    row: str
-    description: str
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -88,7 +63,7 @@ class PaperSection:
         name: of its folder, such as "table-4".
         title: as in the paper.
         make: measures; raises `MissingInput` or FileNotFoundError if an input is not there, ImportError if a package
-            is not.
+            is not, ValueError if an input is damaged.
         real: what the paper's own numbers need.
         paper: number of the paper's table, or "figure 4" or "figure 7"; None where the paper has pictures alone.
         files: files and folders below the repository's root that decide the part, beside data.

@@ -11,7 +11,7 @@ _LIBRARIES = "libraries"
 def protocol_lines(results: Iterable[Result]) -> list[str]:
     """Says of each set how its samples are made, of each model what it is, and the versions of libraries."""
     sets: dict[str, str] = {}
-    models: dict[str, str] = {}
+    models: dict[str, None] = {}
     libraries: dict[str, str] = {}
     for result in results:
         facts = result.protocol["set"]
@@ -21,9 +21,9 @@ def protocol_lines(results: Iterable[Result]) -> list[str]:
             f"{result.set} ({result.task}, {count} samples): {facts_text(facts['protocol'])}{measured}; "
             f"checksum {facts['checksum'][:12]}"
         )
-        models[result.model] = f"{result.model}: {facts_text(result.protocol['model'])}"
+        models[f"{result.model}: {facts_text(result.protocol['model'])}"] = None
         libraries |= result.protocol[_LIBRARIES]
-    return [*sets.values(), *models.values(), f"{_LIBRARIES}: {facts_text(libraries)}"]
+    return [*sets.values(), *models, f"{_LIBRARIES}: {facts_text(libraries)}"]
 
 
 def facts_text(facts: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from atoken.pages.paper import Shown
 from atoken.pages.picture_grid import picture_grid
 from atoken.tokenizing.quality import psnr
 
@@ -15,7 +16,7 @@ from .drawings import png
 from .image_tables import image_config, real_reconstruction
 from .object_tables import object_config
 from .object_tables import real_reconstruction as real_objects_table
-from .parts import Part, Real, Shown
+from .parts import Part, Real
 from .protocol import facts_text
 from .video_tables import real_reconstruction as real_videos_table
 from .video_tables import video_config

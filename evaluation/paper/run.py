@@ -28,7 +28,7 @@ def make_part(workspace: Workspace, section: PaperSection) -> Part:
         return kept
     try:
         part = section.make(workspace)
-    except (MissingInput, FileNotFoundError, ImportError) as error:
+    except (MissingInput, FileNotFoundError, ImportError, ValueError) as error:
         part = Part("Not measured.", missing=[str(error)])
     write_part(folder, part, key)
     return part

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from atoken.pages.paper import TitledTable
 from atoken.pages.report import Table
 
-from .parts import MissingInput, TitledTable
+from .parts import MissingInput
 from .workspace import Workspace
 
 RECORD = "checkpoints/atoken-tiny-d/training.json"  # of the last stage, which has all of them

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from atoken.pages.paper import TitledTable
 from atoken.pages.report import Table
 from atoken.tokenizing.loading import LoadedModel, load_model
 from atoken.tokenizing.quality import psnr
@@ -17,7 +18,7 @@ from ..yaml_files import read_yaml
 from .counting import Media, hours_text
 from .curriculum_table import FILES, STAGES
 from .image_tables import CONTINUOUS
-from .parts import Part, Real, TitledTable
+from .parts import Part, Real
 from .protocol import facts_text
 from .workspace import Workspace
 

@@ -5,12 +5,13 @@ import re
 from PIL import Image
 
 from atoken.evaluation.paper.page import write_page
-from atoken.evaluation.paper.parts import MissingInput, Part, Shown, TitledTable
+from atoken.evaluation.paper.parts import MissingInput, Part
 from atoken.evaluation.paper.reconstruction_pictures import make_images
 from atoken.evaluation.paper.run import make_all
 from atoken.evaluation.paper.sections import SECTIONS
 from atoken.evaluation.paper.workspace import Workspace
 from atoken.evaluation.paper_tables import paper_rows
+from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.report import Table
 
 from ...processing.samples import photo

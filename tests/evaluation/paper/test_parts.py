@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from atoken.evaluation.paper.parts import INDEX, Part, Shown, TitledTable, read_part, remove_unfinished, write_part
+from atoken.evaluation.paper.parts import INDEX, Part, read_part, remove_unfinished, write_part
+from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.report import Table
 
 PART = Part(
