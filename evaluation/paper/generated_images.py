@@ -14,9 +14,8 @@ from atoken.pages.picture_grid import picture_grid
 from atoken.pages.report import Table
 
 from ..array_files import ArrayFile, write_arrays
-from ..generation import FEWEST_IMAGES, measure_images, summarize_generation
-from ..interface import EvaluationSet
-from ..metrics.adm import AdmNetwork
+from ..generation import FEWEST_IMAGES
+from ..metrics.adm import AdmNetwork, adm_features, adm_metrics
 from ..metrics.distributions import FeatureStatistics, frechet_distance
 from ..metrics.efficientnet_lite import load_efficientnet_lite0
 from ..models.atoken_tokenizers import AtokenEmbedder, AtokenMedia
@@ -33,6 +32,14 @@ from .zero_shot import PROTOCOL, chances, shares_right
 SIZE, BATCH, SEED = 64, 16, 0
 TRUE_SEED, OTHER_SEED = 1, 2  # of scenes to compare with, and of those that are compared with them
 SHOWN = 64
+# Heading -> number of ADM's evaluator, and what it is multiplied by.
+ADM = {
+    "gFID ↓": ("fid", 1),
+    "sFID ↓": ("sfid", 1),
+    "IS ↑": ("inception_score", 1),
+    "precision % ↑": ("precision", 100),
+    "recall % ↑": ("recall", 100),
+}
 
 
 @dataclass(frozen=True)
@@ -190,25 +197,12 @@ def _distances(pictures: dict[str, torch.Tensor], others: torch.Tensor) -> tuple
         missing.append(str(error))
     try:
         inception = AdmNetwork(None)
-        # A class as a list of chunks: the harness reads records and tensors of each.
-        real, indices = _AllAtOnce(others, inception), range(len(others))
-        samples = EvaluationSet("scenes", "image", indices, {}, "")
-        found = [summarize_generation(_AllAtOnce(each, inception), real, samples) for each in pictures.values()]
-        columns |= {"gFID ↓": [one["gfid"] for one in found], "IS ↑": [one["adm_inception_score"] for one in found]}
+        real = adm_features(inception, others.split(BATCH))
+        found = [adm_metrics(adm_features(inception, each.split(BATCH)), real) for each in pictures.values()]
+        columns |= {heading: [factor * one[name] for one in found] for heading, (name, factor) in ADM.items()}
     except (FileNotFoundError, ImportError) as error:
         missing.append(str(error))
     return columns, missing
-
-
-class _AllAtOnce:
-    """Stands for the harness's chunks: all images in one."""
-
-    def __init__(self, images: torch.Tensor, network: AdmNetwork):
-        self.samples = len(images)
-        self._chunk = measure_images(images, range(len(images)), network, "cpu")
-
-    def __iter__(self):
-        yield self._chunk
 
 
 @torch.no_grad()

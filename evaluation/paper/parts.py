@@ -35,7 +35,7 @@ class Part:
         tables: our numbers.
         shown: pictures and plots.
         protocol: everything that the numbers depend on, a line for each thing.
-        missing: what could not be measured, and how it could; the part is made again the next time.
+        missing: what could not be measured, and how it could.
     """
 
     measured: str

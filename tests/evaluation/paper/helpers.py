@@ -7,6 +7,8 @@ from PIL import Image
 
 from atoken.evaluation.paper.parts import PaperSection, Part, Real
 from atoken.evaluation.paper.workspace import Counts, Workspace
+from atoken.pages.paper import TitledTable
+from atoken.pages.report import Table
 
 from ...processing.samples import photo
 
@@ -29,4 +31,4 @@ def section(name: str, make: Any, **options: Any) -> PaperSection:
 
 
 def part(text: str = "measured") -> Part:
-    return Part(text, protocol=["how"])
+    return Part(text, [TitledTable("ours", Table(["model"], [["a"]]))], protocol=["how"])

@@ -16,8 +16,6 @@ from atoken.evaluation.results import Result
 from atoken.miniature.scenes import is_held_out
 from atoken.miniature.world import draw
 from atoken.tokenizing.loading import load_model
-from atoken_headers.generator_folders import embedded_generators
-from atoken_headers.model_folders import is_embedded
 
 from ...processing.samples import smooth_clip
 from .helpers import workspace
@@ -80,7 +78,6 @@ def test_scenes_of_a_class():
     assert scene not in others
 
 
-@pytest.mark.skipif("lightning-dit-tiny" not in embedded_generators(), reason="the clone has no such generator")
 def test_images_of_a_generator_are_made_once(tmp_path):
     made, scenes, facts = generated_images.made_images(workspace(tmp_path), generated_images.LATENTS)
     assert made.shape == (8, 3, 64, 64) and len(scenes) == 8 and facts["seed"] == generated_images.SEED
@@ -90,7 +87,6 @@ def test_images_of_a_generator_are_made_once(tmp_path):
     assert torch.equal(again[0], made) and file.read_bytes() == before
 
 
-@pytest.mark.skipif(not is_embedded(MODEL), reason="the clone has no multimodal model")
 def test_answers_of_the_embedded_model():
     right, chance = right_answers(MiniatureTask("image", "open", "colour"), load_answerer(MODEL, "cpu"), 12)
     assert right >= 10 and chance == pytest.approx(1 / 8)
