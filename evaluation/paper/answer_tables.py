@@ -8,8 +8,9 @@ from atoken.processing.atomic_files_atoken import atomic_file
 from ..answering import LoadedAnswerer, load_answerer
 from ..chat_answers import answer
 from ..lmms_miniature import LONGEST_ANSWER, MiniatureTask, miniature_tasks
-from .parts import Part, Real
+from .parts import Part
 from .protocol import facts_text
+from .section import Real
 from .workspace import Workspace
 
 MODEL = "atoken-tiny-llava"

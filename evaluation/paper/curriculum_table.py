@@ -6,7 +6,8 @@ from atoken.pages.paper import TitledTable
 from atoken.pages.report import Table
 
 from ..yaml_files import read_yaml
-from .parts import Part, Real
+from .parts import Part
+from .section import Real
 from .workspace import Workspace
 
 FILES = {

@@ -13,8 +13,9 @@ from ..projection import NEIGHBORS, neighbor_accuracy, scatter_plot, tsne
 from ..results import Result
 from .counting import Media, hours_text
 from .image_tables import CONTINUOUS, DISCRETE
-from .parts import MissingInput, Part, Real
+from .parts import MissingInput, Part
 from .protocol import protocol_lines
+from .section import Real
 from .workspace import Workspace
 
 STAGES = "docs/curriculum/stage-embeddings.json"

@@ -24,8 +24,9 @@ from ..yaml_files import read_yaml
 from .counting import training_text
 from .drawings import png
 from .image_tables import CONTINUOUS, DISCRETE
-from .parts import Part, Real
+from .parts import Part
 from .protocol import facts_text
+from .section import Real
 from .workspace import Workspace
 from .zero_shot import PROTOCOL, chances, shares_right
 

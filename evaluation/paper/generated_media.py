@@ -16,8 +16,9 @@ from ..models.atoken_tokenizers import AtokenEmbedder
 from ..models.media_generator_loading import load_media_generator
 from .drawings import png
 from .image_tables import CONTINUOUS
-from .parts import Part, Real
+from .parts import Part
 from .protocol import facts_text
+from .section import Real
 from .workspace import Workspace
 from .zero_shot import PROTOCOL, chances, shares_right
 

@@ -18,8 +18,9 @@ from atoken.tokenizing.quality import psnr
 
 from ..models.object_generator_loading import load_object_generator
 from .drawings import png
-from .parts import Part, Real
+from .parts import Part
 from .protocol import facts_text
+from .section import Real
 from .workspace import Workspace
 
 NAME = "image-to-object-tiny"

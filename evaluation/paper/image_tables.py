@@ -7,8 +7,9 @@ from atoken.pages.paper import TitledTable
 from ..page import set_table
 from ..results import Result
 from .counting import Media, hours_text
-from .parts import Part, Real
+from .parts import Part
 from .protocol import protocol_lines
+from .section import Real
 from .stage_records import stage_table
 from .understanding import understanding_table
 from .workspace import Workspace

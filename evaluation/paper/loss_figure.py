@@ -6,8 +6,9 @@ from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.report import Table
 
 from .image_tables import CONTINUOUS, DISCRETE, image_results
-from .parts import MissingInput, Part, Real
+from .parts import MissingInput, Part
 from .protocol import protocol_lines
+from .section import Real
 from .workspace import Workspace
 
 RECORD, PLOT, PICTURES = "docs/ablation/losses.json", "docs/ablation/losses.png", "docs/ablation/pictures.jpg"

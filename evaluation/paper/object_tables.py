@@ -8,8 +8,9 @@ from ..page import set_table
 from ..results import Result
 from .counting import Media, hours_text
 from .image_tables import COMMAND, CONTINUOUS, DISCRETE
-from .parts import Part, Real
+from .parts import Part
 from .protocol import protocol_lines
+from .section import Real
 from .workspace import Workspace
 
 WANTED = ("lpips", "st-lpips-vgg")

@@ -8,8 +8,9 @@ from atoken.pages.report import Table
 from ..results import Result
 from .image_tables import COMMAND, CONTINUOUS, DISCRETE, image_results, image_understanding
 from .object_tables import object_results, object_understanding
-from .parts import Part, Real
+from .parts import Part
 from .protocol import protocol_lines
+from .section import Real
 from .video_tables import video_results, video_understanding
 from .workspace import Workspace
 

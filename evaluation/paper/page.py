@@ -6,7 +6,8 @@ from pathlib import Path
 from atoken.pages.paper import PaperPage, TitledTable, write_paper_page
 
 from ..page import numbered_table
-from .parts import PaperSection, Part
+from .parts import Part
+from .section import PaperSection
 
 TITLE = "The AToken paper in miniature"
 INTRODUCTION = (

@@ -6,17 +6,12 @@ taken for this one.
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.report import Table
 from atoken.tokenizing.files import NewFolder
-
-if TYPE_CHECKING:
-    from .workspace import Workspace
 
 INDEX = "part.json"
 
@@ -43,40 +38,6 @@ class Part:
     shown: list[Shown] = field(default_factory=list)
     protocol: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Real:
-    """Says what the paper's own numbers need: a command, data, and hours of a GPU with how they were counted."""
-
-    command: str
-    data: str
-    hours: str
-
-
-@dataclass(frozen=True)
-class PaperSection:
-    """
-    Describes a table or a figure of the paper, in the order of the page.
-
-    Attributes:
-        name: of its folder, such as "table-4".
-        title: as in the paper.
-        make: measures; raises `MissingInput` or FileNotFoundError if an input is not there, ImportError if a package
-            is not, ValueError if an input is damaged.
-        real: what the paper's own numbers need.
-        paper: number of the paper's table, or "figure 4" or "figure 7"; None where the paper has pictures alone.
-        files: files and folders below the repository's root that decide the part, beside data.
-        media: kinds of `Workspace.source` that decide it.
-    """
-
-    name: str
-    title: str
-    make: Callable[["Workspace"], Part]
-    real: Callable[[], Real]
-    paper: int | str | None = None
-    files: tuple[str, ...] = ()
-    media: tuple[str, ...] = ()
 
 
 def write_part(folder: Path, part: Part, key: str) -> None:

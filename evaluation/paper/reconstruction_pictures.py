@@ -16,8 +16,9 @@ from .drawings import png
 from .image_tables import image_config, real_reconstruction
 from .object_tables import object_config
 from .object_tables import real_reconstruction as real_objects_table
-from .parts import Part, Real
+from .parts import Part
 from .protocol import facts_text
+from .section import Real
 from .video_tables import real_reconstruction as real_videos_table
 from .video_tables import video_config
 from .workspace import Workspace

@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from .page import write_page
-from .parts import MissingInput, PaperSection, Part, read_part, remove_unfinished, write_part
+from .parts import MissingInput, Part, read_part, remove_unfinished, write_part
+from .section import PaperSection
 from .sections import SECTIONS
 from .workspace import Counts, Workspace
 
@@ -26,7 +27,7 @@ def make_part(workspace: Workspace, section: PaperSection) -> Part:
 
     What could not be measured at all is tried again every time.
     """
-    folder, key = workspace.out / "parts" / section.name, workspace.key(section)
+    folder, key = workspace.out / "parts" / section.name, workspace.key(section.name, section.files, section.media)
     kept = read_part(folder, key)
     if kept is not None and (kept.tables or kept.shown):
         return kept

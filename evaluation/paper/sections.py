@@ -19,7 +19,8 @@ from . import (
     streaming_figure,
     video_tables,
 )
-from .parts import PaperSection, Part, Real
+from .parts import Part
+from .section import PaperSection, Real
 from .workspace import Workspace
 
 BOTH = ("checkpoints/atoken-tiny", "checkpoints/atoken-tiny-d")

@@ -5,7 +5,8 @@ from typing import Any
 from atoken.pages.paper import Shown, TitledTable
 
 from .drawings import plot
-from .parts import Part, Real
+from .parts import Part
+from .section import Real
 from .stage_records import RECORD, first_run, read_record, table_of
 from .workspace import Workspace
 

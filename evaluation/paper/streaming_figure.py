@@ -18,8 +18,9 @@ from ..yaml_files import read_yaml
 from .counting import Media, hours_text
 from .curriculum_table import FILES, STAGES
 from .image_tables import CONTINUOUS
-from .parts import Part, Real
+from .parts import Part
 from .protocol import facts_text
+from .section import Real
 from .workspace import Workspace
 
 FRAMES, SIDE, TILE, OVERLAP = 64, 128, 16, 8
@@ -45,7 +46,7 @@ def make(workspace: Workspace) -> Part:
         runs = [method() for _ in range(REPEATS)]
         encode, decode = (statistics.median(run[place] for run in runs) for place in (1, 2))
         result, frames = runs[0][0], runs[0][3]
-        value, seams = psnr(result, clip), psnr(_seams(result), _seams(clip))
+        value, seams = psnr(result, clip), psnr(seams(result), seams(clip))
         rows.append([name, f"{encode:.2f}", f"{decode:.2f}", str(frames), f"{value:.2f}", f"{seams:.2f}"])
     measured = (
         f"The first {len(clip)} frames of {source.names[0]}, {clip.shape[3]} x {clip.shape[2]}, through {CONTINUOUS} "
@@ -118,7 +119,7 @@ def _cached(loaded: LoadedModel, clip: torch.Tensor, frames: int) -> Callable[[]
     return lambda: tiled(loaded, clip, frames)
 
 
-def _seams(clip: torch.Tensor) -> torch.Tensor:
+def seams(clip: torch.Tensor) -> torch.Tensor:
     """Takes the frames on both sides of the borders of tiles; all frames of a clip of one tile."""
     borders = range(TILE, len(clip), TILE)
     return clip[[place for border in borders for place in (border - 1, border)]] if len(borders) else clip

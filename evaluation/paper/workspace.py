@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from ..reconstruction import Measures
 from ..results import Result, Results
 from ..runner import evaluate
 from ..sets.file_lists import checksum, find_media, take
-from .parts import MissingInput, PaperSection
+from .parts import MissingInput
 
 ROOT = CHECKPOINTS.parent  # of the repository
 # Kind of media -> where `make data` and `make table` put those that are held out of training.
@@ -189,13 +189,20 @@ class Workspace:
         weights = [self.digest_of(f"checkpoints/{one.name}") for one in folders if json.dumps(str(one)) in text]
         return self.out / "work" / f"{name}-{digest([text, media, weights])[:12]}"
 
-    def key(self, section: PaperSection) -> str:
-        """Gives the key of a part: of the counts, the contents of its files, its media, and what networks are here."""
-        files = [(name, self.digest_of(name)) for name in section.files]
-        media = [self.source(kind).checksum for kind in section.media]
+    def key(self, name: str, files: Sequence[str], media: Sequence[str]) -> str:
+        """
+        Gives the key of a part: of the counts, its files, its media, and what networks of measures are here.
+
+        Args:
+            name: of the section.
+            files: files and folders below the root, whose contents count.
+            media: kinds of media.
+        """
+        contents = [(file, self.digest_of(file)) for file in files]
+        sources = [self.source(kind).checksum for kind in media]
         networks = sorted(path.name for path in (Path(torch.hub.get_dir()) / "checkpoints").glob("*"))
         packages = [name for name in NETWORK_PACKAGES if find_spec(name)]
-        return digest([section.name, asdict(self.counts), files, media, networks, packages, self.pca is not None])
+        return digest([name, asdict(self.counts), contents, sources, networks, packages, self.pca is not None])
 
     def digest_of(self, name: str) -> str:
         """Gives the SHA-256 of a file's or a folder's names and contents; of one that is missing, too."""

@@ -5,7 +5,8 @@ from typing import Any
 
 from PIL import Image
 
-from atoken.evaluation.paper.parts import PaperSection, Part, Real
+from atoken.evaluation.paper.parts import Part
+from atoken.evaluation.paper.section import PaperSection, Real
 from atoken.evaluation.paper.workspace import Counts, Workspace
 from atoken.pages.paper import TitledTable
 from atoken.pages.report import Table

@@ -51,10 +51,10 @@ def test_overlapping_tiles_blend(loaded, clip):
     assert torch.equal(alone[0], streaming_figure.tiled(loaded, clip[:12], 0)[0]) and alone[3] == 12
 
 
-def test_seams_are_the_frames_at_borders():
+def testseams_are_the_frames_at_borders():
     frames = torch.arange(40).reshape(40, 1, 1, 1)
-    assert streaming_figure._seams(frames).flatten().tolist() == [15, 16, 31, 32]
-    assert len(streaming_figure._seams(frames[:16])) == 16
+    assert streaming_figure.seams(frames).flatten().tolist() == [15, 16, 31, 32]
+    assert len(streaming_figure.seams(frames[:16])) == 16
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])

@@ -17,8 +17,9 @@ from .helpers import FEW, part, section, workspace
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from atoken.evaluation.paper.parts import INDEX, Part, PaperSection, Real
-from atoken.evaluation.paper import parts, run
+from atoken.evaluation.paper import run
+from atoken.evaluation.paper.parts import INDEX, Part
+from atoken.evaluation.paper.section import PaperSection, Real
 from atoken.evaluation.paper.workspace import Workspace
 from atoken.pages.paper import TitledTable
 from atoken.pages.report import Table
