@@ -46,8 +46,8 @@ def make(workspace: Workspace) -> Part:
         runs = [method() for _ in range(REPEATS)]
         encode, decode = (statistics.median(run[place] for run in runs) for place in (1, 2))
         result, frames = runs[0][0], runs[0][3]
-        value, seams = psnr(result, clip), psnr(seams(result), seams(clip))
-        rows.append([name, f"{encode:.2f}", f"{decode:.2f}", str(frames), f"{value:.2f}", f"{seams:.2f}"])
+        value, at_seams = psnr(result, clip), psnr(seams(result), seams(clip))
+        rows.append([name, f"{encode:.2f}", f"{decode:.2f}", str(frames), f"{value:.2f}", f"{at_seams:.2f}"])
     measured = (
         f"The first {len(clip)} frames of {source.names[0]}, {clip.shape[3]} x {clip.shape[2]}, through {CONTINUOUS} "
         f"in tiles of {TILE} frames, encoder and decoder in the same way. Seams are the last and the first frame of "
