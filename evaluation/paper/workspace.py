@@ -166,7 +166,7 @@ class Workspace:
         return evaluate(
             path,
             path.parent / "run",
-            progress=lambda what, part, total: self.progress(f"{what}: {part} of {total}"),
+            progress=lambda what, part, total: None if part else self.progress(f"{what}, {total} chunks"),
         ).results
 
     def evaluation_file(self, name: str, **config: Any) -> Path:
