@@ -12,7 +12,8 @@ from .workspace import Workspace
 
 HALF = "docs/curriculum/half-size.json"
 REMEDY = (
-    "`python -m atoken.training.recipes.tiny.curriculum data runs/half --size half` trains it and writes its record"
+    "`python -m atoken.training.recipes.tiny.curriculum data runs/half --size half` trains it and writes "
+    "runs/half/record.json, which this file is"
 )
 # Panel of the paper's figure -> number of the records, factor, what stands at the axis.
 PANELS: dict[str, tuple[str, float, str]] = {

@@ -40,16 +40,21 @@ COLUMNS: dict[str, dict[str, tuple[str, float, int]]] = {
 
 def read_record(path: Path) -> dict[str, Any]:
     """
-    Reads the record of a release.
+    Reads the record of a release (`training.json`), or the numbers that a run has gathered by stage (`record.json`).
+
+    Returns:
+        A mapping that has "stages": stage -> "set/measure" -> number.
 
     Raises:
-        MissingInput: it is damaged.
+        MissingInput: it is neither, or damaged.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(values["stages"], dict):
-            raise TypeError("stages must be a mapping")
-    except (ValueError, KeyError, TypeError) as error:
+        if values and all(name.isdecimal() for name in values):
+            values = {"stages": values}
+        if not all(isinstance(numbers, dict) for numbers in values["stages"].values()):
+            raise TypeError("stages must be a mapping to numbers")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MissingInput(
             f"{path} must be a record of the curriculum, which it is not ({error}); git has it"
         ) from error

@@ -11,7 +11,7 @@ from atoken.evaluation.paper import curriculum_table, stage_figures
 from atoken.evaluation.paper.embedding_figure import stage_results
 from atoken.evaluation.paper.loss_figure import shares_table
 from atoken.evaluation.paper.parts import MissingInput
-from atoken.evaluation.paper.stage_records import RECORD, stage_table
+from atoken.evaluation.paper.stage_records import RECORD, first_run, read_record, stage_table
 from atoken.evaluation.paper.workspace import Workspace
 from atoken.evaluation.paper_tables import paper_rows
 
@@ -67,7 +67,13 @@ def test_two_sizes_by_stage(tmp_path):
     assert made.shown[0].data.startswith(b"\x89PNG") and "how docs/curriculum" in made.protocol[1]
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"stages": 3}'])
+def test_the_numbers_of_a_run_are_a_record_too(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text(json.dumps({"1": {"photos 256/psnr": 24.0}, "2": {}}))
+    assert first_run(read_record(path))["stages"] == {"1": {"photos 256/psnr": 24.0}, "2": {}}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"stages": 3}', '{"stages": {"1": 2.0}}'])
 def test_a_damaged_record_is_missing(tmp_path, text):
     record(tmp_path, RECORD, 25.0)
     (tmp_path / RECORD).write_text(text)
