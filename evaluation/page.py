@@ -102,14 +102,22 @@ def numbered_table(number: int | str) -> Table:
 
 
 def _named(number: int | str) -> list[tuple[str, Row]]:
-    """Names rows as the paper does, with the resolution or the type of tokens where a name comes more than once."""
+    """
+    Names rows as the paper does, with the sizes of stages, and the resolution or the type of tokens where a name comes
+    more than once.
+    """
     rows = paper_rows(number)
     names = [row.method for row in rows]
+    sizes = {"image_resolution": "images", "video_resolution": "videos"}
     told = [f"{row.facts['resolution']} px" if "resolution" in row.facts else row.facts.get("type") for row in rows]
-    return [
-        (f"{row.method}, {what}" if names.count(row.method) > 1 else row.method, row)
-        for row, what in zip(rows, told, strict=True)
-    ]
+    found = []
+    for row, what in zip(rows, told, strict=True):
+        parts = [row.method, *([str(what)] if names.count(row.method) > 1 else [])]
+        parts += [
+            f"{kind} {row.facts[name][0]} to {row.facts[name][1]}" for name, kind in sizes.items() if name in row.facts
+        ]
+        found.append((", ".join(parts), row))
+    return found
 
 
 def _rate(results: list[Result]) -> str:

@@ -99,6 +99,8 @@ def training_text(parameters: int, tokens: int, samples: int, what: str) -> str:
 
 
 def _amount(hours: float) -> str:
+    if hours < 1 / 60:
+        return f"{3600 * hours:.1f} seconds"
     if hours < 1:
-        return f"{60 * hours:.1f} minutes" if hours > 1 / 60 else f"{3600 * hours:.0f} seconds"
+        return f"{60 * hours:.1f} minutes"
     return f"{hours:,.1f} hours" if hours < 10 else f"{hours:,.0f} hours"

@@ -56,7 +56,7 @@ HEADING = [
     "video res.",
     "frames",
     "latent channels",
-    *(f"{task.replace('_', ' ')} %" for task in TASKS),
+    *(f"{task.replace('_', ' ').replace('3d', '3D')} %" for task in TASKS),
     "steps",
 ]
 
