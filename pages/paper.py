@@ -27,7 +27,7 @@ class Shown:
 
     Attributes:
         data: bytes of a PNG or JPEG file.
-        row: heading of the row in which it stands; pictures of one row are side by side.
+        row: heading of the row in which it stands, or nothing; pictures of one row are side by side.
         description: what it shows, in words.
         caption: what stands above it.
     """
@@ -113,7 +113,8 @@ def _row(title: str, pictures: list[Shown]) -> str:
         f'src="data:{_type(one.data)};base64,{base64.b64encode(one.data).decode()}"></figure>'
         for one in pictures
     )
-    return f'<h3>{html.escape(title)}</h3><div class="pictures">{figures}</div>'
+    heading = f"<h3>{html.escape(title)}</h3>" if title else ""
+    return f'{heading}<div class="pictures">{figures}</div>'
 
 
 def _type(data: bytes) -> str:

@@ -38,13 +38,13 @@ def make(workspace: Workspace) -> Part:
     sets = {"shapes": {**drawn, "count": workspace.counts.scenes, "size": SIZE}}
     results = workspace.evaluate("projection", sets=sets, embedders=embedders)
     tables = [TitledTable("Of the released checkpoints", _table(results))]
-    shown = [Shown(scatter_plot(results), "released", "t-SNE of pictures, colored by shape", "Released checkpoints")]
+    shown = [Shown(scatter_plot(results), "", "t-SNE of pictures, colored by shape", "Released checkpoints")]
     protocol, missing = protocol_lines(results), []
     path = workspace.root / STAGES
     if path.is_file():
         by_stage = stage_results(path)
         tables.append(TitledTable(f"By stage, from {STAGES}", _table(by_stage)))
-        shown.append(Shown(scatter_plot(by_stage), "stages", "t-SNE of pictures at each stage", "Stage by stage"))
+        shown.append(Shown(scatter_plot(by_stage), "", "t-SNE of pictures at each stage", "Stage by stage"))
         protocol.append(f"stages: embeddings and labels of {STAGES}")
     else:
         missing.append(f"{STAGES} is not in this clone, so panels by stage are missing; it comes with a training run")

@@ -175,10 +175,10 @@ def _make_figure(workspace: Workspace, generator: Generator) -> Part:
     columns = len(FLAT_SHAPES)
     measured = (
         f"The first {count} images of 64 x 64 by {generator.name}, as they come: a class is a color and a shape, and "
-        "classes take turns. Below them are true scenes of the same classes."
+        "classes take turns. Beside them are true scenes of the same classes."
     )
     shown = [
-        Shown(png(picture_grid(each[:count], columns)), title, f"{count} {title} of classes", title)
+        Shown(png(picture_grid(each[:count], columns)), "", f"{count} {title} of classes", title)
         for title, each in (("generated images", made), ("true scenes", _drawn(scenes[:count])))
     ]
     return Part(measured, shown=shown, protocol=[facts_text(facts)])

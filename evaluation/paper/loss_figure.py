@@ -42,7 +42,7 @@ def make(workspace: Workspace) -> Part:
     else:
         missing.append('the shares of FD (EfficientNet-lite0) were not measured: pip install "atoken[perceptual]"')
     shown = [
-        Shown(_bytes(workspace, PLOT), "losses", "PSNR against two distances for each arm, and the logits", "the arms"),
+        Shown(_bytes(workspace, PLOT), "", "PSNR against two distances for each arm, and the logits", "The arms"),
         Shown(
             _bytes(workspace, PICTURES), "pictures", "four photos and what each arm makes of them", "held-out photos"
         ),

@@ -64,7 +64,8 @@ def _make(workspace: Workspace, name: str, config_of: Config, places: tuple[int,
                     rows[index].append(_shown(trip.original, places, title, "original"))
                 rows[index].append(_shown(trip.result, places, title, f"{model.name}, {_quality(trip, samples.kind)}"))
     source = workspace.source(samples.kind)
-    measured = f"{len(indices)} {what} ({source.note}), and what comes back of them. PSNR is of the whole sample."
+    whole = "the mean over all 8 views" if samples.kind == "object" else "of all its frames together"
+    measured = f"{len(indices)} {what} ({source.note}), and what comes back of them. PSNR is {whole}."
     shown = [one for pictures in rows.values() for one in pictures]
     return Part(measured, shown=shown, protocol=[f"{entry.name}: {facts_text(samples.protocol)}", *facts])
 

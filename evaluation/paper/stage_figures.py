@@ -34,7 +34,7 @@ def make(workspace: Workspace) -> Part:
         "half size": first_run(read_record(workspace.file(HALF, REMEDY))),
     }
     stages = {size: dict(sorted(record["stages"].items())) for size, record in records.items()}
-    shown = Shown(plot(12, 3.2, lambda figure: draw_panels(figure, stages)), "by stage", _described(), "")
+    shown = Shown(plot(12, 3.2, lambda figure: draw_panels(figure, stages)), "", _described(), "By stage")
     measured = (
         "The tiny model (width 192, 4 + 4 blocks) and a sibling of half its size (width 96, 2 + 2 blocks) after each "
         "stage of the tiny curriculum, from their training records. PSNR stands where the paper has rFID, panel (a), "
