@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken_headers.shipped import CHECKPOINTS, EXAMPLE_MEDIA
 
+from ..plan import LIBRARIES
 from ..reconstruction import Measures
 from ..results import Result, Results
 from ..runner import evaluate
@@ -187,11 +189,11 @@ class Workspace:
         media = [one.checksum for one in map(self.source, HELD_OUT) if str(one.folder) in text]
         folders = sorted((self.root / "checkpoints").glob("*/"))
         weights = [self.digest_of(f"checkpoints/{one.name}") for one in folders if json.dumps(str(one)) in text]
-        return self.out / "work" / f"{name}-{digest([text, media, weights])[:12]}"
+        return self.out / "work" / f"{name}-{digest([text, media, weights, self._shared])[:12]}"
 
     def key(self, name: str, files: Sequence[str], media: Sequence[str]) -> str:
         """
-        Gives the key of a part: of the counts, its files, its media, and what networks of measures are here.
+        Gives the key of a part: of the counts, its files, its media, libraries, and what networks of measures are here.
 
         Args:
             name: of the section.
@@ -202,7 +204,7 @@ class Workspace:
         sources = [self.source(kind).checksum for kind in media]
         networks = sorted(path.name for path in (Path(torch.hub.get_dir()) / "checkpoints").glob("*"))
         packages = [name for name in NETWORK_PACKAGES if find_spec(name)]
-        return digest([name, asdict(self.counts), contents, sources, networks, packages, self.pca is not None])
+        return digest([name, asdict(self.counts), contents, sources, networks, packages, self._shared])
 
     def digest_of(self, name: str) -> str:
         """Gives the SHA-256 of a file's or a folder's names and contents; of one that is missing, too."""
@@ -215,6 +217,12 @@ class Workspace:
                 state.update(hashlib.sha256(path.read_bytes()).digest())
             self._digests[name] = state.hexdigest()
         return self._digests[name]
+
+    @cached_property
+    def _shared(self) -> list[Any]:
+        """What all numbers depend on: versions of libraries, and the file of the linear baseline."""
+        baseline = None if self.pca is None else hashlib.sha256(Path(self.pca).read_bytes()).hexdigest()
+        return [{name: version(name) for name in LIBRARIES}, baseline]
 
     @cached_property
     def _digests(self) -> dict[str, str]:
