@@ -6,7 +6,7 @@ PYTEST := python -m pytest -q -n 2 -o tmp_path_retention_policy=failed
 # Strict: editors and type checkers follow links to files, but no import hooks.
 EDITABLE := --config-settings editable_mode=strict --editable
 
-.PHONY: FORCE demo test conformance package docs floors data table mllm-evaluation lint types format clean
+.PHONY: FORCE demo test conformance package docs floors data table paper mllm-evaluation lint types format clean
 
 demo: .venv/runtime
 	$(BIN)/atoken demo --output demo --overwrite
@@ -58,6 +58,15 @@ table: .venv/installed
 	test -f data/pca.safetensors || $(BIN)/python -m atoken.training.recipes.tiny.fit_pca data data/pca.safetensors
 	$(BIN)/atoken evaluate examples/evaluation/offline.yaml --output table --processes 2
 	$(BIN)/python -m atoken.evaluation.readme_table table/results.json docs/results.md
+
+# Every table and figure of the paper in miniature, beside its own rows; the page paper/index.html, about an hour on two
+# cores. Collects what `make table` does; what could not be had, the page says. Goes on where it was stopped. ARGUMENTS say
+# how much, such as "--photos 8 --scenes 80".
+paper: .venv/installed
+	-$(BIN)/python -m atoken.training.recipes.tiny.collect_media data
+	-$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes --cache data/packages
+	-test -f data/pca.safetensors || $(BIN)/python -m atoken.training.recipes.tiny.fit_pca data data/pca.safetensors
+	HF_HUB_OFFLINE=1 $(BIN)/python -m atoken.evaluation.paper.run paper --data data $(ARGUMENTS)
 
 # Miniature questions to the embedded multimodal language model, through lmms-eval; the page mllm-evaluation/index.html.
 # lmms-eval wants older versions of some packages: an environment laid over .venv has these, and takes the rest from it.
@@ -111,4 +120,4 @@ format: .venv/installed
 	@rm $@.new
 
 clean:
-	rm -rf .venv .conformance .lmms mllm-evaluation build dist site atoken.egg-info demo table
+	rm -rf .venv .conformance .lmms mllm-evaluation build dist site atoken.egg-info demo table paper

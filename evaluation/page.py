@@ -7,7 +7,7 @@ from typing import Any
 from atoken.pages.report import Picture, Plot, Section, Table, write_report_page
 from atoken.processing.atomic_files_atoken import atomic_file
 
-from .paper_tables import paper_columns, paper_rows
+from .paper_tables import Row, paper_columns, paper_rows
 from .projection import scatter_plot
 from .results import Result, Results
 from .worst import Worst
@@ -81,13 +81,43 @@ def set_table(results: list[Result]) -> Table:
 
 def paper_table(kind: str, reconstruction: bool = True) -> Table:
     """Tabulates the paper's own figures for a kind of sample and task (Tables 3 to 8)."""
-    number = PAPER[kind, reconstruction]
+    return numbered_table(PAPER[kind, reconstruction])
+
+
+def numbered_table(number: int | str) -> Table:
+    """
+    Tabulates the paper's own figures of a table.
+
+    Args:
+        number: as of `paper_columns`.
+
+    Raises:
+        ValueError: no such table.
+    """
     columns = paper_columns(number)
-    heading = [f"paper, Table {number}", *(f"{column.dataset} {column.metric}" for column in columns)]
-    rows = [
-        [row.method, *("" if value is None else f"{value:g}" for value in row.values)] for row in paper_rows(number)
-    ]
+    name = f"Table {number}" if isinstance(number, int) else number.capitalize()
+    heading = [f"paper, {name}", *(f"{column.dataset} {column.metric}" for column in columns)]
+    rows = [[name, *("" if value is None else f"{value:.10g}" for value in row.values)] for name, row in _named(number)]
     return Table(heading, rows)
+
+
+def _named(number: int | str) -> list[tuple[str, Row]]:
+    """
+    Names rows as the paper does, with the sizes of stages, and the resolution or the type of tokens where a name comes
+    more than once.
+    """
+    rows = paper_rows(number)
+    names = [row.method for row in rows]
+    sizes = {"image_resolution": "images", "video_resolution": "videos"}
+    told = [f"{row.facts['resolution']} px" if "resolution" in row.facts else row.facts.get("type") for row in rows]
+    found = []
+    for row, what in zip(rows, told, strict=True):
+        parts = [row.method, *([str(what)] if names.count(row.method) > 1 else [])]
+        parts += [
+            f"{kind} {row.facts[name][0]} to {row.facts[name][1]}" for name, kind in sizes.items() if name in row.facts
+        ]
+        found.append((", ".join(parts), row))
+    return found
 
 
 def _rate(results: list[Result]) -> str:

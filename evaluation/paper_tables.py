@@ -1,4 +1,4 @@
-"""The paper's own figures (Tables 3 to 10), to be shown beside ours."""
+"""The paper's own figures (Tables 2 to 13, and what its text says of Figures 4 and 7), to be shown beside ours."""
 
 import json
 from dataclasses import dataclass
@@ -31,16 +31,29 @@ def _tables() -> dict[str, Any]:
     return json.loads(TABLES.read_text(encoding="utf-8"))
 
 
-def _table(number: int) -> dict[str, Any]:
+def _table(number: int | str) -> dict[str, Any]:
     found = _tables().get(str(number))
     if found is None:
         raise ValueError(f"number must be one of the paper's tables {', '.join(_tables())}, got {number}")
     return found
 
 
-def paper_columns(number: int) -> list[Column]:
+def paper_title(number: int | str) -> str:
+    """
+    Says what a table is about, in a few words.
+
+    Raises:
+        ValueError: no such table.
+    """
+    return _table(number)["title"]
+
+
+def paper_columns(number: int | str) -> list[Column]:
     """
     Gives the columns of a table.
+
+    Args:
+        number: of a table, or "figure 4" or "figure 7" for the numbers that the text says of these figures.
 
     Raises:
         ValueError: no such table.
@@ -48,7 +61,7 @@ def paper_columns(number: int) -> list[Column]:
     return [Column(**column) for column in _table(number)["columns"]]
 
 
-def paper_rows(number: int) -> list[Row]:
+def paper_rows(number: int | str) -> list[Row]:
     """
     Gives the rows of a table.
 
