@@ -6,7 +6,7 @@ from atoken.pages.report import Table
 from atoken.processing.atomic_files_atoken import atomic_file
 
 from ..answering import LoadedAnswerer, load_answerer
-from ..chat_answers import answer
+from ..chat_answers import answer_conversations
 from ..lmms_miniature import LONGEST_ANSWER, MiniatureTask, miniature_tasks
 from .parts import Part
 from .protocol import facts_text
@@ -80,7 +80,7 @@ def right_answers(task: MiniatureTask, loaded: LoadedAnswerer, count: int) -> tu
             as_messages(item["question"], [medium.movedim(-3, -1).numpy() for medium in item["media"]])[:1]
             for item in items
         ]
-        texts = answer(loaded.model, loaded.processor, asked, LONGEST_ANSWER)
+        texts = answer_conversations(loaded.model, loaded.processor, asked, LONGEST_ANSWER)
         right += sum(is_right(text, item["question"].answer) for text, item in zip(texts, items, strict=True))
         chance += sum(item["question"].chance for item in items)
     return right, chance / count
