@@ -1,6 +1,7 @@
 """The batches of each step of a stage: the distillation, which is in every step, and the task whose turn it is."""
 
 import copy
+import gc
 import os
 import signal
 import threading
@@ -47,11 +48,21 @@ class TurnBatches:
         They lie on the host, pinned where there is a CUDA device. Every process gets as many.
         """
         if self._made is None:
-            self._made = iter(self._loader())
+            self._made = self._started()
         made = [next(self._made)]
         count, self._state = self._ahead.popleft()
         made += [next(self._made) for _ in range(count - 1)]
         return [self._batches[task].count(each) for task, each in made]
+
+    def _started(self) -> Iterator[tuple[str, Made]]:
+        # A forked worker has none of this process's threads. Were it to collect a frame that was decoded here, it would
+        # wait for FFmpeg's for ever. So what is garbage goes now, and a worker leaves alone whatever else is here.
+        gc.collect()
+        gc.freeze()
+        try:
+            return iter(self._loader())
+        finally:
+            gc.unfreeze()
 
     def _loader(self) -> DataLoader:
         workers = max(each.workers for each in self._batches.values())

@@ -1,5 +1,6 @@
 """Steps of a stage: made ahead in other processes, the same for any number of processes, damage told."""
 
+import gc
 import os
 import signal
 
@@ -11,6 +12,7 @@ from atoken.processing import AtokenProcessor
 from atoken.training.data.task_batches import TooManyUnreadable
 from atoken.training.data.tasks import open_tasks, read_data
 from atoken.training.recipes.tiny.text_tower import LENGTH, build_tokenizer
+from atoken.training.tokenizer import turns as turns_file
 from atoken.training.tokenizer.curriculum import Stage
 from atoken.training.tokenizer.turns import DISTILLED, TurnBatches
 
@@ -55,6 +57,30 @@ def test_steps_made_in_other_processes_are_the_same(data):
             # Up to what rounding to whole patches adds.
             assert other.pixel_values.dtype == torch.uint8 and other.num_tokens <= 20
     elsewhere.close()
+
+
+def test_other_processes_collect_nothing_of_this_one(data, tmp_path, monkeypatch):
+    """A decoder that is freed in a forked process waits for threads that are not there."""
+
+    class Decoder:
+        def __init__(self):
+            self.itself = self  # only collecting garbage frees it
+
+        def __del__(self):
+            (tmp_path / str(os.getpid())).touch()
+
+    make = turns_file._ToMake.__getitem__
+    monkeypatch.setattr(turns_file._ToMake, "__getitem__", lambda self, order: (gc.collect(), make(self, order))[1])
+    gc.disable()
+    try:
+        Decoder()
+        turns = open_turns(data, workers=1)
+        next(turns)
+        turns.close()
+    finally:
+        gc.enable()
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_state_is_that_of_the_step_taken_last_however_much_is_made_ahead(data):
