@@ -19,6 +19,7 @@ from .section import Real
 from .workspace import Workspace
 
 STAGES = "docs/curriculum/stage-embeddings.json"
+REMEDY = f"`python -m atoken.training.recipes.tiny.stage_embeddings RUN {STAGES}` makes it of a run of the curriculum"
 SIZE = 128
 HEADING = ["embeddings", "nearest neighbors % ↑", "chance %", "pictures"]
 
@@ -47,7 +48,7 @@ def make(workspace: Workspace) -> Part:
         shown.append(Shown(scatter_plot(by_stage), "", "t-SNE of pictures at each stage", "Stage by stage"))
         protocol.append(f"stages: embeddings and labels of {STAGES}")
     else:
-        missing.append(f"{STAGES} is not in this clone, so panels by stage are missing; it comes with a training run")
+        missing.append(f"{STAGES} is not in this clone, so panels by stage are missing; {REMEDY}")
     measured = (
         f"{workspace.counts.scenes} drawn pictures of {SIZE} x {SIZE} of 8 shapes with held-out pairs of color and "
         "shape, means over tokens, by t-SNE from PCA with one seed. In the space itself, nearest neighbors % is how "
@@ -61,7 +62,7 @@ def stage_results(path: Path) -> list[Result]:
     Reads embeddings by stage, and projects them.
 
     Args:
-        path: JSON, {"stage-N": {"labels": [integers], "embeddings": [[numbers], ...]}}.
+        path: JSON, {"stage-N" or "stage-N latents": {"labels": [integers], "embeddings": [[numbers], ...]}}.
 
     Raises:
         MissingInput: the file is something else.
