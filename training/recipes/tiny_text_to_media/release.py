@@ -59,12 +59,14 @@ def training_facts(run: Path, stage: str) -> dict[str, Any]:
 
 
 def rounded(value: Any) -> Any:
-    """Gives numbers of a record with four digits behind the point."""
+    """Gives numbers of a record with four digits behind the point, of small ones with four digits."""
     if isinstance(value, dict):
         return {name: rounded(each) for name, each in value.items()}
     if isinstance(value, list):
         return [rounded(each) for each in value]
-    return round(value, 4) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return round(value, 4) if abs(value) >= 0.01 else float(f"{value:.4g}")
+    return value
 
 
 def _losses(line: dict[str, float]) -> dict[str, float]:
