@@ -97,7 +97,10 @@ def conclude(
     }
     reconstructed = reconstruction_iou(pipeline.structure_vae, rows["held_out"], count)
     trues[0].picture.save(out / "picture.png")
-    costs = {"seconds_of_an_object": round(seconds, 2), "process_of_an_object": cost_of_an_object(released, out / "picture.png")}
+    costs = {
+        "seconds_of_an_object": round(seconds, 2),
+        "process_of_an_object": cost_of_an_object(released, out / "picture.png"),
+    }
     record = record_of(
         out, released, measured, {**facts, "sampling": SAMPLING, "structure_vae_iou": round(reconstructed, 4), **costs}
     )
