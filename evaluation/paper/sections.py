@@ -26,7 +26,8 @@ from .workspace import Workspace
 BOTH = ("checkpoints/atoken-tiny", "checkpoints/atoken-tiny-d")
 TINY_STAGES = "training/recipes/tiny/stages"
 
-_Make, _Real = Callable[[Workspace], Part], Callable[[], Real]
+_Make = Callable[[Workspace], Part]
+_Real = Callable[[], Real]
 
 
 def _table(number: int, make: _Make, real: _Real, files: tuple[str, ...], media: tuple[str, ...] = ()) -> PaperSection:
