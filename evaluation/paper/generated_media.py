@@ -1,5 +1,7 @@
 """Table 13: images and clips of texts by the embedded generator, where the clone has it."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,8 @@ NAME = "text-to-media-tiny"
 SIZE, FRAMES, SEED, WORLD_SEED = 64, 16, 0, 21
 BATCH = 8
 CLIPS_SHARE = 4  # a clip takes as long as this many images
+RECORD = "training.json"
+COLUMNS = ("color", "shape", "pair", "motion")
 SHOWN_IMAGES, SHOWN_CLIPS, SHOWN_FRAMES = 16, 4, [0, 5, 10, 15]
 
 
@@ -52,10 +56,26 @@ def make(workspace: Workspace) -> Part:
     )
     facts = {"model": loaded.name, "fingerprint": loaded.fingerprint, "seed": SEED, "captions": f"world {WORLD_SEED}"}
     table = Table(["made of captions", *(f"{name} right %" for name in COLUMNS), "count"], rows)
-    return Part(measured, [TitledTable("Captions of the miniature world", table)], shown, [facts_text(facts), PROTOCOL])
+    tables = [TitledTable("Captions of the miniature world, zero-shot", table)]
+    protocol = [facts_text(facts), PROTOCOL]
+    path = Path(workspace.checkpoint(NAME)) / RECORD
+    if path.is_file():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        tables.append(TitledTable("By networks trained on true scenes, from the training record", judged(record)))
+        protocol.append(f"training record: {record['protocol']}")
+    return Part(measured, tables, shown, protocol)
 
 
-COLUMNS = ("color", "shape", "pair", "motion")
+def judged(record: dict[str, Any]) -> Table:
+    """Tabulates what a training record says of images and clips."""
+    parts = {"samples": "samples", "ceiling": "true scenes through the tokenizer", "chance": "chance"}
+    rows = []
+    for kind in ("image", "video"):
+        for part, of in parts.items():
+            found = record[kind][part]
+            count = str(found["count"]) if "count" in found else ""
+            rows.append([f"{kind}s, {of}", *(_percent(found.get(name)) for name in COLUMNS), count])
+    return Table(["made of captions", *(f"{name} right %" for name in COLUMNS), "count"], rows)
 
 
 def held_out_scenes(kind: str, count: int) -> list[Scene]:

@@ -52,6 +52,15 @@ def test_images_and_clips_of_captions(space, monkeypatch):
     assert [shown.data[:4] for shown in made.shown] == [b"\x89PNG"] * 2 and "random" in made.protocol[0]
 
 
+def test_what_networks_told_is_read_from_the_training_record():
+    shares = {"color": 0.5, "shape": 0.25, "pair": 0.125}
+    each = {"samples": {**shares, "count": 48}, "ceiling": shares, "chance": shares}
+    clips = {part: {**values, "motion": 1.0} for part, values in each.items()}
+    rows = generated_media.judged({"image": each, "video": clips}).rows
+    assert rows[0] == ["images, samples", "50.0", "25.0", "12.5", "", "48"]
+    assert rows[4] == ["videos, true scenes through the tokenizer", "50.0", "25.0", "12.5", "100.0", ""]
+
+
 def test_what_is_made_does_not_depend_on_its_batch(monkeypatch):
     pipeline = media_pipeline(image_sampling=SQUARE, video_sampling=SQUARE)
     captions = ["a red star", "a blue ring", "a green heart"]
