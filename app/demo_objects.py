@@ -20,7 +20,7 @@ from atoken.processing.mesh_views_atoken import render_mesh
 from atoken.tokenizing.objects import gaussian_pictures, mesh_pictures
 from atoken.tokenizing.pictures import to_bytes
 
-from .demo_texts import write_grid
+from .demo_texts import write_grids
 from .errors import naming
 
 OBJECTS, FRAMES, SIDE = 4, 24, 128
@@ -61,10 +61,7 @@ def show_objects(name: str, folder: Path, device: str) -> comparison.Row:
         "true objects": (true, []),
         "generated": (found, [("seconds each object", f"{seconds:.1f}")]),
     }
-    shown_pictures = [
-        comparison.Picture(title, *write_grid(folder / f"{name}.{index}", media), facts=facts)
-        for index, (title, (media, facts)) in enumerate(grids.items())
-    ]
+    shown_pictures = write_grids(folder / name, grids)
     listed = "; ".join(f'"{full_caption(scene)}"' for scene in scenes)
     note = f"{listed}. The training had no object with such a pair of color and shape"
     return comparison.Row(f"3D objects of pictures by {name}", note, shown_pictures)

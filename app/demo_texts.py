@@ -1,6 +1,7 @@
 """What the embedded generator of texts makes, beside true scenes through its tokenizer, as the demo shows it."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -58,10 +59,7 @@ def _show(loaded: LoadedMediaGenerator, kind: str, folder: Path) -> comparison.R
         "generated": ((pixels * 255).round().to(torch.uint8).cpu(), [(f"seconds each {kind}", f"{seconds:.2f}")]),
     }
     stem = Path(loaded.name).name
-    pictures = [
-        comparison.Picture(title, *write_grid(folder / f"{stem}.{kind}.{index}", media), facts=facts)
-        for index, (title, (media, facts)) in enumerate(grids.items())
-    ]
+    pictures = write_grids(folder / f"{stem}.{kind}", grids)
     listed = "; ".join(f'"{caption}"' for caption in captions)
     note = f"{listed}. The pairs of color and shape in the lower row were in no caption of the training"
     return comparison.Row(f"{NAMES[kind]} of texts by {stem}", note, pictures)
@@ -71,6 +69,22 @@ def _scenes(kind: str) -> list[Scene]:
     """Gives a row of scenes whose pairs of color and shape were learned, and a row of others."""
     rng = np.random.default_rng(7)
     return [random_scene(kind, split, rng) for split in ("train", "held_out") for _ in range(COLUMNS)]
+
+
+def write_grids(
+    base: Path, grids: Mapping[str, tuple[torch.Tensor, list[tuple[str, str]]]]
+) -> list[comparison.Picture]:
+    """
+    Writes grids to be shown side by side.
+
+    Args:
+        base: path, to which numbers and suffixes are added.
+        grids: title -> media as `write_grid` takes them, and facts to be written below.
+    """
+    return [
+        comparison.Picture(title, *write_grid(base.with_name(f"{base.name}.{index}"), media), facts=facts)
+        for index, (title, (media, facts)) in enumerate(grids.items())
+    ]
 
 
 def write_grid(base: Path, media: torch.Tensor) -> tuple[str, str | None]:

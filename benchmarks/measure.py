@@ -129,7 +129,8 @@ def write_json(path: Path, script: str, device: torch.device, protocol: dict, re
     """Writes the results together with what is needed to judge and repeat them."""
     record = {
         "script": script,
-        "arguments": sys.argv[1:],
+        # Where the record was first written says nothing to others.
+        "arguments": [argument.replace(str(path), path.name) for argument in sys.argv[1:]],
         "machine": machine(device),
         "protocol": protocol,
         "results": results,

@@ -12,9 +12,9 @@ from atoken.pages.report import Table
 from ..projection import NEIGHBORS, neighbor_accuracy, scatter_plot, tsne
 from ..results import Result
 from .counting import Media, hours_text
-from .image_tables import CONTINUOUS, DISCRETE
 from .parts import MissingInput, Part
 from .protocol import protocol_lines
+from .reconstruction_config import CONTINUOUS, DISCRETE
 from .section import Real
 from .workspace import Workspace
 

@@ -23,9 +23,9 @@ from ..models.generators import PipelineSamples
 from ..yaml_files import read_yaml
 from .counting import training_text
 from .drawings import png
-from .image_tables import CONTINUOUS, DISCRETE
 from .parts import Part
 from .protocol import facts_text
+from .reconstruction_config import CONTINUOUS, DISCRETE
 from .section import Real
 from .workspace import Workspace
 from .zero_shot import PROTOCOL, chances, shares_right

@@ -17,9 +17,9 @@ from atoken.pages.report import Table
 from ..models.atoken_tokenizers import AtokenEmbedder
 from ..models.media_generator_loading import load_media_generator
 from .drawings import png
-from .image_tables import CONTINUOUS
 from .parts import Part
 from .protocol import facts_text
+from .reconstruction_config import CONTINUOUS
 from .section import Real
 from .workspace import Workspace
 from .zero_shot import PROTOCOL, chances, shares_right

@@ -9,12 +9,12 @@ from ..results import Result
 from .counting import Media, hours_text
 from .parts import Part
 from .protocol import protocol_lines
+from .reconstruction_config import CONTINUOUS, DISCRETE, reconstruction_config
 from .section import Real
 from .stage_records import stage_table
 from .understanding import understanding_table
 from .workspace import Workspace
 
-CONTINUOUS, DISCRETE = "atoken-tiny", "atoken-tiny-d"
 CONTINUOUS_BITS, DISCRETE_BITS = 3.0, 0.375  # a pixel, of both models' tokens
 WANTED = ("lpips", "rfid", "st-lpips-vgg", "fd-lite0")
 COMMAND = "atoken evaluate examples/evaluation/paper.yaml --output OUT --processes 8"
@@ -22,19 +22,11 @@ COMMAND = "atoken evaluate examples/evaluation/paper.yaml --output OUT --process
 
 def image_config(workspace: Workspace) -> tuple[dict[str, Any], list[str]]:
     """Gives the harness's configuration for photos, and what is missing for more."""
-    measures, missing = workspace.measures_at_hand(*WANTED)
-    tokenizers: dict[str, Any] = {
-        CONTINUOUS: {"adapter": "atoken", "model": workspace.checkpoint(CONTINUOUS)},
-        DISCRETE: {"adapter": "atoken", "model": workspace.checkpoint(DISCRETE)},
-        "JPEG": {"adapter": "image-codec", "codec": "jpeg", "bits_per_pixel": CONTINUOUS_BITS},
-        "JPEG, low": {"adapter": "image-codec", "codec": "jpeg", "bits_per_pixel": DISCRETE_BITS},
+    codecs = {
+        name: {"adapter": "image-codec", "codec": "jpeg", "bits_per_pixel": bits}
+        for name, bits in (("JPEG", CONTINUOUS_BITS), ("JPEG, low", DISCRETE_BITS))
     }
-    if workspace.pca:
-        tokenizers["PCA, 768 bits"] = {"adapter": "pca", "path": workspace.pca, "bits_per_token": 768}
-    else:
-        missing.append("PCA: there is no data/pca.safetensors; `make paper` fits it after collecting data")
-    sets = {"photos": workspace.source("image").entry}
-    return {"measures": ["psnr", "ssim", *measures], "sets": sets, "tokenizers": tokenizers}, missing
+    return reconstruction_config(workspace, {"photos": workspace.source("image").entry}, codecs, WANTED)
 
 
 def image_results(workspace: Workspace) -> tuple[list[Result], list[str]]:

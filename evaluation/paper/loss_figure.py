@@ -5,9 +5,10 @@ import json
 from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.report import Table
 
-from .image_tables import CONTINUOUS, DISCRETE, image_results
+from .image_tables import image_results
 from .parts import MissingInput, Part
 from .protocol import protocol_lines
+from .reconstruction_config import CONTINUOUS, DISCRETE
 from .section import Real
 from .workspace import Workspace
 

@@ -7,9 +7,10 @@ from atoken.pages.paper import TitledTable
 from ..page import set_table
 from ..results import Result
 from .counting import Media, hours_text
-from .image_tables import COMMAND, CONTINUOUS, DISCRETE
+from .image_tables import COMMAND
 from .parts import Part
 from .protocol import protocol_lines
+from .reconstruction_config import CONTINUOUS, DISCRETE
 from .section import Real
 from .workspace import Workspace
 

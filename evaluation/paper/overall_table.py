@@ -6,10 +6,11 @@ from atoken.pages.paper import TitledTable
 from atoken.pages.report import Table
 
 from ..results import Result
-from .image_tables import COMMAND, CONTINUOUS, DISCRETE, image_results, image_understanding
+from .image_tables import COMMAND, image_results, image_understanding
 from .object_tables import object_results, object_understanding
 from .parts import Part
 from .protocol import protocol_lines
+from .reconstruction_config import CONTINUOUS, DISCRETE
 from .section import Real
 from .video_tables import video_results, video_understanding
 from .workspace import Workspace

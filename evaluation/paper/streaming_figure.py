@@ -17,9 +17,9 @@ from ..sets.video_sets import load_video
 from ..yaml_files import read_yaml
 from .counting import Media, hours_text
 from .curriculum_table import FILES, STAGES
-from .image_tables import CONTINUOUS
 from .parts import Part
 from .protocol import facts_text
+from .reconstruction_config import CONTINUOUS
 from .section import Real
 from .workspace import Workspace
 

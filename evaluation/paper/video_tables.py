@@ -7,9 +7,10 @@ from atoken.pages.paper import TitledTable
 from ..page import set_table
 from ..results import Result
 from .counting import Media, hours_text
-from .image_tables import COMMAND, CONTINUOUS, DISCRETE
+from .image_tables import COMMAND
 from .parts import Part
 from .protocol import protocol_lines
+from .reconstruction_config import CONTINUOUS, DISCRETE, reconstruction_config
 from .section import Real
 from .stage_records import stage_table
 from .understanding import understanding_table
@@ -24,17 +25,11 @@ TOKENBENCH_VIDEOS, TOKENBENCH_FRAMES, TOKENBENCH_SIZE = 471, 300, (720, 1280)  #
 
 def video_config(workspace: Workspace) -> tuple[dict[str, Any], list[str]]:
     """Gives the harness's configuration for clips, and what is missing for more."""
-    measures, missing = workspace.measures_at_hand(*WANTED)
-    tokenizers: dict[str, Any] = {
-        CONTINUOUS: {"adapter": "atoken", "model": workspace.checkpoint(CONTINUOUS)},
-        DISCRETE: {"adapter": "atoken", "model": workspace.checkpoint(DISCRETE)},
-        "H.264": {"adapter": "video-codec", "codec": "h264", "bits_per_pixel": CONTINUOUS_BITS},
-        "H.264, low": {"adapter": "video-codec", "codec": "h264", "bits_per_pixel": DISCRETE_BITS},
+    codecs = {
+        name: {"adapter": "video-codec", "codec": "h264", "bits_per_pixel": bits}
+        for name, bits in (("H.264", CONTINUOUS_BITS), ("H.264, low", DISCRETE_BITS))
     }
-    if workspace.pca:
-        tokenizers["PCA, 768 bits"] = {"adapter": "pca", "path": workspace.pca, "bits_per_token": 768}
-    sets = {"clips": workspace.source("video").entry}
-    return {"measures": ["psnr", "ssim", *measures], "sets": sets, "tokenizers": tokenizers}, missing
+    return reconstruction_config(workspace, {"clips": workspace.source("video").entry}, codecs, WANTED)
 
 
 def video_results(workspace: Workspace) -> tuple[list[Result], list[str]]:
