@@ -1,7 +1,6 @@
 """What the embedded generator makes of pictures of 3D objects, turning beside the true ones, as the demo shows it."""
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from atoken.evaluation.models.object_generator_loading import load_object_genera
 from atoken.evaluation.seeded_images import image_generator
 from atoken.miniature.captions import full_caption
 from atoken.miniature.scenes import random_scene
-from atoken.miniature.solids import draw_object
+from atoken.miniature.small_solids import small_solid
 from atoken.pages import comparison
 from atoken.processing.cameras_atoken import turntable_cameras
 from atoken.processing.colored_mesh_atoken import ColoredMesh
@@ -24,7 +23,6 @@ from .demo_texts import write_grids
 from .errors import naming
 
 OBJECTS, FRAMES, SIDE = 4, 24, 128
-SCALE = 0.375  # of an object in the cube, as the generator has learned them
 # An object of this size fills the picture.
 _ANGLE = 17.0
 _PICTURE_SIZE = 256
@@ -46,7 +44,7 @@ def show_objects(name: str, folder: Path, device: str) -> comparison.Row:
         pipeline, _ = load_object_generator(name, device)
     rng = np.random.default_rng(7)
     scenes = [random_scene("object", "held_out", rng) for _ in range(OBJECTS)]
-    meshes = [_mesh(draw_object(scene, turned=False)) for scene in scenes]
+    meshes = [small_solid(scene) for scene in scenes]
     pictures = [_picture(mesh) for mesh in meshes]
     started = time.perf_counter()
     with naming(name):
@@ -65,10 +63,6 @@ def show_objects(name: str, folder: Path, device: str) -> comparison.Row:
     listed = "; ".join(f'"{full_caption(scene)}"' for scene in scenes)
     note = f"{listed}. The training had no object with such a pair of color and shape"
     return comparison.Row(f"3D objects of pictures by {name}", note, shown_pictures)
-
-
-def _mesh(mesh: ColoredMesh) -> ColoredMesh:
-    return replace(mesh, vertices=SCALE * mesh.vertices)
 
 
 def _picture(mesh: ColoredMesh) -> Image.Image:

@@ -1,14 +1,13 @@
 """Figure 14: 3D objects of pictures by the embedded generator, where the clone has it."""
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 from PIL import Image
 
 from atoken.miniature.captions import full_caption
 from atoken.miniature.scenes import Scene
-from atoken.miniature.world import MiniatureWorld, draw
+from atoken.miniature.small_solids import small_solid
+from atoken.miniature.world import MiniatureWorld
 from atoken.pages.paper import Shown
 from atoken.processing.cameras_atoken import Cameras, hammersley_cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
@@ -24,8 +23,8 @@ from .section import Real
 from .workspace import Workspace
 
 NAME = "image-to-object-tiny"
-SCALE, WORLD_SEED = 0.5, 25  # solids of half the size have about 3,000 voxels
-VIEWS, SIZE, ANGLE = 4, 128, 20.0  # half an object is seen as large as a whole one in half the angle
+WORLD_SEED = 25
+VIEWS, SIZE, ANGLE = 4, 128, 15.0  # a small object is seen as large as a whole one in a small angle
 PICTURE_SIZE = 256
 
 
@@ -61,10 +60,9 @@ def make(workspace: Workspace) -> Part:
 
 
 def held_out_object(index: int) -> tuple[Scene, ColoredMesh]:
-    """Gives a scene and its mesh, the longest side 0.5 and the middle at 0."""
+    """Gives a scene and its mesh, as the generator has learned them."""
     scene = MiniatureWorld("object", "held_out", index + 1, WORLD_SEED).describe(index)[0]
-    mesh = draw(scene)
-    return scene, replace(mesh, vertices=SCALE * mesh.vertices)
+    return scene, small_solid(scene)
 
 
 def picture_of(mesh: ColoredMesh, camera: Cameras) -> Image.Image:

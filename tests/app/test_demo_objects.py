@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from atoken.evaluation.seeded_images import image_generator
+from atoken.miniature.small_solids import small_solid
 from atoken.processing.cameras_atoken import turntable_cameras
 from atoken.processing.media_reading_atoken import open_image, read_video
 from atoken.tokenizing.objects import gaussian_pictures
@@ -51,7 +52,7 @@ def test_an_object_is_that_of_its_picture_and_seed(tree):
     grid = open_image(tree / row.pictures[2].poster).permute(1, 2, 0).numpy()
     rng = np.random.default_rng(7)
     scenes = [demo_objects.random_scene("object", "held_out", rng) for _ in range(2)]
-    picture = demo_objects._picture(demo_objects._mesh(demo_objects.draw_object(scenes[1], turned=False)))
+    picture = demo_objects._picture(small_solid(scenes[1]))
     made = object_pipeline()(picture, generator=image_generator(0, 1)).gaussians[0]
     with torch.no_grad():
         (alone,) = gaussian_pictures(made, turntable_cameras(1, fov_degrees=demo_objects._ANGLE), SIDE)

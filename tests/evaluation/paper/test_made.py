@@ -10,6 +10,7 @@ from atoken.evaluation.models.media_generator_loading import LoadedMediaGenerato
 from atoken.evaluation.paper import generated_media, generated_objects
 from atoken.evaluation.paper.parts import MissingInput
 from atoken.evaluation.paper.workspace import Workspace
+from atoken.miniature.solids import draw_object
 
 from ...generation.media_helpers import SAMPLING, media_pipeline
 from ...generation.object_helpers import object_pipeline
@@ -79,6 +80,14 @@ def test_objects_of_pictures(space, monkeypatch):
     assert [shown.caption.split(",")[0] for shown in made.shown[:2]] == ["the picture", "true views"]
     assert len(made.shown) == 3 * FEW.shown and all(shown.data.startswith(b"\x89PNG") for shown in made.shown)
     assert made.shown[2].caption.endswith(" dB") or made.shown[2].caption.startswith("nothing was made")
+
+
+def test_objects_are_as_the_embedded_generator_has_learned_them():
+    for index in range(2):
+        scene, mesh = generated_objects.held_out_object(index)
+        learned = draw_object(scene, turned=False).vertices
+        assert np.ptp(mesh.vertices, axis=0).max() == pytest.approx(3 / 8)
+        np.testing.assert_allclose(mesh.vertices, learned * 3 / 8 / np.ptp(learned, axis=0).max(), atol=1e-9)
 
 
 def test_a_picture_shows_nothing_behind_the_object():

@@ -1,13 +1,11 @@
 """The objects of this recipe: solids of the miniature world, so small that they have about 1,600 voxels."""
 
-from dataclasses import replace
-
 import torch
 from PIL import Image
 
 from atoken.miniature.captions import full_caption
 from atoken.miniature.scenes import Scene
-from atoken.miniature.solids import draw_object
+from atoken.miniature.small_solids import small_solid
 from atoken.miniature.world import MiniatureWorld
 from atoken.processing.cameras_atoken import Cameras, hammersley_cameras
 from atoken.processing.colored_mesh_atoken import ColoredMesh
@@ -16,7 +14,6 @@ from atoken.processing.views_atoken import Views, mesh_views
 from ...generators.image_to_object.views import condition_cameras, draw_views
 
 SPLITS = ("train", "held_out")
-SCALE = 0.375  # longest side of an object in the cube
 # A smaller object is seen as large as a whole one in a smaller angle.
 COMPARED_ANGLE = 15.0
 PICTURE_SIZE = 128  # pixels of the pictures that the generators see, once the object is cut out
@@ -36,14 +33,8 @@ def caption_of(split: str, index: int) -> str:
 
 
 def mesh_of(split: str, index: int) -> ColoredMesh:
-    """
-    Makes an object's mesh, upright, the longest side `SCALE` and the middle at 0.
-
-    The world turns its solids at random, which a picture from an unknown side cannot tell; without the turn, an object
-    can be told from one picture, as those of real collections that mostly face the same way.
-    """
-    mesh = draw_object(scene_of(split, index), turned=False)
-    return replace(mesh, vertices=SCALE * mesh.vertices)
+    """Makes an object's mesh."""
+    return small_solid(scene_of(split, index))
 
 
 def token_views(split: str, index: int) -> Views:

@@ -11,6 +11,7 @@ from PIL import Image
 from atoken.generation.object_conditions_atoken import picture_condition
 from atoken.generation.object_pictures_atoken import object_picture
 from atoken.miniature.scenes import is_held_out
+from atoken.miniature.small_solids import SCALE
 from atoken.training.recipes.tiny_image_to_object.measures import measured
 from atoken.training.recipes.tiny_image_to_object.measuring import (
     VIEW_SIZE,
@@ -21,7 +22,7 @@ from atoken.training.recipes.tiny_image_to_object.measuring import (
     reconstruction_iou,
     true_objects,
 )
-from atoken.training.recipes.tiny_image_to_object.objects import PICTURE_SIZE, SCALE, caption_of, mesh_of, scene_of
+from atoken.training.recipes.tiny_image_to_object.objects import PICTURE_SIZE, caption_of, mesh_of, scene_of
 from atoken.training.recipes.tiny_image_to_object.pictures import save_pictures
 
 from ....generation.object_helpers import object_pipeline, tokenizer
