@@ -59,9 +59,9 @@ table: .venv/installed
 	$(BIN)/atoken evaluate examples/evaluation/offline.yaml --output table --processes 2
 	$(BIN)/python -m atoken.evaluation.readme_table table/results.json docs/results.md
 
-# Every table and figure of the paper in miniature, beside its own rows; the page paper/index.html, a quarter of an hour on two
-# cores. Collects what `make table` does; what could not be had, the page says. Goes on where it was stopped. ARGUMENTS say
-# how much, such as "--photos 8 --scenes 80".
+# Every table and figure of the paper in miniature, beside its own rows; the page paper/index.html, a quarter of an hour
+# on two cores. Collects what `make table` does; what could not be had, the page says. Goes on where it was stopped.
+# ARGUMENTS say how much, such as "--photos 8 --scenes 80".
 paper: .venv/installed
 	-$(BIN)/python -m atoken.training.recipes.tiny.collect_media data
 	-$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes --cache data/packages
