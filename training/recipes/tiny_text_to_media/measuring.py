@@ -17,7 +17,7 @@ from .sampling import sample, through_tokenizer
 from .worlds import MEASURED, caption_of, drawn, measured_scenes
 
 STEPS = 32
-GUIDANCE = (2.0, 4.0, 7.0)  # scales of which the best is chosen
+GUIDANCE = (1.5, 2.0, 3.0, 4.0, 7.0)  # scales of which the best is chosen
 CHOSEN_BY = 64  # samples of each
 CHOICE_SEED = MEASURED + 1  # so that no sample that is reported has taken part in the choice
 SHOWN = 8  # captions of a grid
