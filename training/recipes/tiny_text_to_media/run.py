@@ -90,7 +90,7 @@ def conclude(out: Path, counts: dict[str, int], facts: dict[str, Any], arms: tup
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
     image_steps: Annotated[int, typer.Option(help="Steps of the training on images.")] = 4000,
-    video_steps: Annotated[int, typer.Option(help="Steps of the training on videos.")] = 7000,
+    video_steps: Annotated[int, typer.Option(help="Steps of the training on videos.")] = 22000,
     arm_steps: Annotated[
         int, typer.Option(help="Steps of two short trainings on videos, one of them from nothing; 0 for none.")
     ] = 0,
