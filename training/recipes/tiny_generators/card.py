@@ -46,8 +46,8 @@ images = pipeline(["red star", "blue heart"], {settings}).images
 
 The settings above were chosen from {choices} on {chosen_by} other samples. {protocol}.
 
-Samples are about as far from the nearest scene of training as new scenes are: {own:.1f} gray levels in the median, and
-{new:.1f} for new scenes through the tokenizer; the least distances are {least:.1f} and {new_least:.1f}.
+In the median a sample is {own:.1f} gray levels from the nearest scene of training, and a new scene through the tokenizer
+{new:.1f}; the least distances are {least:.1f} and {new_least:.1f}.
 
 It shows that the machinery works, not what the architecture can do.
 """
