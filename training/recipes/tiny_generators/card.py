@@ -46,7 +46,7 @@ images = pipeline(["red star", "blue heart"], {settings}).images
 
 The settings above were chosen from {choices} on {chosen_by} other samples. {protocol}.
 
-In the median a sample is {own:.1f} gray levels from the nearest scene of training, and a new scene through the tokenizer
+In the median a sample is {own:.1f} gray levels from the nearest scene of training, a new scene through the tokenizer
 {new:.1f}; the least distances are {least:.1f} and {new_least:.1f}.
 
 It shows that the machinery works, not what the architecture can do.

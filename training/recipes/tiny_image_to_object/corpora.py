@@ -20,6 +20,7 @@ from ...generators.image_to_object.conditions import condition_facts
 from ...generators.image_to_object.features import write_features
 from ...generators.image_to_object.rows import ObjectRows
 from .objects import PICTURE_SIZE, condition_views, token_views
+from .recoloring import recolored
 
 VIEWS = 6  # pictures of each object
 _UNIT_ROWS = 32
@@ -63,12 +64,22 @@ def write_corpus(split: str, count: int, tokenizer: LoadedModel, out: Path) -> I
     finish(plan)
 
 
-def write_conditions(rows: ObjectRows, split: str, tokenizer: LoadedModel, out: Path) -> Iterator[int]:
-    """Writes what the tokenizer's own encoder sees of each object's pictures; yields how many objects are done."""
+def write_conditions(
+    rows: ObjectRows, split: str, tokenizer: LoadedModel, out: Path, recolor: bool = False
+) -> Iterator[int]:
+    """
+    Writes what the tokenizer's own encoder sees of each object's pictures, or of recolored ones.
+
+    Yields:
+        How many objects are done.
+    """
 
     @torch.no_grad()
     def compute(row: int) -> torch.Tensor:
         pictures, _ = condition_views(split, int(rows.key(row)), VIEWS)
+        if recolor:
+            numbers = torch.Generator().manual_seed(row)
+            pictures = [recolored(picture, numbers) for picture in pictures]
         placed = torch.stack([torch.from_numpy(training_picture(each, PICTURE_SIZE)) for each in pictures])
         return picture_condition(placed, None, tokenizer.model).to(torch.bfloat16)  # (V, M, c)
 

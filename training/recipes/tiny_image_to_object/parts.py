@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 STAGES = Path(__file__).parent / "stages"
@@ -19,14 +19,14 @@ class Part:
         name: of its run; that of a part of the pipeline is also its folder there.
         stage: name of the file with its settings.
         share: of the time of all trainings.
-        needs: what it reads besides the corpus, by the names of the command's options.
+        needs: what it reads besides the corpus, folders by the names of the command's options.
         begins_with: name of the training whose weights it begins with.
     """
 
     name: str
     stage: str
     share: float
-    needs: tuple[str, ...] = ()
+    needs: dict[str, str] = field(default_factory=dict)
     begins_with: str = ""
 
 
@@ -34,8 +34,8 @@ class Part:
 CROPS = Part("structure_vae_crops", "structure-vae-crops", 0.25)
 PARTS = (
     Part("structure_vae", "structure-vae", 0.13, begins_with=CROPS.name),
-    Part("structure_transformer", "structure-flow", 0.3, ("conditions", "structures")),
-    Part("latent_transformer", "structured-latent-flow", 0.32, ("conditions",)),
+    Part("structure_transformer", "structure-flow", 0.3, {"conditions": "recolored", "structures": "structures"}),
+    Part("latent_transformer", "structured-latent-flow", 0.32, {"conditions": "conditions"}),
 )
 TRAININGS = (CROPS, *PARTS)
 
@@ -64,7 +64,7 @@ def train(
         command = [sys.executable, "-m", "atoken.training.generators.image_to_object.train"]
         command += [str(stage or STAGES / f"{part.stage}.yaml"), "--tokens", str(data / "latents")]
         command += ["--tokenizer", str(tokenizer), "--output", str(run), "--seed", str(seed)]
-        command += [word for need in part.needs for word in (f"--{need}", str(data / need))]
+        command += [word for option, folder in part.needs.items() for word in (f"--{option}", str(data / folder))]
         if part.begins_with:
             command += ["--init-from", str(out / "runs" / part.begins_with / "model")]
         command += ["--minutes", str(minutes), "--steps", str(MOST_STEPS)]

@@ -66,6 +66,8 @@ def prepare(out: Path, tokenizer: LoadedModel, counts: dict[str, int]) -> dict[s
         _tell(f"{split}: latents", write_corpus(split, counts[split], tokenizer, folder / "latents"))
         rows[split] = open_rows(folder / "latents", tokenizer)
     _tell("train: pictures", write_conditions(rows["train"], "train", tokenizer, out / "train/conditions"))
+    recolored = write_conditions(rows["train"], "train", tokenizer, out / "train/recolored", recolor=True)
+    _tell("train: pictures in other colors", recolored)
     return rows
 
 

@@ -41,7 +41,7 @@ def test_figures_are_those_of_the_record(subject):
         "| chance | 12.5 | 12.5 | 1.6 |  |",
         "color 91.9, shape 86.3, pair 84.0",
         "samples 50.0 / 40.0; ceiling 60.0 / 45.0",
-        "a sample is 20.0 gray levels from the nearest scene of training, and a new scene through the tokenizer\n21.0;",
+        "a sample is 20.0 gray levels from the nearest scene of training, a new scene through the tokenizer\n21.0;",
         "the least distances are 11.0 and 12.0",
     ):
         assert text in card, text
