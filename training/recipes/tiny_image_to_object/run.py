@@ -43,7 +43,7 @@ from .unit_latents import write_scaled
 
 TOKENIZER = "atoken-tiny"
 SAMPLING: dict[str, Any] = {
-    "structure_sampling": {"num_inference_steps": 12, "guidance_scale": 2.0, "guidance_interval": [0.5, 1.0]},
+    "structure_sampling": {"num_inference_steps": 12, "guidance_scale": 3.0, "guidance_interval": [0.5, 1.0]},
     "latent_sampling": {"num_inference_steps": 12, "guidance_scale": 1.0},  # what `sweep` found: guidance costs color
 }
 SHOWN = 6  # held-out objects in the picture
