@@ -83,7 +83,10 @@ def write_conditions(
         placed = torch.stack([torch.from_numpy(training_picture(each, PICTURE_SIZE)) for each in pictures])
         return picture_condition(placed, None, tokenizer.model).to(torch.bfloat16)  # (V, M, c)
 
-    yield from write_features(out, condition_facts(rows, None, tokenizer, PICTURE_SIZE), len(rows), compute)
+    facts = condition_facts(rows, None, tokenizer, PICTURE_SIZE)
+    if recolor:
+        facts["recolored"] = True
+    yield from write_features(out, facts, len(rows), compute)
 
 
 def open_rows(corpus: Path, tokenizer: LoadedModel) -> ObjectRows:
