@@ -52,6 +52,8 @@ class Stage:
         gaussian: options of `AtokenGaussianConfig` for a Gaussian decoder that a model without one gets; None for none.
         gradient_checkpointing: whether blocks are computed again in the backward pass, or None, which is decided by
             what the memory of the device allows (see `memory.py`).
+        trained: the modules that learn, such as "decoder" and "vision_model.head", or None for all but the text tower.
+            Where the encoder's blocks and `latent_proj` are left out, latents and codes stay what they are.
         losses: weights of the parts of the reconstruction loss of each medium.
         optimizer: see `OptimizerSettings`.
     """
@@ -76,6 +78,7 @@ class Stage:
     quantize: bool = False
     gaussian: dict[str, Any] | None = None
     gradient_checkpointing: bool | None = None
+    trained: tuple[str, ...] | None = None
     losses: dict[str, dict[str, float]] = field(default_factory=lambda: PAPER_LOSSES)
     optimizer: OptimizerSettings = OptimizerSettings()
 
@@ -101,6 +104,11 @@ class Stage:
                     f"gaussian must have options of AtokenGaussianConfig, got {', '.join(sorted(unknown))}"
                 )
             AtokenGaussianConfig(**self.gaussian)
+        if self.trained is not None and not any(name.split(".")[0] == "vision_model" for name in self.trained):
+            raise ValueError(
+                f"trained must have a part of vision_model, as every step teaches understanding, got {self.trained}; "
+                '"vision_model.head" leaves latents as they are'
+            )
         for name in ("steps", "latent_channels", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -119,7 +127,7 @@ class Stage:
         if unknown:
             raise ValueError(f"{path}: entries must be among {', '.join(known)}, got {', '.join(sorted(unknown))}")
         try:
-            for name in ("image_resolution", "video_resolution", "frames"):
+            for name in ("image_resolution", "video_resolution", "frames", "trained"):
                 if values.get(name) is not None:
                     values[name] = tuple(values[name])
             if "optimizer" in values:
@@ -222,8 +230,8 @@ def prepare_model(model: AtokenModel, stage: Stage, generator: torch.Generator |
         generator: of new weights of the encoder's projection; those of a Gaussian decoder are drawn by torch's own.
 
     Raises:
-        ValueError: latents that would have to shrink, a quantized model in a stage that is not, or objects to
-            reconstruct without a Gaussian decoder.
+        ValueError: latents that would have to shrink, a quantized model in a stage that is not, objects to reconstruct
+            without a Gaussian decoder, or a module to be trained that is not there.
     """
     if model.quantizer is not None and not stage.quantize:
         raise ValueError(f"model must be continuous for stage {stage.name!r}, got a quantized one")
@@ -243,6 +251,19 @@ def prepare_model(model: AtokenModel, stage: Stage, generator: torch.Generator |
         model.config.quantizer_config = config
         model.quantizer = AtokenQuantizer(config)
         model.config.latents_mean = model.config.latents_std = None
+    if stage.trained is not None:
+        _train_alone(model, stage.trained)
+
+
+def _train_alone(model: AtokenModel, names: tuple[str, ...]) -> None:
+    """Lets only these modules of a model learn."""
+    modules = dict(model.named_modules())
+    if missing := [name for name in names if name not in modules]:
+        known = ", ".join(name for name, _ in model.named_children())
+        raise ValueError(f"trained must name modules of the model ({known}, or of these), got {', '.join(missing)}")
+    model.requires_grad_(False)
+    for name in names:
+        modules[name].requires_grad_(True)
 
 
 # Standard deviation of a latent before FSQ at which its four levels are used about equally.

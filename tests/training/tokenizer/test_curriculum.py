@@ -118,6 +118,7 @@ GOOD = {
         ({"image_resolution": (128, 64)}, "image_resolution"),
         ({"ratios": {"video_reconstruction": 1.0}, "batch_sizes": VIDEO_BATCHES}, "video_resolution"),
         ({"steps": 0}, "steps"),
+        ({"trained": ("decoder",)}, "trained must have a part of vision_model"),
     ],
 )
 def test_bad_stages_are_named(changes, name):
@@ -144,8 +145,19 @@ def test_bad_files_are_named(tmp_path):
 def test_stage_files_can_be_read(path):
     stage = Stage.read(path)
     assert stage.limits.max_tokens == stage.max_tokens
-    assert ("3d_reconstruction" in stage.ratios) == (path.stem[-1] in "34")
-    assert stage.quantize == (path.stem[-1] == "4")
+    assert ("3d_reconstruction" in stage.ratios) == (path.stem[-1] in "34" or "decoders" in path.stem)
+    assert stage.quantize == (path.stem[-1] == "4" or path.stem.endswith("-d"))
+
+
+def test_only_the_named_modules_of_a_stage_learn():
+    model = make_model(0)
+    prepare_model(model, Stage(**{**GOOD, "latent_channels": 12, "trained": ("decoder", "vision_model.head")}))
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    expected = [name for name, _ in model.named_parameters() if name.startswith(("decoder.", "vision_model.head."))]
+    assert learning == set(expected) and len(learning) < len(list(model.parameters()))
+    absent = Stage(**{**GOOD, "latent_channels": 12, "trained": ("vision_model.head", "decoders")})
+    with pytest.raises(ValueError, match=r"trained must name modules of the model \(.*decoder.*\), got decoders"):
+        prepare_model(model, absent)
 
 
 def test_a_template_tells_new_latents_what_they_hold():

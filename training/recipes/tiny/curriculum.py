@@ -68,7 +68,8 @@ def run_stage(
     subprocess.run([*command, *options], check=True, env=environment)
 
 
-def _write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -143,6 +144,11 @@ def measure_stage(stage: int, run: Path, data_file: Path, templates: list[Path],
     folder = run / f"stage-{stage}"
     batches = reconstruction_batches(Stage.read(stage_file_of(stage)), data_file, seed)
     release(folder / "model", batches, folder / RELEASED)
+    return measure_released(stage, folder, templates)
+
+
+def measure_released(stage: int, folder: Path, templates: list[Path]) -> dict[str, float]:
+    """Measures FOLDER/released, a stage's weights, by several files of the harness."""
     numbers: dict[str, float] = {}
     for template in templates:
         file = evaluation_for(stage, template, folder / template.name)
@@ -201,11 +207,11 @@ def main(
         record = json.loads(record_file.read_text(encoding="utf-8")) if record_file.is_file() else {}
         if evaluate and stage > 0 and str(stage) not in record:
             record[str(stage)] = measure_stage(stage, out, sources, templates, seed)
-            _write_text(record_file, json.dumps(record, indent=1) + "\n")
-            _write_text(out / "record.md", tables_of(record))
+            write_text(record_file, json.dumps(record, indent=1) + "\n")
+            write_text(out / "record.md", tables_of(record))
             places = {str(data): "DATA", str(out): "OUT"}
             text = json.dumps(record_of(record, out, stage, places, stage_file_of, continue_from), indent=1)
-            _write_text(folder / RELEASED / "training.json", text + "\n")
+            write_text(folder / RELEASED / "training.json", text + "\n")
 
 
 if __name__ == "__main__":

@@ -80,14 +80,24 @@ PROTOCOL = (
 
 
 @torch.no_grad()
-def release(model_folder: Path, batches: list[TrainingBatch], out: Path) -> None:
+def release(model_folder: Path, batches: list[TrainingBatch] | None, out: Path) -> None:
     """
     Writes a stage's model in bf16, with its processor and the statistics of its latents.
 
     Args:
-        batches: whose latents are measured, those of every task counting alike.
+        batches: whose latents are measured, those of every task counting alike; None for latents that training has not
+            changed, whose statistics the model has already.
     """
     model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32).eval()
+    if batches is not None:
+        _measure_latents(model, batches)
+    model.to(torch.bfloat16).save_pretrained(out)
+    AtokenProcessor.from_pretrained(model_folder).save_pretrained(out)
+    # Who goes on from these weights has to know what was written by hand.
+    ProtectedRows.load(str(model_folder)).save(out)
+
+
+def _measure_latents(model: AtokenModel, batches: list[TrainingBatch]) -> None:
     by_task: dict[str, list[torch.Tensor]] = {}
     for batch in batches:
         latents = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False).latents
@@ -96,10 +106,6 @@ def release(model_folder: Path, batches: list[TrainingBatch], out: Path) -> None
     mean, square = (torch.stack(parts).mean(0) for parts in zip(*moments, strict=True))
     model.config.latents_mean = [round(value, 5) for value in mean.tolist()]
     model.config.latents_std = [round(value, 5) for value in (square - mean.square()).sqrt().tolist()]
-    model.to(torch.bfloat16).save_pretrained(out)
-    AtokenProcessor.from_pretrained(model_folder).save_pretrained(out)
-    # Who goes on from these weights has to know what was written by hand.
-    ProtectedRows.load(str(model_folder)).save(out)
 
 
 def record_of(
@@ -109,6 +115,7 @@ def record_of(
     places: dict[str, str],
     stage_file_of: Callable[[int], Path],
     before: Path | None = None,
+    module: str = "curriculum",
 ) -> dict[str, Any]:
     """
     Makes the record of a released stage.
@@ -120,6 +127,7 @@ def record_of(
         places: of the command's arguments, path -> what the record writes instead.
         stage_file_of: number of a stage -> its file.
         before: the checkpoint that the run went on from, whose record becomes a part of this one.
+        module: of the recipe, that the command runs.
     """
     kept = {
         number: {name: round(value, 5) for name, value in found.items() if name.endswith(MEASURES)}
@@ -135,7 +143,7 @@ def record_of(
     logs = {number: _log(run, number) for number in stages}
     return {
         "command": " ".join(
-            ["python -m atoken.training.recipes.tiny.curriculum", *(places.get(a, a) for a in sys.argv[1:])]
+            [f"python -m atoken.training.recipes.tiny.{module}", *(places.get(a, a) for a in sys.argv[1:])]
         ),
         "data": "training/recipes/tiny/sources/tiny.yaml; media.json and meshes.json list the files of split 'train'",
         "steps": {str(number): log[-1]["step"] for number, log in logs.items()},

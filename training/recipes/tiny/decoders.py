@@ -1,0 +1,68 @@
+"""Goes on with the decoders of released weights: the encoder, and so all latents and codes, stay as they are.
+
+    python -m atoken.training.recipes.tiny.decoders DATA OUT checkpoints/atoken-tiny --minutes 80
+
+The decoder, the Gaussian decoder and the pooling head learn by `stages/tiny-decoders.yaml`, of a discrete model by
+`tiny-decoders-d.yaml`. Whatever was trained on the latents stays valid, and half of a step's work is saved. The run
+goes on where it was stopped; OUT/stage-N/released, with N the stage of the weights, becomes the checkpoint.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atoken import AtokenConfig
+
+from .between_stages import continued
+from .curriculum import EVALUATION, HERE, PERCEPTION, RELEASED, localized, measure_released, run_stage, write_text
+from .release import record_of, release, tables_of
+
+
+def stage_of(checkpoint: Path) -> int:
+    """Gives the stage that released weights are of: 4 if they have a quantizer, else 3."""
+    return 3 if AtokenConfig.from_pretrained(checkpoint).quantizer_config is None else 4
+
+
+def stage_file_of(stage: int) -> Path:
+    """Gives the file by which the decoders of a stage's weights go on."""
+    return HERE / ("stages/tiny-decoders.yaml" if stage == 3 else "stages/tiny-decoders-d.yaml")
+
+
+def main(
+    data: Annotated[Path, typer.Argument(help="Folder with photos, clips and objects.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the run.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Released weights of this recipe, of stage 3 or 4.")],
+    minutes: Annotated[float | None, typer.Option(help="Time for steps, instead of their number.")] = None,
+    device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
+    processes: Annotated[int, typer.Option(help="That share every step.")] = 1,
+    evaluate: Annotated[bool, typer.Option(help="Measure the result.")] = True,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Runs what is not done yet."""
+    stage = stage_of(checkpoint)
+    folder = out / f"stage-{stage}"
+    sources = localized(HERE / "sources/tiny.yaml", data, out / "sources.yaml")
+    templates = [localized(path, data, out / path.name) for path in (EVALUATION, PERCEPTION)]
+    if not (folder / "finished").is_file():
+        continued(checkpoint, folder / "start")
+        options = ["--seed", str(seed), "--save-every", "200", "--workers", "1"]
+        if minutes is not None:
+            options += ["--minutes", str(minutes)]
+        # The pooling head learns from what it was, so that embeddings stay what they are as well.
+        run_stage(stage_file_of(stage), folder / "start", sources, folder, checkpoint, options, processes, device)
+        (folder / "finished").touch()
+    if not evaluate or (out / "record.json").is_file():
+        return
+    release(folder / "model", None, folder / RELEASED)
+    record = {str(stage): measure_released(stage, folder, templates)}
+    write_text(out / "record.md", tables_of(record))
+    places = {str(data): "DATA", str(out): "OUT", str(checkpoint): f"checkpoints/{checkpoint.name}"}
+    text = json.dumps(record_of(record, out, stage, places, stage_file_of, checkpoint, "decoders"), indent=1)
+    write_text(folder / RELEASED / "training.json", text + "\n")
+    write_text(out / "record.json", json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
