@@ -25,8 +25,7 @@ from ..data.step_plan import Step, TaskPlan
 from ..data.tasks import batch_size
 from ..throughput import PEAKS
 from .arithmetic import CLIP_FLOPS, VGG_FLOPS, text_flops, tower_flops
-from .curriculum import Stage
-from .turns import DISTILLED
+from .curriculum import DISTILLED, Stage
 
 STEPS = 24  # that are planned of each task
 # What the data decide: objects' voxels, and seconds of captioned videos.
@@ -89,10 +88,11 @@ def per_step(
     """
     total = sum(stage.ratios.values())
     turns = {task: ratio / total for task, ratio in stage.ratios.items()} or {None: 1.0}
-    distilled = _task_cost(stage, DISTILLED, model, processes, with_teacher, loading)
+    every = [DISTILLED] if DISTILLED in stage.tasks else []
+    distilled = [_task_cost(stage, task, model, processes, with_teacher, loading) for task in every]
     cost, slowest = Cost(), 0.0
     for task, share in turns.items():
-        parts = [distilled] if task is None else [distilled, _task_cost(stage, task, model, processes, False, loading)]
+        parts = [*distilled, *([] if task is None else [_task_cost(stage, task, model, processes, False, loading)])]
         for part in parts:
             for name in ("tokens", "model", "networks", "recomputed", "loading"):
                 setattr(cost, name, getattr(cost, name) + share * getattr(part, name))

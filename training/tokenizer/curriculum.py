@@ -17,8 +17,8 @@ from ..data.batches import TrainingBatch
 from ..data.samples import Limits
 from ..optimization import OptimizerSettings
 
-# Reconstruction and understanding of images, videos and 3D objects. Understanding of images is not in the round: it is
-# distilled in every step.
+DISTILLED = "image_understanding"  # in every step, so it is not in the round
+# Reconstruction and understanding of images, videos and 3D objects, which take turns.
 TASKS = ("image_reconstruction", "video_understanding", "video_reconstruction", "3d_understanding", "3d_reconstruction")
 
 # Weights of the reconstruction loss (paper, section 3.3).
@@ -40,8 +40,8 @@ class Stage:
         steps: optimizer steps.
         ratios: share of each of `TASKS` that takes turns beside the distillation; they need not add up to 1. Without
             any, only the understanding of images is trained.
-        batch_sizes: samples of a step of all processes together, of each task with a ratio and of
-            "image_understanding": a number, or the smallest and the largest, between which `step_tokens` decides.
+        batch_sizes: samples of a step of all processes together, of each of `tasks`: a number, or the smallest and the
+            largest, between which `step_tokens` decides.
         max_tokens: of a micro-batch of one process, and of a sample: what memory holds.
         step_tokens: tokens that a step of reconstruction is filled to, of all processes together.
         image_resolution, video_resolution: smallest and largest geometric mean of the sides in pixels, or None without
@@ -52,8 +52,8 @@ class Stage:
         gaussian: options of `AtokenGaussianConfig` for a Gaussian decoder that a model without one gets; None for none.
         gradient_checkpointing: whether blocks are computed again in the backward pass, or None, which is decided by
             what the memory of the device allows (see `memory.py`).
-        trained: the modules that learn, such as "decoder" and "vision_model.head", or None for all but the text tower.
-            Where the encoder's blocks and `latent_proj` are left out, latents and codes stay what they are.
+        trained: the modules that learn, such as "decoder" and "gaussian_decoder", or None for all but the text tower.
+            Without the encoder and `latent_proj`, latents and codes stay what they are, and no step understands.
         losses: weights of the parts of the reconstruction loss of each medium.
         optimizer: see `OptimizerSettings`.
     """
@@ -88,7 +88,7 @@ class Stage:
             raise ValueError(f"ratios must be of {', '.join(TASKS)}, got {', '.join(sorted(unknown))}")
         if min(self.ratios.values(), default=1) <= 0:
             raise ValueError(f"ratios must be positive, got {self.ratios}")
-        missing = {"image_understanding", *self.ratios} - set(self.batch_sizes)
+        missing = set(self.tasks) - set(self.batch_sizes)
         if missing:
             raise ValueError(f"batch_sizes must have {', '.join(sorted(missing))}, got {', '.join(self.batch_sizes)}")
         for name in ("image_resolution", "video_resolution"):
@@ -104,11 +104,13 @@ class Stage:
                     f"gaussian must have options of AtokenGaussianConfig, got {', '.join(sorted(unknown))}"
                 )
             AtokenGaussianConfig(**self.gaussian)
-        if self.trained is not None and not any(name.split(".")[0] == "vision_model" for name in self.trained):
+        understood = [task for task in self.ratios if task.endswith("understanding")]
+        if understood and DISTILLED not in self.tasks:
             raise ValueError(
-                f"trained must have a part of vision_model, as every step teaches understanding, got {self.trained}; "
-                '"vision_model.head" leaves latents as they are'
+                f"trained must have a part of vision_model for {', '.join(understood)}, got {self.trained}"
             )
+        if not self.tasks:
+            raise ValueError("ratios must have a task when no part of vision_model is trained, got none")
         for name in ("steps", "latent_channels", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
@@ -135,6 +137,12 @@ class Stage:
             return cls(**values)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: {error}") from error
+
+    @property
+    def tasks(self) -> list[str]:
+        """Lists what a step can have: the distillation, if the vision tower learns, and the tasks that take turns."""
+        learns = self.trained is None or any(name.split(".")[0] == "vision_model" for name in self.trained)
+        return [*([DISTILLED] if learns else []), *self.ratios]
 
     @property
     def limits(self) -> Limits:

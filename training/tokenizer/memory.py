@@ -99,7 +99,7 @@ def estimate(
 def largest_batches(stage: Stage, processes: int) -> tuple[int, int]:
     """Gives the most tokens of one micro batch of understanding and of reconstruction."""
     most = {"understanding": 0, "reconstruction": 0}
-    for task in ("image_understanding", *stage.ratios):
+    for task in stage.tasks:
         size = stage.batch_sizes[task]
         samples = -(-(size if isinstance(size, int) else size[1]) // processes)
         kind = task.rpartition("_")[2]

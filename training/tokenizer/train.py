@@ -31,7 +31,7 @@ from .memory import device_memory, estimate
 from .networks import CLIP, ImageLosses, load_start, load_teacher
 from .objective import Objective, trained_parameters
 from .tiles import Tiles
-from .turns import DISTILLED, TurnBatches
+from .turns import TurnBatches
 from .validation import Exports
 
 FITTING_BATCHES = 8  # whose latents say how they fit the quantizer
@@ -131,7 +131,7 @@ def main(
     accelerator = build_accelerator(stage.optimizer.clip, tracker, output)
     agreement = Agreement()
     protected = ProtectedRows.load(init_from, accelerator.distributed_type)
-    tasks = [DISTILLED, *stage.ratios]
+    tasks = stage.tasks
     found = checkpoint_to_resume(resume, output, agreement)
     is_new_quantizer = stage.quantize and model.quantizer is None and found is None
     prepare_model(model, stage, torch.Generator().manual_seed(seed))

@@ -14,9 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..data.batches import TrainingBatch
 from ..data.task_batches import Batches, Made, Order
-from .curriculum import TaskRound
+from .curriculum import DISTILLED, TaskRound
 
-DISTILLED = "image_understanding"
 AHEAD = 2  # micro-batches that each worker makes ahead
 
 
@@ -25,7 +24,7 @@ class TurnBatches:
     Gives the micro-batches of each step, made ahead in processes of their own.
 
     Args:
-        batches: of the distillation and of every task.
+        batches: of every task and, if it is trained, of the distillation.
         ratios: share of each task that takes turns; without any, only the distillation is trained.
     """
 
@@ -35,11 +34,6 @@ class TurnBatches:
         self._ahead: deque[tuple[int, dict[str, Any]]] = deque()  # micro-batches of a step, and the state behind it
         self._made: Iterator[tuple[str, Made]] | None = None
         self._state = self._planned()
-
-    @property
-    def per_step(self) -> int:
-        """Counts the tasks of a step."""
-        return 1 if self._round is None else 2
 
     def __next__(self) -> list[TrainingBatch]:
         """
@@ -81,7 +75,8 @@ class TurnBatches:
 
     def _orders(self) -> Iterator[Order]:
         while True:
-            tasks = [DISTILLED] if self._round is None else [DISTILLED, next(self._round)]
+            tasks = [DISTILLED] if DISTILLED in self._batches else []
+            tasks += [] if self._round is None else [next(self._round)]
             orders = [order for task in tasks for order in self._batches[task].order()]
             self._ahead.append((len(orders), self._planned()))
             yield from orders

@@ -118,7 +118,15 @@ GOOD = {
         ({"image_resolution": (128, 64)}, "image_resolution"),
         ({"ratios": {"video_reconstruction": 1.0}, "batch_sizes": VIDEO_BATCHES}, "video_resolution"),
         ({"steps": 0}, "steps"),
-        ({"trained": ("decoder",)}, "trained must have a part of vision_model"),
+        (
+            {
+                "trained": ("decoder",),
+                "ratios": {"3d_understanding": 1.0},
+                "batch_sizes": {"3d_understanding": 1, "image_understanding": 1},
+            },
+            "trained must have a part of vision_model for 3d_understanding",
+        ),
+        ({"trained": ("decoder",), "ratios": {}}, "ratios must have a task"),
     ],
 )
 def test_bad_stages_are_named(changes, name):

@@ -13,8 +13,8 @@ from atoken.training.data.task_batches import TooManyUnreadable
 from atoken.training.data.tasks import open_tasks, read_data
 from atoken.training.recipes.tiny.text_tower import LENGTH, build_tokenizer
 from atoken.training.tokenizer import turns as turns_file
-from atoken.training.tokenizer.curriculum import Stage
-from atoken.training.tokenizer.turns import DISTILLED, TurnBatches
+from atoken.training.tokenizer.curriculum import DISTILLED, Stage
+from atoken.training.tokenizer.turns import TurnBatches
 
 from ..stage_samples import STAGE, write_data, write_photos
 
@@ -37,7 +37,7 @@ def data(tmp_path_factory):
 
 def open_turns(data, rank: int = 0, processes: int = 1, workers: int = 0) -> TurnBatches:
     stage = Stage(**{name: value for name, value in {**STAGE, **CHANGES}.items() if name != "optimizer"})
-    tokenizer, tasks = AtokenProcessor(tokenizer=build_tokenizer()).tokenizer, [DISTILLED, *stage.ratios]
+    tokenizer, tasks = AtokenProcessor(tokenizer=build_tokenizer()).tokenizer, stage.tasks
     options = (stage.batch_sizes, stage.limits, tokenizer, LENGTH, 7, rank, processes, workers, stage.step_tokens)
     return TurnBatches(open_tasks(tasks, data, *options), stage.ratios)
 

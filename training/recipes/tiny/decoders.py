@@ -2,9 +2,10 @@
 
     python -m atoken.training.recipes.tiny.decoders DATA OUT checkpoints/atoken-tiny --minutes 80
 
-The decoder, the Gaussian decoder and the pooling head learn by `stages/tiny-decoders.yaml`, of a discrete model by
-`tiny-decoders-d.yaml`. Whatever was trained on the latents stays valid, and half of a step's work is saved. The run
-goes on where it was stopped; OUT/stage-N/released, with N the stage of the weights, becomes the checkpoint.
+The decoder and the Gaussian decoder learn by `stages/tiny-decoders.yaml`, those of a discrete model by
+`tiny-decoders-d.yaml`. Whatever was trained on the latents or embeddings stays valid, and half of a step's work is
+saved. Beside the media of the curriculum there are scenes of the miniature world, which the tiny generators draw. The
+run goes on where it was stopped; OUT/stage-N/released, with N the stage of the weights, becomes the checkpoint.
 """
 
 import json
@@ -12,12 +13,27 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
 from atoken import AtokenConfig
 
 from .between_stages import continued
 from .curriculum import EVALUATION, HERE, PERCEPTION, RELEASED, localized, measure_released, run_stage, write_text
 from .release import record_of, release, tables_of
+
+# Sources beside those of the curriculum, with their size there.
+SCENES = {
+    "image_reconstruction": {"source": "miniature", "length": 200000, "size": 0.12},
+    "video_reconstruction": {"source": "miniature", "length": 200000, "frames": 16, "size": 0.35},
+}
+
+
+def with_scenes(data_file: Path) -> None:
+    """Adds the scenes to a data file of the curriculum."""
+    sources = yaml.safe_load(data_file.read_text(encoding="utf-8"))
+    for task, scenes in SCENES.items():
+        sources[task].append(scenes)
+    write_text(data_file, yaml.safe_dump(sources, sort_keys=False))
 
 
 def stage_of(checkpoint: Path) -> int:
@@ -44,14 +60,14 @@ def main(
     stage = stage_of(checkpoint)
     folder = out / f"stage-{stage}"
     sources = localized(HERE / "sources/tiny.yaml", data, out / "sources.yaml")
+    with_scenes(sources)
     templates = [localized(path, data, out / path.name) for path in (EVALUATION, PERCEPTION)]
     if not (folder / "finished").is_file():
         continued(checkpoint, folder / "start")
         options = ["--seed", str(seed), "--save-every", "200", "--workers", "1"]
         if minutes is not None:
             options += ["--minutes", str(minutes)]
-        # The pooling head learns from what it was, so that embeddings stay what they are as well.
-        run_stage(stage_file_of(stage), folder / "start", sources, folder, checkpoint, options, processes, device)
+        run_stage(stage_file_of(stage), folder / "start", sources, folder, None, options, processes, device)
         (folder / "finished").touch()
     if not evaluate or (out / "record.json").is_file():
         return

@@ -27,7 +27,7 @@ from ...tokenizer.networks import CLIP, ImageLosses, load_start, load_teacher
 from ...tokenizer.objective import Objective
 from ...tokenizer.perceptual import Crops
 from ...tokenizer.train import ProgressBar
-from ...tokenizer.turns import DISTILLED, TurnBatches
+from ...tokenizer.turns import TurnBatches
 from ...trainer import Trainer, TrainerSettings
 
 SEEN = Crops(side=64, share=1.0)
@@ -134,7 +134,7 @@ def main(
     if accelerator.num_processes > 1:
         raise ValueError(f"num_processes must be 1 with a discriminator, got {accelerator.num_processes}")
     length = model.config.text_config.max_position_embeddings
-    tasks, sources, sizes = [DISTILLED, *stage.ratios], read_data(data), stage.batch_sizes
+    tasks, sources, sizes = stage.tasks, read_data(data), stage.batch_sizes
     limits, text = stage.limits, (processor.tokenizer, length)
     batches = open_tasks(tasks, sources, sizes, limits, *text, seed, 0, 1, workers, stage.step_tokens)
     prepare_model(model, stage, torch.Generator().manual_seed(seed))

@@ -12,9 +12,9 @@ from transformers import PreTrainedTokenizerBase, Siglip2TextModel
 
 from ...contracts import Share
 from ...data.batches import TrainingBatch
+from ...tokenizer.curriculum import DISTILLED
 from ...tokenizer.losses import distillation_loss
 from ...tokenizer.objective import Objective, Texts
-from ...tokenizer.turns import DISTILLED
 from .words_targets import MAP_CHANNELS, SPACES
 from .words_task import WordsBatch
 from .words_text import embed_texts

@@ -21,10 +21,10 @@ from ...data.tasks import open_tasks, read_data
 from ...frozen_rows import ProtectedRows
 from ...parallelism import build_accelerator
 from ...program import run_to_its_end
-from ...tokenizer.curriculum import Stage, prepare_model
+from ...tokenizer.curriculum import DISTILLED, Stage, prepare_model
 from ...tokenizer.networks import load_start, load_teacher
 from ...tokenizer.train import ProgressBar
-from ...tokenizer.turns import DISTILLED, TurnBatches
+from ...tokenizer.turns import TurnBatches
 from ...trainer import Trainer, TrainerSettings
 from .words_objective import WordsObjective, fit_space
 from .words_task import WordBatches, WordTurns
@@ -57,7 +57,7 @@ def main(
     accelerator = build_accelerator(stage.optimizer.clip, "none", output)
     rank, processes = accelerator.process_index, accelerator.num_processes
     length = model.config.text_config.max_position_embeddings
-    tasks = [DISTILLED, *stage.ratios]
+    tasks = stage.tasks
     sources, sizes = read_data(data), stage.batch_sizes
     batches = open_tasks(
         tasks,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from atoken import AtokenConfig, AtokenModel, AtokenQuantizerConfig
+from atoken.training.data.tasks import read_data
 from atoken.training.frozen_rows import FILE, ProtectedRows
 from atoken.training.recipes.tiny import decoders
 from atoken.training.recipes.tiny.release import release
@@ -35,7 +36,8 @@ def test_the_stage_and_its_file_follow_from_the_quantizer(tmp_path):
     assert not continuous.quantize and discrete.quantize
     for stage in (continuous, discrete):
         # Nothing that latents depend on.
-        assert not any(name in {"latent_proj", "vision_model", "quantizer"} for name in stage.trained)
+        assert set(stage.trained) == {"decoder", "gaussian_decoder"}
+        assert all(task.endswith("reconstruction") for task in stage.tasks)
         assert stage.ratios == continuous.ratios and stage.optimizer == continuous.optimizer
 
 
@@ -52,6 +54,7 @@ def test_a_run_ends_with_a_release_and_its_record_and_is_not_done_twice(start, t
 
     def run_stage(stage_file, begin, sources, folder, teacher, options, processes, device):
         runs.append((stage_file.name, teacher, options))
+        assert {"source": "miniature", "length": 200000, "size": 0.12} in read_data(sources)["image_reconstruction"]
         shutil.copytree(begin, folder / "model")
         (folder / "log.jsonl").write_text(json.dumps({"step": 7, "minutes": 1.5, "image_reconstruction/loss": 2.0}))
 
@@ -64,7 +67,7 @@ def test_a_run_ends_with_a_release_and_its_record_and_is_not_done_twice(start, t
     assert not (tmp_path / "out/record.json").exists()
     decoders.main(Path("somewhere"), tmp_path / "out", start, 5.0, "cpu", 1, evaluate=True, seed=0)
     assert runs == [
-        ("tiny-decoders.yaml", start, ["--seed", "0", "--save-every", "200", "--workers", "1", "--minutes", "5.0"])
+        ("tiny-decoders.yaml", None, ["--seed", "0", "--save-every", "200", "--workers", "1", "--minutes", "5.0"])
     ]
     record = json.loads((tmp_path / "out/stage-3/released/training.json").read_text())
     assert record["command"] == "python -m atoken.training.recipes.tiny.decoders DATA OUT checkpoints/start --minutes 5"
