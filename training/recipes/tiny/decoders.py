@@ -5,15 +5,18 @@
 The decoder and the Gaussian decoder learn by `stages/tiny-decoders.yaml`, those of a discrete model by
 `tiny-decoders-d.yaml`. Whatever was trained on the latents or embeddings stays valid, and half of a step's work is
 saved. Beside the media of the curriculum there are scenes of the miniature world, which the tiny generators draw. The
-run goes on where it was stopped; OUT/stage-N/released, with N the stage of the weights, becomes the checkpoint.
+run goes on where it was stopped; OUT/stage-N/released, with N the stage of the weights, becomes the checkpoint. Its
+record takes the numbers of understanding over from the checkpoint's, as no weight that they depend on has changed.
 """
 
 import json
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 import yaml
+from safetensors.torch import load_file
 
 from atoken import AtokenConfig
 
@@ -21,6 +24,7 @@ from .between_stages import continued
 from .curriculum import EVALUATION, HERE, PERCEPTION, RELEASED, localized, measure_released, run_stage, write_text
 from .release import record_of, release, tables_of
 
+DECODERS = ("decoder", "gaussian_decoder")
 # Sources beside those of the curriculum, with their size there.
 SCENES = {
     "image_reconstruction": {"source": "miniature", "length": 200000, "size": 0.12},
@@ -34,6 +38,29 @@ def with_scenes(data_file: Path) -> None:
     for task, scenes in SCENES.items():
         sources[task].append(scenes)
     write_text(data_file, yaml.safe_dump(sources, sort_keys=False))
+
+
+def without_understanding(template: Path, out: Path) -> list[str]:
+    """Writes one of the harness's files without its sets of understanding; gives their names."""
+    values = yaml.safe_load(template.read_text(encoding="utf-8"))
+    values.pop("embedders", None)
+    understood = [name for name, entry in values["sets"].items() if "task" in entry]
+    values["sets"] = {name: entry for name, entry in values["sets"].items() if name not in understood}
+    write_text(out, yaml.safe_dump(values, sort_keys=False))
+    return understood
+
+
+def check_the_rest_is_the_same(checkpoint: Path, released: Path) -> None:
+    """
+    Compares all weights but those of decoders, bit by bit.
+
+    Raises:
+        ValueError: some differ.
+    """
+    before, after = (load_file(folder / "model.safetensors") for folder in (checkpoint, released))
+    rest = [name for name in before if name.split(".")[0] not in DECODERS]
+    if changed := [name for name in rest if name not in after or not torch.equal(before[name], after[name])]:
+        raise ValueError(f"released weights must have the encoder of {checkpoint}, but differ in {', '.join(changed)}")
 
 
 def stage_of(checkpoint: Path) -> int:
@@ -61,7 +88,6 @@ def main(
     folder = out / f"stage-{stage}"
     sources = localized(HERE / "sources/tiny.yaml", data, out / "sources.yaml")
     with_scenes(sources)
-    templates = [localized(path, data, out / path.name) for path in (EVALUATION, PERCEPTION)]
     if not (folder / "finished").is_file():
         continued(checkpoint, folder / "start")
         options = ["--seed", str(seed), "--save-every", "200", "--workers", "1"]
@@ -72,7 +98,12 @@ def main(
     if not evaluate or (out / "record.json").is_file():
         return
     release(folder / "model", None, folder / RELEASED)
-    record = {str(stage): measure_released(stage, folder, templates)}
+    check_the_rest_is_the_same(checkpoint, folder / RELEASED)
+    before = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))["stages"][str(stage)]
+    templates = [localized(path, data, out / path.name) for path in (EVALUATION, PERCEPTION)]
+    understood = [name for template in templates for name in without_understanding(template, template)]
+    kept = {name: value for name, value in before.items() if name.split("/")[0] in understood}
+    record = {str(stage): measure_released(stage, folder, templates) | kept}
     write_text(out / "record.md", tables_of(record))
     places = {str(data): "DATA", str(out): "OUT", str(checkpoint): f"checkpoints/{checkpoint.name}"}
     text = json.dumps(record_of(record, out, stage, places, stage_file_of, checkpoint, "decoders"), indent=1)
