@@ -28,7 +28,7 @@ DECODERS = ("decoder", "gaussian_decoder")
 # Sources beside those of the curriculum, with their size there.
 SCENES = {
     "image_reconstruction": {"source": "miniature", "length": 200000, "size": 0.12},
-    "video_reconstruction": {"source": "miniature", "length": 200000, "frames": 16, "size": 0.35},
+    "video_reconstruction": {"source": "miniature", "length": 200000, "frames": 16, "size": 1.2},
 }
 
 
