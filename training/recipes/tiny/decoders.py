@@ -2,11 +2,12 @@
 
     python -m atoken.training.recipes.tiny.decoders DATA OUT checkpoints/atoken-tiny --minutes 80
 
-The decoder and the Gaussian decoder learn by `stages/tiny-decoders.yaml`, those of a discrete model by
-`tiny-decoders-d.yaml`. Whatever was trained on the latents or embeddings stays valid, and half of a step's work is
-saved. Beside the media of the curriculum there are scenes of the miniature world, which the tiny generators draw. The
-run goes on where it was stopped; OUT/stage-N/released, with N the stage of the weights, becomes the checkpoint. Its
-record takes the numbers of understanding over from the checkpoint's, as no weight that they depend on has changed.
+The decoder and the Gaussian decoder learn by `stages/tiny-decoders.yaml`, which needs `pip install
+"atoken[perceptual]"`, those of a discrete model by `tiny-decoders-d.yaml`. Whatever was trained on the latents or
+embeddings stays valid, and half of a step's work is saved. Beside the media of the curriculum there are scenes of the
+miniature world, which the tiny generators draw. The run goes on where it was stopped; OUT/stage-N/released, with N the
+stage of the weights, becomes the checkpoint. Its record takes the numbers of understanding over from the checkpoint's,
+as no weight that they depend on has changed.
 """
 
 import json
@@ -28,7 +29,7 @@ DECODERS = ("decoder", "gaussian_decoder")
 # Sources beside those of the curriculum, with their size there.
 SCENES = {
     "image_reconstruction": {"source": "miniature", "length": 200000, "size": 0.12},
-    "video_reconstruction": {"source": "miniature", "length": 200000, "frames": 16, "size": 1.2},
+    "video_reconstruction": {"source": "miniature", "length": 200000, "frames": 16, "size": 0.5},
 }
 
 
