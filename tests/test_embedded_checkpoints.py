@@ -22,7 +22,7 @@ def record_of(name: str) -> dict:
     return json.loads((ROOT / "checkpoints" / name / "training.json").read_text())
 
 
-@pytest.mark.parametrize(("name", "stages"), [("atoken-tiny", "3"), ("atoken-tiny-d", "34")])
+@pytest.mark.parametrize(("name", "stages"), [("atoken-tiny", "3"), ("atoken-tiny-d", "4")])
 def test_files_are_small_and_recorded(name, stages):
     folder = ROOT / "checkpoints" / name
     assert sum(path.stat().st_size for path in folder.iterdir()) < 20e6
@@ -35,9 +35,11 @@ def test_files_are_small_and_recorded(name, stages):
 
 
 def test_stages_gain_media_and_keep_images():
-    record = record_of("atoken-tiny")  # of a run that went on, twice, from weights with a record of their own
-    first, second, before = (record["before"]["before"]["stages"][stage] for stage in "123")
-    third = record["stages"]["3"]
+    record = record_of("atoken-tiny")
+    third, begun = record["stages"]["3"], record
+    while "before" in begun:  # runs that went on from weights with a record of their own
+        begun = begun["before"]
+    first, second, before = (begun["stages"][stage] for stage in "123")
     assert third["photos 256/psnr"] > before["photos 256/psnr"] and third["clips/psnr"] > before["clips/psnr"]
     assert third["photos 256/psnr"] >= second["photos 256/psnr"] >= first["photos 256/psnr"]
     assert second["clips/psnr"] > first["clips/psnr"]
@@ -51,7 +53,7 @@ def test_the_page_shows_what_the_record_says():
     shown = set((ROOT / "docs/curriculum.md").read_text().splitlines())
     tables = [tables_of(record_of(name)["stages"]) for name in CHECKPOINTS]
     rows = [line for table in tables for line in table.splitlines() if line[2:3].isdigit()]
-    assert len(rows) >= 12 and set(rows) <= shown
+    assert len(rows) >= 8 and set(rows) <= shown
 
 
 def figures(record: dict) -> dict[str, str]:
