@@ -4,10 +4,10 @@
 
 The decoder and the Gaussian decoder learn by `stages/tiny-decoders.yaml`, which needs `pip install
 "atoken[perceptual]"`, those of a discrete model by `tiny-decoders-d.yaml`. Whatever was trained on the latents or
-embeddings stays valid, and a third of a step's work is saved. Beside the media of the curriculum there are scenes of the
-miniature world, which the tiny generators draw. The run goes on where it was stopped; OUT/stage-N/released, with N the
-stage of the weights, becomes the checkpoint. Its record takes the numbers of understanding over from the checkpoint's,
-as no weight that they depend on has changed.
+embeddings stays valid, and a third of a step's work is saved. Beside the media of the curriculum there are scenes of
+the miniature world, which the tiny generators draw. The run goes on where it was stopped; OUT/stage-N/released, with N
+the stage of the weights, becomes the checkpoint. Its record takes the numbers of understanding over from the
+checkpoint's, as no weight that they depend on has changed.
 """
 
 import json
