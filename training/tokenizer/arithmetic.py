@@ -22,17 +22,24 @@ def training_flops(model: AtokenModel, batch: TrainingBatch, with_teacher: bool)
     """
     Counts the operations of one forward and backward pass.
 
-    A teacher's forward pass is a third of its tower's. Videos are taken as tiles that do not see each other. Perceptual
-    networks, the text tower and the Gaussian decoder are not counted.
+    A teacher's forward pass is a third of its tower's, as is that of an encoder that does not learn. Videos are taken as
+    tiles that do not see each other. Perceptual networks, the text tower and the Gaussian decoder are not counted.
     """
     shapes = [
         (1, length) if grid is None else (grid[0], grid[1] * grid[2])
         for grid, length in zip(batch.grids, batch.lengths, strict=True)
     ]
-    total = tower_flops(model.vision_model, shapes)
+    total = tower_flops(model.vision_model, shapes) * (1 if encoder_learns(model) else 1 / 3)
     if batch.task.endswith("understanding"):
         return total * (4 / 3 if with_teacher and batch.task.startswith("image") else 1)
     return total + tower_flops(model.decoder, shapes)
+
+
+def encoder_learns(model: AtokenModel) -> bool:
+    """Tells whether gradients go back through the encoder's blocks; its pooling head lies behind them."""
+    return any(
+        each.requires_grad for name, each in model.vision_model.named_parameters() if not name.startswith("head.")
+    )
 
 
 def tower_flops(tower: torch.nn.Module, shapes: Iterable[tuple[int, float]]) -> float:

@@ -8,6 +8,7 @@ from torch import nn
 from atoken import AtokenModel
 
 from ..data.samples import PATCH
+from .arithmetic import encoder_learns
 from .curriculum import Stage
 
 # Bytes that a block keeps of a token for the backward pass, under bf16 autocast and with a kernel that keeps no scores:
@@ -83,6 +84,8 @@ def estimate(
         for name, tower in towers.items()
     }
     inputs = {name: tower.num_hidden_layers * KEPT_INPUT * tower.hidden_size for name, tower in towers.items()}
+    if not encoder_learns(model):
+        kept["encoder"] = inputs["encoder"] = 0.0  # nothing waits for a backward pass that does not come
     again = {name: kept[name] / towers[name].num_hidden_layers for name in kept}  # the block in work
     understood, rebuilt = largest_batches(stage, processes)
     return Memory(

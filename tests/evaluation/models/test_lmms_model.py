@@ -113,8 +113,10 @@ def test_what_is_refused(plugin, folder):
         plugin(str(folder), dtype="number")
     asked = plugin(str(folder), dtype="float32", device="cpu")
     asked.task_dict = {"task": {"test": DOCUMENTS}}
-    with pytest.raises(NotImplementedError):
+    with pytest.raises(NotImplementedError, match="choose a task that generates answers"):
         asked.loglikelihood([])
+    with pytest.raises(NotImplementedError, match="choose a task of one round"):
+        asked.generate_until_multi_round([])
 
     def part_of_a_video(document):
         return [{"role": "user", "content": [{"type": "video", "url": document[1], "video_start": 2.0}]}]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from atoken.training.tokenizer.arithmetic import tower_flops, training_flops
 from atoken.training.tokenizer.curriculum import (
     FSQ_DEVIATION,
     TASKS,
@@ -18,6 +19,7 @@ from atoken.training.tokenizer.curriculum import (
     latent_deviations,
     prepare_model,
 )
+from atoken.training.tokenizer.memory import estimate
 
 from ...modeling.helpers import make_model
 from .test_micro_batches import whole_batch
@@ -166,6 +168,19 @@ def test_only_the_named_modules_of_a_stage_learn():
     absent = Stage(**{**GOOD, "latent_channels": 12, "trained": ("vision_model.head", "decoders")})
     with pytest.raises(ValueError, match=r"trained must name modules of the model \(.*decoder.*\), got decoders"):
         prepare_model(model, absent)
+
+
+def test_an_encoder_that_does_not_learn_costs_a_third_and_keeps_nothing():
+    stage = Stage(**{**GOOD, "latent_channels": 12, "trained": ("decoder",)})
+    whole, alone = make_model(0), make_model(0)
+    prepare_model(alone, stage)
+    batch = whole_batch("image_reconstruction")
+    shapes = [(frames, rows * columns) for frames, rows, columns in batch.grids]
+    encoder, decoder = (tower_flops(tower, shapes) for tower in (whole.vision_model, whole.decoder))
+    assert training_flops(whole, batch, False) == pytest.approx(encoder + decoder)
+    assert training_flops(alone, batch, False) == pytest.approx(encoder / 3 + decoder)
+    full, less = (estimate(each, None, stage, 1, 1, None) for each in (whole, alone))
+    assert 0 < less.activations < full.activations and 0 < less.inputs < full.inputs and less.states < full.states
 
 
 def test_a_template_tells_new_latents_what_they_hold():

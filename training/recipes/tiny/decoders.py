@@ -21,11 +21,11 @@ from safetensors.torch import load_file
 
 from atoken import AtokenConfig
 
+from ...tokenizer.curriculum import Stage
 from .between_stages import continued
 from .curriculum import EVALUATION, HERE, PERCEPTION, RELEASED, localized, measure_released, run_stage, write_text
 from .release import record_of, release, tables_of
 
-DECODERS = ("decoder", "gaussian_decoder")
 # Sources beside those of the curriculum, with their size there.
 SCENES = {
     "image_reconstruction": {"source": "miniature", "length": 200000, "size": 0.12},
@@ -41,25 +41,25 @@ def with_scenes(data_file: Path) -> None:
     write_text(data_file, yaml.safe_dump(sources, sort_keys=False))
 
 
-def without_understanding(template: Path, out: Path) -> list[str]:
-    """Writes one of the harness's files without its sets of understanding; gives their names."""
+def drop_understanding(template: Path) -> list[str]:
+    """Takes the sets of understanding out of one of the harness's files; gives their names."""
     values = yaml.safe_load(template.read_text(encoding="utf-8"))
     values.pop("embedders", None)
     understood = [name for name, entry in values["sets"].items() if "task" in entry]
     values["sets"] = {name: entry for name, entry in values["sets"].items() if name not in understood}
-    write_text(out, yaml.safe_dump(values, sort_keys=False))
+    write_text(template, yaml.safe_dump(values, sort_keys=False))
     return understood
 
 
-def check_the_rest_is_the_same(checkpoint: Path, released: Path) -> None:
+def check_the_rest_is_the_same(checkpoint: Path, released: Path, trained: tuple[str, ...]) -> None:
     """
-    Compares all weights but those of decoders, bit by bit.
+    Compares all weights but those of the modules that were trained, bit by bit.
 
     Raises:
         ValueError: some differ.
     """
     before, after = (load_file(folder / "model.safetensors") for folder in (checkpoint, released))
-    rest = [name for name in before if name.split(".")[0] not in DECODERS]
+    rest = [name for name in before if not name.startswith(tuple(f"{module}." for module in trained))]
     if changed := [name for name in rest if name not in after or not torch.equal(before[name], after[name])]:
         raise ValueError(f"released weights must have the encoder of {checkpoint}, but differ in {', '.join(changed)}")
 
@@ -99,10 +99,10 @@ def main(
     if not evaluate or (out / "record.json").is_file():
         return
     release(folder / "model", None, folder / RELEASED)
-    check_the_rest_is_the_same(checkpoint, folder / RELEASED)
+    check_the_rest_is_the_same(checkpoint, folder / RELEASED, Stage.read(stage_file_of(stage)).trained or ())
     before = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))["stages"][str(stage)]
     templates = [localized(path, data, out / path.name) for path in (EVALUATION, PERCEPTION)]
-    understood = [name for template in templates for name in without_understanding(template, template)]
+    understood = [name for template in templates for name in drop_understanding(template)]
     kept = {name: value for name, value in before.items() if name.split("/")[0] in understood}
     record = {str(stage): measure_released(stage, folder, templates) | kept}
     write_text(out / "record.md", tables_of(record))
