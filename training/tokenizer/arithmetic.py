@@ -22,8 +22,8 @@ def training_flops(model: AtokenModel, batch: TrainingBatch, with_teacher: bool)
     """
     Counts the operations of one forward and backward pass.
 
-    A teacher's forward pass is a third of its tower's, as is that of an encoder that does not learn. Videos are taken as
-    tiles that do not see each other. Perceptual networks, the text tower and the Gaussian decoder are not counted.
+    A teacher's forward pass is a third of its tower's, as is that of an encoder that does not learn. Videos are taken
+    as tiles that do not see each other. Perceptual networks, the text tower and the Gaussian decoder are not counted.
     """
     shapes = [
         (1, length) if grid is None else (grid[0], grid[1] * grid[2])

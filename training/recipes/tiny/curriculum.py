@@ -21,7 +21,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from atoken.processing.atomic_files_atoken import atomic_file
+from atoken.processing.atomic_files_atoken import write_text
 
 from ...data.batches import TrainingBatch
 from ...data.tasks import open_tasks, read_data
@@ -66,12 +66,6 @@ def run_stage(
     if teacher is not None:
         command += ["--teacher", str(teacher)]
     subprocess.run([*command, *options], check=True, env=environment)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def localized(path: Path, data: Path, out: Path) -> Path:

@@ -20,10 +20,11 @@ import yaml
 from safetensors.torch import load_file
 
 from atoken import AtokenConfig
+from atoken.processing.atomic_files_atoken import write_text
 
 from ...tokenizer.curriculum import Stage
 from .between_stages import continued
-from .curriculum import EVALUATION, HERE, PERCEPTION, RELEASED, localized, measure_released, run_stage, write_text
+from .curriculum import EVALUATION, HERE, PERCEPTION, RELEASED, localized, measure_released, run_stage
 from .release import record_of, release, tables_of
 
 # Sources beside those of the curriculum, with their size there.

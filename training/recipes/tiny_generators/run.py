@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from atoken.processing.atomic_files_atoken import atomic_file
+from atoken.processing.atomic_files_atoken import write_text
 from atoken_headers.model_folders import CHECKPOINTS
 
 from .card import card_of
@@ -61,8 +61,8 @@ def conclude(subject: Subject, out: Path, count: int, facts: dict[str, str]) -> 
     judge = load_judge(out / "judge.safetensors")
     measured = measure(subject, released / "transformer", tokenizer, judge, out / "pictures.parquet", count, run)
     record = record_of(subject, run, released, measured, facts)
-    _write_text(released / "README.md", card_of(subject, record))
-    _write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
+    write_text(released / "README.md", card_of(subject, record))
+    write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
     print(f"{subject.name}: " + json.dumps({name: measured[name] for name in ("samples", "ceiling")}), flush=True)
 
 
@@ -81,7 +81,7 @@ def main(
         raise typer.BadParameter(f"--only must be one of {names}, got {only!r}")
     pictures, judged = out / "pictures.parquet", out / "judge.safetensors"
     write_pictures(pictures, scenes)
-    _write_text(out / "classes.txt", "\n".join(CLASS_NAMES) + "\n")
+    write_text(out / "classes.txt", "\n".join(CLASS_NAMES) + "\n")
     for subject in subjects:
         tokenizer = CHECKPOINTS / subject.tokenizer
         write_corpus(pictures, tokenizer, out / subject.corpus)
@@ -96,11 +96,6 @@ def main(
     }
     for subject in subjects:
         conclude(subject, out, count, facts)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

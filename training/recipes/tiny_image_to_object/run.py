@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from atoken.generation import SparseStructureAutoencoder
-from atoken.processing.atomic_files_atoken import atomic_file
+from atoken.processing.atomic_files_atoken import write_text
 from atoken.tokenizing.loading import LoadedModel, load_model
 from atoken_headers.model_folders import CHECKPOINTS
 
@@ -107,8 +107,8 @@ def conclude(
         out, released, measured, {**facts, "sampling": SAMPLING, "structure_vae_iou": round(reconstructed, 4), **costs}
     )
     save_pictures(pipeline, trues[:SHOWN], out / "held_out.png")
-    _write_text(released / "README.md", card_of(record))
-    _write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
+    write_text(released / "README.md", card_of(record))
+    write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
     return record
 
 
@@ -143,11 +143,6 @@ def main(
 def _tell(what: str, progress: Iterable[int]) -> None:
     for done in progress:
         print(f"{what}: {done}", flush=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import transformers
 import yaml
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
-from atoken.processing.atomic_files_atoken import atomic_file
+from atoken.processing.atomic_files_atoken import write_text
 from atoken.tokenizing.files import NewFolder
 
 from .card import card_of
@@ -95,8 +95,8 @@ def conclude(
     plot(record, out / "curves.png")
     model = AtokenLlavaForConditionalGeneration.from_pretrained(released, dtype=torch.float32).eval()
     draw_answers(model, AtokenLlavaProcessor.from_pretrained(released), out / "answers.png")
-    _write_text(released / "README.md", card_of(record))
-    _write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
+    write_text(released / "README.md", card_of(record))
+    write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
 
 
 def stage_record(name: str, folder: Path) -> dict[str, Any]:
@@ -133,13 +133,8 @@ def _measure_control(folder: Path, questions: int) -> dict[str, Any]:
 def _once(path: Path, make: Any) -> Any:
     """Reads what was made in an earlier run, or makes it."""
     if not path.is_file():
-        _write_text(path, json.dumps(make(), indent=1) + "\n")
+        write_text(path, json.dumps(make(), indent=1) + "\n")
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _rounded(value: Any) -> Any:

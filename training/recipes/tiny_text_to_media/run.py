@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder
-from atoken.processing.atomic_files_atoken import atomic_file
+from atoken.processing.atomic_files_atoken import write_text
 from atoken_headers.model_folders import CHECKPOINTS
 
 from ..tiny_generators.judge import load_judge
@@ -83,8 +83,8 @@ def conclude(out: Path, counts: dict[str, int], facts: dict[str, Any], arms: tup
     record["image_stage"] = training_facts(out / "image-stage", "images")
     record["video_stage"] = training_facts(out / "video-stage", "videos")
     record = rounded(record)
-    _write_text(released / "README.md", card_of(record))
-    _write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
+    write_text(released / "README.md", card_of(record))
+    write_text(released / RECORD, json.dumps(record, indent=1) + "\n")
 
 
 def main(
@@ -131,11 +131,6 @@ def main(
 def _round_to_bf16(pipeline: Any) -> None:
     for part in (pipeline.transformer, pipeline.text_encoder):
         part.bfloat16().float()
-
-
-def _write_text(path: Path, text: str) -> None:
-    with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
