@@ -21,12 +21,11 @@ from typing import Annotated
 import typer
 import yaml
 
-from atoken.processing.atomic_files_atoken import write_text
-
 from ...data.batches import TrainingBatch
 from ...data.tasks import open_tasks, read_data
 from ...tokenizer.curriculum import Stage
 from ...tokenizer.validation import validate
+from ..text_files import write_text
 from .between_stages import continued, copy_rows, widen, with_codes, with_gaussians
 from .release import record_of, release, tables_of
 from .sizes import SIZES

@@ -20,9 +20,9 @@ import yaml
 from safetensors.torch import load_file
 
 from atoken import AtokenConfig
-from atoken.processing.atomic_files_atoken import write_text
 
 from ...tokenizer.curriculum import Stage
+from ..text_files import write_text
 from .between_stages import continued
 from .curriculum import EVALUATION, HERE, PERCEPTION, RELEASED, localized, measure_released, run_stage
 from .release import record_of, release, tables_of

@@ -15,9 +15,9 @@ from typing import Annotated
 
 import typer
 
-from atoken.processing.atomic_files_atoken import write_text
 from atoken_headers.model_folders import CHECKPOINTS
 
+from ..text_files import write_text
 from .card import card_of
 from .corpora import write_corpus, write_pictures
 from .judge import load_judge, train_judge

@@ -14,13 +14,13 @@ from typing import Annotated, Any
 import typer
 
 from atoken.generation import SparseStructureAutoencoder
-from atoken.processing.atomic_files_atoken import write_text
 from atoken.tokenizing.loading import LoadedModel, load_model
 from atoken_headers.model_folders import CHECKPOINTS
 
 from ...generators.image_to_object.features import ObjectFeatures
 from ...generators.image_to_object.rows import ObjectRows
 from ...generators.image_to_object.structures import write_structures
+from ..text_files import write_text
 from .card import card_of
 from .corpora import VIEWS as VIEWS_EACH
 from .corpora import open_rows, write_conditions, write_corpus

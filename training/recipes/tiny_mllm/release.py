@@ -11,9 +11,9 @@ import transformers
 import yaml
 
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
-from atoken.processing.atomic_files_atoken import write_text
 from atoken.tokenizing.files import NewFolder
 
+from ..text_files import write_text
 from .card import card_of
 from .contact_sheet import draw_answers
 from .curves import plot

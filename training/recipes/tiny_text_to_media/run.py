@@ -13,9 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder
-from atoken.processing.atomic_files_atoken import write_text
 from atoken_headers.model_folders import CHECKPOINTS
 
+from ..text_files import write_text
 from ..tiny_generators.judge import load_judge
 from ..tiny_generators.run import JUDGE
 from .card import card_of

@@ -1,8 +1,9 @@
-"""Files that appear whole or not at all."""
+"""Text files of recipes, which appear whole or not at all."""
 
 import pytest
 
-from atoken.processing.atomic_files_atoken import atomic_file, write_text
+from atoken.processing.atomic_files_atoken import atomic_file
+from atoken.training.recipes.text_files import write_text
 
 
 def test_a_text_replaces_what_was_there(tmp_path):
