@@ -31,7 +31,7 @@ RECONSTRUCTION_WEIGHT, SEMANTIC_WEIGHT, KL_WEIGHT = 0.2, 1.0, 1e-8
 LOSSES = {
     "image": ("l1", "log_mse", *DISTANCES, "gram", "clip"),
     "video": ("l1", "log_mse"),
-    "3d": ("l1", "ms_ssim", "lpips"),
+    "3d": ("l1", "log_mse", "ms_ssim", "lpips"),
 }
 TRUNK_PARTS = (*DISTANCES, "gram")  # of one pass through one trunk
 BY_TOKEN = ("l1", "kl")  # of images and videos: means over tokens; all else are means over samples
@@ -264,6 +264,8 @@ class Objective(nn.Module):
         """Compares (K, 3, S, S) in [0, 1] on black."""
         weighed = self.weights["3d"]
         parts = {"l1": F.l1_loss(prediction, target)}
+        if "log_mse" in weighed:  # a view counts as one patch, in [-1, 1] but for an offset
+            parts["log_mse"] = log_mse_loss(2 * prediction.flatten(1), 2 * target.flatten(1), [1] * len(target))
         if "ms_ssim" in weighed:
             with torch.autocast(prediction.device.type, enabled=False):
                 similarity = multiscale_structural_similarity_index_measure(

@@ -199,6 +199,17 @@ def test_objects_are_compared_by_their_views(model, batch_of):
     assert model.vision_model.input_layer.weight.grad.abs().sum() > 0
 
 
+def test_every_view_counts_alike_in_log_mse(model, batch_of):
+    batch = batch_of("3d_reconstruction")
+    parts = losses_of(objective_of(still(model), three_d=("l1", "log_mse")), batch)
+    encoded = model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens)
+    found = []
+    for index, gaussians in enumerate(model.decode_gaussians(encoded.latents, batch.coords, batch.cu_seqlens)):
+        errors = render(gaussians, batch.cameras[index], 32).double() - batch.views[index].double() / 255
+        found.append((4 * errors.square().mean((1, 2, 3)) + 1e-5).log().mean())  # of values in [-1, 1]
+    torch.testing.assert_close(parts["log_mse"].double(), torch.stack(found).mean().detach(), rtol=1e-4, atol=0)
+
+
 def test_views_may_be_compared_by_lpips(model, batch_of):
     torch.manual_seed(0)
     trunk = VggLosses(random=True)
@@ -260,5 +271,5 @@ def test_what_is_missing_is_named(model):
         objective_of(model, ("l1", "lpips"))
     with pytest.raises(ValueError, match="trunk must be that of lpips, got that of st_lpips_alex"):
         objective_of(model, ("l1", "lpips"), trunk=StLpipsLosses(network=StLpipsNetwork("alex")))
-    with pytest.raises(ValueError, match="losses of 3d must be among l1, ms_ssim, lpips, got gram"):
+    with pytest.raises(ValueError, match="losses of 3d must be among l1, log_mse, ms_ssim, lpips, got gram"):
         objective_of(model, three_d=("gram",))
