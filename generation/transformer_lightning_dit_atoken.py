@@ -42,7 +42,9 @@ class SwiGLU(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., d) -> (..., d)."""
         gate, value = self.proj_in(hidden).chunk(2, dim=-1)
-        return self.proj_out(nn.functional.silu(gate) * value)
+        gate = nn.functional.silu(gate)
+        # Without gradients the product needs no memory of its own, which a CPU would first have to clear.
+        return self.proj_out(gate * value if torch.is_grad_enabled() else gate.mul_(value))
 
 
 class LightningDiTBlock(nn.Module):
@@ -203,8 +205,9 @@ class LightningDiTTransformer2DModel(ModelMixin, ConfigMixin):
             ValueError: a shape or a dtype does not fit, or, on a CPU, a time or a label is out of range.
         """
         self._check(hidden_states, timestep, class_labels)
-        hidden = self.patch_embed(hidden_states).flatten(2).transpose(1, 2)  # (B, N, d)
-        # The channels of a token side by side in memory: sums keep the order of their first term through all blocks.
+        # The channels of a token side by side in memory, from here on: there are fewer of them before the embedding.
+        latents = hidden_states.contiguous(memory_format=torch.channels_last)
+        hidden = self.patch_embed(latents).flatten(2).transpose(1, 2)  # (B, N, d)
         hidden = hidden.contiguous() + self.pos_embed
         time = self.time_embed(self.time_proj(timestep).to(hidden.dtype))
         condition = (time + self.label_embed(class_labels))[:, None]  # (B, 1, d)
