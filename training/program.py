@@ -1,9 +1,27 @@
-"""The last part of a program that trains: the run itself, and what a launcher is told of one that was stopped."""
+"""The first and last parts of a program that trains: its settings, its run, what a stopped one tells a launcher."""
 
 from typing import Any
 
+import torch
+from accelerate.utils import set_seed
+
 from .interruption import STOPPED, Stopped
 from .trainer import Trainer
+
+
+def begin(seed: int) -> None:
+    """
+    Seeds whatever draws, and has numbers of less than full precision, below 1e-38, become zero on a CPU.
+
+    Gradients through attention are full of them, and a CPU needs a hundred times as long for each: without this, the
+    backward pass of an object of 4,000 voxels takes four times as long. It holds for threads that begin later, so this
+    comes before the first computation.
+
+    Args:
+        seed: of the whole program.
+    """
+    torch.set_flush_denormal(True)
+    set_seed(seed)
 
 
 def run_to_its_end(trainer: Trainer, data: Any) -> None:

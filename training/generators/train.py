@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from accelerate.utils import set_seed
 from tqdm import tqdm
 
 from atoken.tokenizing.corpus.reading import AtokenTokens
 
 from ..agreement import Agreement
 from ..parallelism import build_accelerator
+from ..program import begin
 from ..trainer import Hook, Trainer, TrainerSettings
 from .building import build_generator, build_objective, open_tokenizer
 from .drawn_samples import DrawnSamples
@@ -98,7 +98,7 @@ def main(
     if steps is not None:
         stage = replace(stage, steps=steps)
     settings = TrainerSettings(output, stage.steps, stage.optimizer, minutes, max_skipped, save_every, log_every, keep)
-    set_seed(seed)
+    begin(seed)
     corpus = AtokenTokens(tokens)
     vae = open_tokenizer(tokenizer, corpus)
     names = None if class_names is None else class_names.read_text(encoding="utf-8").splitlines()

@@ -15,7 +15,6 @@ from typing import Annotated
 
 import torch
 import typer
-from accelerate.utils import set_seed
 from tqdm import tqdm
 
 from ..agreement import Agreement
@@ -23,7 +22,7 @@ from ..data.tasks import open_tasks, read_data
 from ..data.text_cache import TextCache, fingerprint
 from ..frozen_rows import ProtectedRows
 from ..parallelism import build_accelerator, shards_of
-from ..program import run_to_its_end
+from ..program import begin, run_to_its_end
 from ..resuming import checkpoint_to_resume
 from ..trainer import Hook, Trainer, TrainerSettings
 from .curriculum import Stage, fit_to_quantizer, latent_deviations, prepare_model
@@ -122,7 +121,7 @@ def main(
     weights = stage.losses["image"] if "image_reconstruction" in stage.ratios else {}
     image_losses = ImageLosses.choose(losses if weights else None, weights)
     stage = replace(stage, losses={**stage.losses, "image": image_losses.weights})
-    set_seed(seed)
+    begin(seed)
     # Before there is an accelerator: with ZeRO-3 set up, transformers would load shards, and scalars have none.
     model, processor = load_start(init_from)
     tower, scale = (None, 0.0) if teacher is None else load_teacher(teacher)

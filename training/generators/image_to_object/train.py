@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from accelerate.utils import set_seed
 
 from atoken.tokenizing.corpus.reading import AtokenTokens
 from atoken.tokenizing.loading import load_model
 
 from ...agreement import Agreement
 from ...parallelism import build_accelerator
+from ...program import begin
 from ...trainer import TrainerSettings
 from ..running import run_training
 from ..train import (
@@ -72,7 +72,7 @@ def main(
         stage = replace(stage, steps=steps)
     settings = TrainerSettings(output, stage.steps, stage.optimizer, minutes, max_skipped, save_every, log_every, keep)
     accelerator, agreement = build_accelerator(stage.optimizer.clip, tracker, output), Agreement()
-    set_seed(seed)
+    begin(seed)
     loaded = load_model(tokenizer, "cpu")
     rows = ObjectRows(AtokenTokens(tokens, normalize=False), loaded)
     files = ObjectFiles.open(stage, rows, loaded.model, conditions, structures)

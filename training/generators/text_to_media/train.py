@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from accelerate.utils import set_seed
 
 from atoken.tokenizing.corpus.reading import AtokenTokens
 from atoken.tokenizing.loading import load_model
 
 from ...agreement import Agreement
 from ...parallelism import build_accelerator
+from ...program import begin
 from ...trainer import TrainerSettings
 from ..running import run_training
 from ..train import (
@@ -114,7 +114,7 @@ def main(
     stage = TextToMediaStage.read(stage_file)
     if steps is not None:
         stage = replace(stage, steps=steps)
-    set_seed(seed)
+    begin(seed)
     loaded = load_model(tokenizer, "cpu")
     corpora = {kind: AtokenTokens(path) for kind, path in given.items()}
     for kind, corpus in corpora.items():

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import torch
 import typer
-from accelerate.utils import set_seed
 from torch import nn
 from torch.nn import functional as F
 
@@ -21,7 +20,7 @@ from ...data.batches import TrainingBatch
 from ...data.tasks import open_tasks, read_data
 from ...frozen_rows import ProtectedRows
 from ...parallelism import build_accelerator
-from ...program import run_to_its_end
+from ...program import begin, run_to_its_end
 from ...tokenizer.curriculum import Stage, prepare_model
 from ...tokenizer.networks import CLIP, ImageLosses, load_start, load_teacher
 from ...tokenizer.objective import Objective
@@ -126,7 +125,7 @@ def main(
     stage = Stage.read(stage_file)
     image_losses = ImageLosses.choose(losses, stage.losses["image"])
     stage = replace(stage, losses={**stage.losses, "image": image_losses.weights}, steps=steps or stage.steps)
-    set_seed(seed)
+    begin(seed)
     model, processor = load_start(init_from)
     tower, scale = (None, 0.0) if teacher is None else load_teacher(teacher)
     trunk, clip = image_losses.load(None, CLIP)

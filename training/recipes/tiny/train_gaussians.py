@@ -30,6 +30,7 @@ from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.processing.atomic_files_atoken import atomic_file
 
 from ...muon import Muon
+from ...program import begin
 from .prepared_objects import PreparedObject, decoded_voxels, flat_voxels, measure_views
 from .stepping import average, remember_peaks, set_rates
 
@@ -111,7 +112,7 @@ def main(
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
     """Trains and writes a checkpoint with its record."""
-    torch.manual_seed(seed)
+    begin(seed)
     rng = random.Random(seed)
     held_out = sorted((objects / "heldout").rglob("*.safetensors"))
     train = sorted((objects / "train").rglob("*.safetensors"))

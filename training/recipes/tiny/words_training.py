@@ -14,13 +14,12 @@ from typing import Annotated
 
 import torch
 import typer
-from accelerate.utils import set_seed
 
 from ... import checkpoints
 from ...data.tasks import open_tasks, read_data
 from ...frozen_rows import ProtectedRows
 from ...parallelism import build_accelerator
-from ...program import run_to_its_end
+from ...program import begin, run_to_its_end
 from ...tokenizer.curriculum import DISTILLED, Stage, prepare_model
 from ...tokenizer.networks import load_start, load_teacher
 from ...tokenizer.train import ProgressBar
@@ -51,7 +50,7 @@ def main(
     """Trains, or goes on."""
     stage = Stage.read(stage_file)
     stage = stage if steps is None else replace(stage, steps=steps)
-    set_seed(seed)
+    begin(seed)
     model, processor = load_start(init_from)
     tower, scale = (None, 0.0) if teacher is None else load_teacher(teacher)
     accelerator = build_accelerator(stage.optimizer.clip, "none", output)
