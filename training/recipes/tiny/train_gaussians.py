@@ -2,10 +2,11 @@
 
     python -m atoken.training.recipes.tiny.train_gaussians OBJECTS CHECKPOINT OUT --minutes 60
 
-OBJECTS is what `python -m atoken.training.data.prepare_objects` writes. The loss is the
-released decoder's on black, L1 + 0.2 (1 - MS-SSIM), without its LPIPS term, whose weights need the network. OUT
-receives CHECKPOINT with the decoder in it, and `training_3d.json`: data, command, seed, steps, the curve and the
-held-out scores beside those of flat voxels.
+OBJECTS is what `python -m atoken.training.data.prepare_objects` writes. The loss is the released decoder's on black, L1
++ 0.2 (1 - MS-SSIM), with the log of the mean squared error in the place of its LPIPS term, whose weights need the
+network: it is PSNR, but for a factor, so a picture that is almost right counts as much as one that is not. OUT receives
+CHECKPOINT with the decoder in it, and `training_3d.json`: data, command, seed, steps, the curve and the held-out scores
+beside those of flat voxels.
 """
 
 import copy
@@ -31,6 +32,7 @@ from atoken.processing.atomic_files_atoken import atomic_file
 
 from ...muon import Muon
 from ...program import begin
+from ...tokenizer.losses import log_mse_loss
 from .prepared_objects import PreparedObject, decoded_voxels, flat_voxels, measure_views
 from .stepping import average, remember_peaks, set_rates
 
@@ -74,10 +76,11 @@ def decode(decoder: AtokenGaussianDecoder, item: PreparedObject, features: torch
     return decoder(features, item.coords, cu_seqlens)[0]
 
 
-def loss_of(pictures: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
-    """Computes L1 + 0.2 (1 - MS-SSIM) of (K, 3, S, S) in [0, 1]."""
+def loss_of(pictures: torch.Tensor, originals: torch.Tensor, log_mse: float) -> torch.Tensor:
+    """Computes L1 + 0.2 (1 - MS-SSIM) + `log_mse` times the mean of log MSE of (K, 3, S, S) in [0, 1]."""
     similarity = multiscale_structural_similarity_index_measure(pictures, originals, data_range=1.0, normalize="relu")
-    return nn.functional.l1_loss(pictures, originals) + SSIM_WEIGHT * (1 - similarity)
+    loss = nn.functional.l1_loss(pictures, originals) + SSIM_WEIGHT * (1 - similarity)
+    return loss + log_mse * log_mse_loss(2 * pictures.flatten(1), 2 * originals.flatten(1), [1] * len(pictures))
 
 
 def evaluate(decoder: AtokenGaussianDecoder, model: AtokenModel, paths: list[Path]) -> dict[str, float]:
@@ -107,6 +110,7 @@ def main(
     num_gaussians: Annotated[int, typer.Option(help="Gaussians per voxel.")] = 8,
     views: Annotated[int, typer.Option(help="Pictures of an object in a step.")] = 2,
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    log_mse: Annotated[float, typer.Option(help="Weight of the log of the mean squared error.")] = 0.2,
     device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
     start: Annotated[Path | None, typer.Option(help="Checkpoint whose Gaussian decoder to go on from.")] = None,
     seed: Annotated[int, typer.Option()] = 0,
@@ -149,7 +153,7 @@ def main(
             chosen = rng.sample(range(len(item.images)), views)
             gaussians = decode(decoder, item, features_of(path).float())
             pictures = render(gaussians, item.cameras[chosen], item.images.shape[-1])
-            loss = loss_of(pictures, item.images[chosen].float() / 255)
+            loss = loss_of(pictures, item.images[chosen].float() / 255, log_mse)
             decoder.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
@@ -187,7 +191,7 @@ def main(
             "objects": len(train),
             "source": "training/recipes/tiny/meshes.json, split 'train'; held-out scores are on split 'heldout'",
         },
-        "loss": "L1 + 0.2 (1 - MS-SSIM) on black, 2 views of an object a step; no LPIPS",
+        "loss": f"L1 + 0.2 (1 - MS-SSIM) + {log_mse:g} log MSE on black, {views} views of an object a step; no LPIPS",
         "seed": seed,
         "steps": step,
         "minutes": round(spent, 1),

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
 from atoken import render
 from atoken.processing.cameras_atoken import hammersley_cameras
@@ -74,12 +75,25 @@ def test_an_untrained_decoder_is_solid_and_steps_lower_the_loss(prepared):
     gaussians = decode(decoder, item, features).detach()
     assert float(gaussians.opacities.median()) == pytest.approx(0.5, abs=0.05)
     assert float(gaussians.scales.median()) == pytest.approx((0.006**2 + 0.0009**2) ** 0.5, rel=0.05)
-    optimizers, losses = build_optimizers(decoder, 5e-3), []
+    optimizers, errors, originals = build_optimizers(decoder, 5e-3), [], item.images.float() / 255
     for _ in range(12):
-        loss = loss_of(render(decode(decoder, item, features), item.cameras, 192), item.images.float() / 255)
+        pictures = render(decode(decoder, item, features), item.cameras, 192)
+        loss = loss_of(pictures, originals, log_mse=0.2)
         decoder.zero_grad()
         loss.backward()
         for optimizer in optimizers:
             optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.7 * losses[0]
+        errors.append((pictures - originals).abs().mean().item())
+    assert errors[-1] < 0.7 * errors[0]
+
+
+def test_the_loss_has_l1_ms_ssim_and_log_mse():
+    pictures, originals = torch.rand(2, 2, 3, 192, 192, generator=torch.Generator().manual_seed(0))
+    errors = (pictures - originals).double()
+    similarity = multiscale_structural_similarity_index_measure(
+        pictures.double(), originals.double(), data_range=1.0, normalize="relu"
+    )
+    expected = errors.abs().mean() + 0.2 * (1 - similarity)
+    assert float(loss_of(pictures, originals, 0.0)) == pytest.approx(float(expected), rel=1e-5)
+    expected += 0.5 * (4 * errors.square().mean((1, 2, 3)) + 1e-5).log().mean()
+    assert float(loss_of(pictures, originals, 0.5)) == pytest.approx(float(expected), rel=1e-5)
