@@ -84,14 +84,19 @@ def evaluation_for(stage: int, template: Path, out: Path) -> Path:
     return out
 
 
-def train_gaussian_decoder(data: Path, run: Path, size: str, minutes: float, device: str, seed: int) -> Path:
-    """Trains a Gaussian decoder on what stage 2's model makes of voxels, unless that is done; gives its folder."""
-    out, chosen = run / "gaussians", SIZES[size]
+def run_gaussians(data: Path, checkpoint: Path, out: Path, options: list[str]) -> None:
+    """Trains a Gaussian decoder on what a model makes of voxels, in a process of its own, unless that is done."""
     if not (out / "training_3d.json").is_file():
         command = [sys.executable, "-m", "atoken.training.recipes.tiny.train_gaussians"]
-        command += [str(data / "objects"), str(run / "stage-2/model"), str(out), "--minutes", str(minutes)]
-        command += ["--width", str(chosen.gaussian_width), "--layers", str(chosen.gaussian_layers)]
-        subprocess.run([*command, "--device", device, "--seed", str(seed)], check=True)
+        subprocess.run([*command, str(data / "objects"), str(checkpoint), str(out), *options], check=True)
+
+
+def first_gaussians(data: Path, run: Path, size: str, minutes: float, device: str, seed: int) -> Path:
+    """Trains the Gaussian decoder that stage 3 begins with, behind stage 2's model; gives its folder."""
+    out, chosen = run / "gaussians", SIZES[size]
+    options = ["--minutes", str(minutes), "--device", device, "--seed", str(seed)]
+    options += ["--width", str(chosen.gaussian_width), "--layers", str(chosen.gaussian_layers)]
+    run_gaussians(data, run / "stage-2/model", out, options)
     return out
 
 
@@ -186,7 +191,7 @@ def main(
             teacher = None if stage == 0 else teacher_from or continue_from or out / "stage-0/model"
             if stage == CONTINUED and continue_from is None:
                 time = GAUSSIAN_MINUTES if minutes is None else minutes * SHARES["gaussians"]
-                gaussians = train_gaussian_decoder(data, out, size, time, device, seed)
+                gaussians = first_gaussians(data, out, size, time, device, seed)
             if stage == CONTINUED and continue_from is not None:
                 start = folder / "start"
                 continued(continue_from, start)

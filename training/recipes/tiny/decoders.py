@@ -2,12 +2,13 @@
 
     python -m atoken.training.recipes.tiny.decoders DATA OUT checkpoints/atoken-tiny --minutes 80
 
-The decoder and the Gaussian decoder learn by `stages/tiny-decoders.yaml`, which needs `pip install
-"atoken[perceptual]"`, those of a discrete model by `tiny-decoders-d.yaml`. Whatever was trained on the latents or
-embeddings stays valid, and a third of a step's work is saved. Beside the media of the curriculum there are scenes of
-the miniature world, which the tiny generators draw. The run goes on where it was stopped; OUT/stage-N/released, with N
-the stage of the weights, becomes the checkpoint. Its record takes the numbers of understanding over from the
-checkpoint's, as no weight that they depend on has changed.
+The decoder learns by `stages/tiny-decoders.yaml`, which needs `pip install "atoken[perceptual]"`, that of a discrete
+model by `tiny-decoders-d.yaml`; then the Gaussian decoder by `train_gaussians`, from what the new decoder makes of
+voxels, which is computed once for each object. Whatever was trained on the latents or embeddings stays valid, and a
+third of a step's work is saved. Beside the media of the curriculum there are scenes of the miniature world, which the
+tiny generators draw. The run goes on where it was stopped; OUT/stage-N/released, with N the stage of the weights,
+becomes the checkpoint. Its record takes the numbers of understanding over from the checkpoint's, as no weight that they
+depend on has changed.
 """
 
 import json
@@ -24,7 +25,7 @@ from atoken import AtokenConfig
 from ...tokenizer.curriculum import Stage
 from ..text_files import write_text
 from .between_stages import continued
-from .curriculum import EVALUATION, HERE, PERCEPTION, RELEASED, localized, measure_released, run_stage
+from .curriculum import EVALUATION, HERE, PERCEPTION, RELEASED, localized, measure_released, run_gaussians, run_stage
 from .release import record_of, release, tables_of
 
 # Sources beside those of the curriculum, with their size there.
@@ -80,6 +81,7 @@ def main(
     out: Annotated[Path, typer.Argument(help="Folder for the run.")],
     checkpoint: Annotated[Path, typer.Argument(help="Released weights of this recipe, of stage 3 or 4.")],
     minutes: Annotated[float | None, typer.Option(help="Time for steps, instead of their number.")] = None,
+    gaussian_minutes: Annotated[float, typer.Option(help="Time for steps of the Gaussian decoder.")] = 30.0,
     device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
     processes: Annotated[int, typer.Option(help="That share every step.")] = 1,
     evaluate: Annotated[bool, typer.Option(help="Measure the result.")] = True,
@@ -97,10 +99,14 @@ def main(
             options += ["--minutes", str(minutes)]
         run_stage(stage_file_of(stage), folder / "start", sources, folder, None, options, processes, device)
         (folder / "finished").touch()
+    gaussians = folder / "gaussians"
+    options = ["--start", str(folder / "model"), "--minutes", str(gaussian_minutes)]
+    run_gaussians(data, folder / "model", gaussians, [*options, "--device", device, "--seed", str(seed)])
     if not evaluate or (out / "record.json").is_file():
         return
-    release(folder / "model", None, folder / RELEASED)
-    check_the_rest_is_the_same(checkpoint, folder / RELEASED, Stage.read(stage_file_of(stage)).trained or ())
+    release(gaussians, None, folder / RELEASED)
+    learned = (*(Stage.read(stage_file_of(stage)).trained or ()), "gaussian_decoder")
+    check_the_rest_is_the_same(checkpoint, folder / RELEASED, learned)
     before = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))["stages"][str(stage)]
     templates = [localized(path, data, out / path.name) for path in (EVALUATION, PERCEPTION)]
     understood = [name for template in templates for name in drop_understanding(template)]
@@ -108,8 +114,9 @@ def main(
     record = {str(stage): measure_released(stage, folder, templates) | kept}
     write_text(out / "record.md", tables_of(record))
     places = {str(data): "DATA", str(out): "OUT", str(checkpoint): f"checkpoints/{checkpoint.name}"}
-    text = json.dumps(record_of(record, out, stage, places, stage_file_of, checkpoint, "decoders"), indent=1)
-    write_text(folder / RELEASED / "training.json", text + "\n")
+    released = record_of(record, out, stage, places, stage_file_of, checkpoint, "decoders")
+    released["gaussian_decoder"] = json.loads((gaussians / "training_3d.json").read_text(encoding="utf-8"))
+    write_text(folder / RELEASED / "training.json", json.dumps(released, indent=1) + "\n")
     write_text(out / "record.json", json.dumps(record, indent=1) + "\n")
 
 

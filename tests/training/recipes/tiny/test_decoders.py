@@ -38,7 +38,7 @@ def test_the_stage_and_its_file_follow_from_the_quantizer(tmp_path):
     assert not continuous.quantize and discrete.quantize
     for stage in (continuous, discrete):
         # Nothing that latents depend on.
-        assert set(stage.trained) == {"decoder", "gaussian_decoder"}
+        assert stage.trained == ("decoder",)
         assert all(task.endswith("reconstruction") for task in stage.tasks)
         assert stage.optimizer == continuous.optimizer
 
@@ -89,20 +89,28 @@ def test_a_run_ends_with_a_release_and_its_record_and_is_not_done_twice(start, t
         shutil.copytree(begin, folder / "model")
         (folder / "log.jsonl").write_text(json.dumps({"step": 7, "minutes": 1.5, "image_reconstruction/loss": 2.0}))
 
+    def run_gaussians(data, checkpoint, out, options):
+        if not out.is_dir():
+            runs.append((str(data), options[2:]))
+            shutil.copytree(checkpoint, out)
+            (out / "training_3d.json").write_text('{"steps": 11}')
+
     monkeypatch.setattr(decoders, "run_stage", run_stage)
+    monkeypatch.setattr(decoders, "run_gaussians", run_gaussians)
     measured = {"photos 256/psnr": 20.0, "photos 256/ssim": 0.5, "photos 256/count": 24.0}
     monkeypatch.setattr(decoders, "measure_released", lambda stage, folder, templates: dict(measured))
     monkeypatch.setattr("sys.argv", ["decoders", "somewhere", str(tmp_path / "out"), str(start), "--minutes", "5"])
     for _ in range(2):
-        decoders.main(Path("somewhere"), tmp_path / "out", start, 5.0, "cpu", 1, evaluate=False, seed=0)
+        decoders.main(Path("somewhere"), tmp_path / "out", start, 5.0, 2.0, "cpu", 1, evaluate=False, seed=0)
     assert not (tmp_path / "out/record.json").exists()
     save_as_bf16(start)  # as released weights are
-    decoders.main(Path("somewhere"), tmp_path / "out", start, 5.0, "cpu", 1, evaluate=True, seed=0)
+    decoders.main(Path("somewhere"), tmp_path / "out", start, 5.0, 2.0, "cpu", 1, evaluate=True, seed=0)
     assert runs == [
-        ("tiny-decoders.yaml", None, ["--seed", "0", "--save-every", "200", "--workers", "1", "--minutes", "5.0"])
+        ("tiny-decoders.yaml", None, ["--seed", "0", "--save-every", "200", "--workers", "1", "--minutes", "5.0"]),
+        ("somewhere", ["--minutes", "2.0", "--device", "cpu", "--seed", "0"]),
     ]
     record = json.loads((tmp_path / "out/stage-3/released/training.json").read_text())
     assert record["command"] == "python -m atoken.training.recipes.tiny.decoders DATA OUT checkpoints/start --minutes 5"
-    assert record["steps"] == {"3": 7} and record["before"] == before
+    assert record["steps"] == {"3": 7} and record["before"] == before and record["gaussian_decoder"] == {"steps": 11}
     assert record["stages"]["3"] == {**measured, "image shape/top1": 0.5}
     assert "| 3 | 20.00 / 0.500 |" in (tmp_path / "out/record.md").read_text()
