@@ -11,6 +11,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig, Siglip2TextConfig
 from transformers.activations import ACT2FN
 from transformers.configuration_utils import SubConfigSpec
+from transformers.utils import logging
 
 from .remote_code_atoken import auto_class_of, bind_to_package
 
@@ -374,6 +375,18 @@ class AtokenConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must have latent_channels={self.latent_channels} values, got {len(values)}")
         if self.latents_std is not None and min(self.latents_std) <= 0:
             raise ValueError(f"latents_std must be positive, got {min(self.latents_std)}")
+
+    def to_diff_dict(self) -> dict[str, Any]:
+        """Gives what differs from the defaults, without the warnings that are about those defaults alone."""
+        # The defaults of Siglip2TextConfig name tokens that its vocabulary does not have; transformers says so whenever
+        # it compares a text tower with them, as it does whenever a model is loaded.
+        logger = logging.get_logger("transformers.configuration_utils")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            return super().to_diff_dict()
+        finally:
+            logger.setLevel(level)
 
     @classmethod
     def from_preset(cls, name: str, **overrides) -> "AtokenConfig":

@@ -140,4 +140,5 @@ def test_quickstart_runs():
         [sys.executable, str(ROOT / "examples/quickstart.py")], capture_output=True, text=True, cwd=ROOT
     )
     assert result.returncode == 0, result.stderr
+    assert "unexpected" not in result.stderr  # no warning of transformers about what nobody can change
     assert "photo back: (3, 300, 451)  clip back: (33, 3, 240, 320)" in result.stdout
