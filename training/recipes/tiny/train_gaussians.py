@@ -182,7 +182,7 @@ def main(
 
     save(averaged, model, out)
     stored = AtokenModel.from_pretrained(out, dtype=torch.float32).gaussian_decoder.to(device)
-    places = {str(objects): "OBJECTS", str(checkpoint): "CHECKPOINT", str(out): "OUT", str(start): "START"}
+    places = {str(start): "START", str(objects): "OBJECTS", str(checkpoint): "CHECKPOINT", str(out): "OUT"}
     record = {
         "command": " ".join(
             ["python -m atoken.training.recipes.tiny.train_gaussians", *(places.get(a, a) for a in sys.argv[1:])]

@@ -1,5 +1,6 @@
 """The generator measured: settings of sampling are chosen, and what it makes of held-out captions is judged."""
 
+import itertools
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from .sampling import sample, through_tokenizer
 from .worlds import MEASURED, caption_of, drawn, measured_scenes
 
 STEPS = 32
-GUIDANCE = (1.5, 2.0, 3.0, 4.0, 7.0)  # scales of which the best is chosen
+# Scales and intervals of which the best are chosen. At the end of sampling, guidance pulls clips away from what the
+# tokenizer decodes well.
+GUIDANCE = (1.5, 2.0, 3.0, 4.0, 7.0)
+INTERVALS = ([0.0, 1.0], [0.5, 1.0])
 CHOSEN_BY = 64  # samples of each
 CHOICE_SEED = MEASURED + 1  # so that no sample that is reported has taken part in the choice
 SHOWN = 8  # captions of a grid
@@ -28,15 +32,15 @@ def choose(
     pipeline: TextToMediaPipeline, kind: str, judge: SceneJudge, motion_judge: MotionJudge
 ) -> list[dict[str, Any]]:
     """
-    Tries scales of guidance on scenes whose pairs of color and shape were learned, best first.
+    Tries scales and intervals of guidance on scenes whose pairs of color and shape were learned, best first.
 
     Returns:
         "settings", "count" and the shares that are right of each.
     """
     scenes = measured_scenes(kind, "train", CHOSEN_BY, CHOICE_SEED)
     captions, tried = [caption_of(scene) for scene in scenes], []
-    for scale in GUIDANCE:
-        settings = {"num_inference_steps": STEPS, "guidance_scale": scale}
+    for scale, interval in itertools.product(GUIDANCE, INTERVALS):
+        settings = {"num_inference_steps": STEPS, "guidance_scale": scale, "guidance_interval": interval}
         made = sample(pipeline, captions, kind, CHOICE_SEED, **settings)
         tried.append({"settings": settings, **as_facts(scenes, judged(made, judge, motion_judge))})
     return sorted(tried, key=lambda each: -each["all" if kind == "video" else "pair"])

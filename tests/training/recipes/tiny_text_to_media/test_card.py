@@ -9,7 +9,7 @@ VIDEO = {**IMAGE, "motion": 0.73, "all": 0.61}
 
 def measured(right: dict[str, float]) -> dict:
     return {
-        "sampling": {"num_inference_steps": 32, "guidance_scale": 4.0},
+        "sampling": {"num_inference_steps": 32, "guidance_scale": 4.0, "guidance_interval": [0.5, 1.0]},
         "choices": [{}, {}, {}],
         "samples": {"count": 480, **right},
         "ceiling": {name: value + 0.01 for name, value in right.items()},
@@ -43,7 +43,8 @@ def test_figures_are_those_of_the_record():
         "| % right | color | shape | pair | motion | all |",
         "| ceiling: true scenes through atoken-tiny | 92.0 | 83.0 | 80.0 | 74.0 | 62.0 |",
         "| chance | 12.5 | 12.5 | 1.6 | 12.5 | 0.2 |",
-        "480 of them, with num_inference_steps 32, guidance_scale 4.0, chosen from 3 on other captions. 1.23 seconds",
+        "480 of them, with num_inference_steps 32, guidance_scale 4.0, guidance_interval [0.5, 1.0], chosen from 3 on "
+        "other captions. 1.23 seconds",
         "Of the ceiling, in %: color 87.5, shape 87.5, pair 87.5.",
     ):
         assert text in card, text
