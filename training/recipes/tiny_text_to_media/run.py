@@ -90,12 +90,12 @@ def conclude(out: Path, counts: dict[str, int], facts: dict[str, Any], arms: tup
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
     image_steps: Annotated[int, typer.Option(help="Steps of the training on images.")] = 4000,
-    video_steps: Annotated[int, typer.Option(help="Steps of the training on videos.")] = 22000,
+    video_steps: Annotated[int, typer.Option(help="Steps of the training on videos.")] = 40000,
     arm_steps: Annotated[
         int, typer.Option(help="Steps of two short trainings on videos, one of them from nothing; 0 for none.")
     ] = 0,
     images: Annotated[int, typer.Option(help="Images that are learned of.")] = 6144,
-    videos: Annotated[int, typer.Option(help="Clips that are learned of.")] = 2048,
+    videos: Annotated[int, typer.Option(help="Clips that are learned of.")] = 6144,
     image_samples: Annotated[int, typer.Option(help="Images that are measured.")] = 480,
     video_samples: Annotated[int, typer.Option(help="Clips that are measured.")] = 192,
     seed: Annotated[int, typer.Option(help="Of the trainings.")] = 0,
