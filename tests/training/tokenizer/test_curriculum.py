@@ -155,7 +155,7 @@ def test_bad_files_are_named(tmp_path):
 def test_stage_files_can_be_read(path):
     stage = Stage.read(path)
     assert stage.limits.max_tokens == stage.max_tokens
-    assert ("3d_reconstruction" in stage.ratios) == (path.stem[-1] in "34" or "decoders" in path.stem)
+    assert ("3d_reconstruction" in stage.ratios) == (path.stem[-1] in "34")
     assert stage.quantize == (path.stem[-1] == "4" or path.stem.endswith("-d"))
 
 
