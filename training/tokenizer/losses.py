@@ -51,6 +51,12 @@ def log_mse_loss(reconstruction: torch.Tensor, target: torch.Tensor, lengths: li
     return (sums / counts + 1e-5).log().mean()
 
 
+def log_mse_of_views(pictures: torch.Tensor, originals: torch.Tensor) -> torch.Tensor:
+    """Computes `log_mse_loss` of views (K, 3, S, S) in [0, 1], each of which counts alike."""
+    # A view as one patch, in [-1, 1] but for an offset, which the difference does not have.
+    return log_mse_loss(2 * pictures.flatten(1), 2 * originals.flatten(1), [1] * len(pictures))
+
+
 def kl_loss(mean: torch.Tensor, logvar: torch.Tensor) -> torch.Tensor:
     """Computes KL(N(mean, exp(logvar)) || N(0, 1)) of (N, latent_channels): a sum over channels, a mean over tokens."""
     mean, logvar = mean.float(), logvar.float()

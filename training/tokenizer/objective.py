@@ -20,7 +20,15 @@ from atoken.tokens_atoken import unpatchify
 from ..contracts import Share
 from ..data.batches import TrainingBatch
 from .arithmetic import training_flops
-from .losses import distillation_loss, gather_texts, kl_loss, l1_loss, log_mse_loss, sigmoid_loss
+from .losses import (
+    distillation_loss,
+    gather_texts,
+    kl_loss,
+    l1_loss,
+    log_mse_loss,
+    log_mse_of_views,
+    sigmoid_loss,
+)
 from .noise import sample_noise
 from .perceptual import DISTANCES, ClipLoss, TrunkLosses, perceptual_size
 from .tiles import Tiles
@@ -264,8 +272,8 @@ class Objective(nn.Module):
         """Compares (K, 3, S, S) in [0, 1] on black."""
         weighed = self.weights["3d"]
         parts = {"l1": F.l1_loss(prediction, target)}
-        if "log_mse" in weighed:  # a view counts as one patch, in [-1, 1] but for an offset
-            parts["log_mse"] = log_mse_loss(2 * prediction.flatten(1), 2 * target.flatten(1), [1] * len(target))
+        if "log_mse" in weighed:
+            parts["log_mse"] = log_mse_of_views(prediction, target)
         if "ms_ssim" in weighed:
             with torch.autocast(prediction.device.type, enabled=False):
                 similarity = multiscale_structural_similarity_index_measure(

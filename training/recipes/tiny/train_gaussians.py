@@ -32,7 +32,7 @@ from atoken.processing.atomic_files_atoken import atomic_file
 
 from ...muon import Muon
 from ...program import begin
-from ...tokenizer.losses import log_mse_loss
+from ...tokenizer.losses import log_mse_of_views
 from .prepared_objects import PreparedObject, decoded_voxels, flat_voxels, measure_views
 from .stepping import average, remember_peaks, set_rates
 
@@ -80,7 +80,7 @@ def loss_of(pictures: torch.Tensor, originals: torch.Tensor, log_mse: float) -> 
     """Computes L1 + 0.2 (1 - MS-SSIM) + `log_mse` times the mean of log MSE of (K, 3, S, S) in [0, 1]."""
     similarity = multiscale_structural_similarity_index_measure(pictures, originals, data_range=1.0, normalize="relu")
     loss = nn.functional.l1_loss(pictures, originals) + SSIM_WEIGHT * (1 - similarity)
-    return loss + log_mse * log_mse_loss(2 * pictures.flatten(1), 2 * originals.flatten(1), [1] * len(pictures))
+    return loss + log_mse * log_mse_of_views(pictures, originals)
 
 
 def evaluate(decoder: AtokenGaussianDecoder, model: AtokenModel, paths: list[Path]) -> dict[str, float]:
