@@ -1,4 +1,4 @@
-"""`atoken info`: what a model folder or a latents file says about itself."""
+"""`atoken info`: what a model's folder or a latents file says about itself."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from atoken_headers.descriptions import describe
 from atoken_headers.latents import read_header
-from atoken_headers.model_folders import DEFAULT_MODEL, describe_model
+from atoken_headers.model_folders import DEFAULT_MODEL
 
 from .console import print_json, standard_output
 from .errors import UsageError, naming
@@ -19,7 +20,10 @@ from .tables import as_text, fact_groups, readable
 def info(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL|FILE]", help="A model (as for --model), or a file that `encode` wrote."),
+        typer.Argument(
+            metavar="[MODEL|FILE]",
+            help="A tokenizer, a generator or a language model (as for --model), or a file that `encode` wrote.",
+        ),
     ] = None,
     model: ModelName = None,
     as_json: AsJson = False,
@@ -37,7 +41,7 @@ def info(
             facts["times"] = f"not even, {header.times[-1]:g} seconds in all"
     else:
         with naming("--model"):
-            facts = describe_model(target or model or DEFAULT_MODEL)
+            facts = describe(target or model or DEFAULT_MODEL)
     if as_json:
         print_json(facts)
         return

@@ -139,7 +139,9 @@ def fact_groups(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     groups: dict[str, dict[str, Any]] = {"": {}}
     for name, value in facts.items():
         if isinstance(value, dict) and name != "quantizer":
-            groups[name] = value if name == "files" else {key.replace("_", " "): value[key] for key in value}
+            groups[name.replace("_", " ")] = (
+                value if name == "files" else {key.replace("_", " "): value[key] for key in value}
+            )
         else:
             groups[""][name.replace("_", " ")] = value
     return groups

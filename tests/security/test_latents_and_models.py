@@ -10,8 +10,9 @@ from safetensors.torch import save_file
 
 from atoken.tokenizing.loading import load_model
 from atoken_headers import model_folders
+from atoken_headers.descriptions import describe
 from atoken_headers.latents import bits_per_token, read_header
-from atoken_headers.model_folders import describe_model, find_model
+from atoken_headers.model_folders import find_model
 
 from ..cli_samples import save_model
 from ..processing.samples import tiny_tokenizer
@@ -144,7 +145,7 @@ def test_configurations_of_strangers(folder, tmp_path):
             (tmp_path / name.name).write_bytes(name.read_bytes())
     (tmp_path / "config.json").write_text(json.dumps({**config, "quantizer_config": powers}))
     with pytest.raises(ValueError, match="config.json cannot be used.*at most 2\\^63 entries"):
-        describe_model(str(tmp_path))
+        describe(str(tmp_path))
     (tmp_path / "config.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match="model must be an AtokenModel"):
-        describe_model(str(tmp_path))
+        describe(str(tmp_path))
