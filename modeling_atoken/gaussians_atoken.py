@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from numbers import Integral
 
 import torch
 
@@ -11,7 +12,7 @@ SH_C0 = 0.28209479177387814
 _WIDTHS = {"means": 3, "quats": 4, "scales": 3, "opacities": None, "sh0": 3}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gaussians:
     """
     G anisotropic 3D Gaussians with one color each. Indexing with anything that selects along the first dimension of a
@@ -69,7 +70,8 @@ class Gaussians:
 
     def __getitem__(self, index: slice | torch.Tensor | Sequence[int] | int) -> "Gaussians":
         """Selects by `index`; an integer gives one Gaussian (G = 1). Raises IndexError out of range."""
-        if isinstance(index, int):
+        if isinstance(index, Integral) or isinstance(index, torch.Tensor) and index.ndim == 0:
+            index = int(index)
             if not -len(self) <= index < len(self):
                 raise IndexError(f"index must be in [{-len(self)}, {len(self)}), got {index}")
             index %= len(self)

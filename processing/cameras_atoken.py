@@ -4,6 +4,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ _MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "PERSPECTIVE", "OPENCV", "FULL_OPENCV", 
 _DISTORTIONS = ("k1", "k2", "k3", "k4", "k5", "k6", "p1", "p2")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cameras:
     """
     Holds V pinhole cameras, in the OpenCV convention: x points right, y down and z forward.
@@ -57,7 +58,8 @@ class Cameras:
 
     def __getitem__(self, index: int | slice | Sequence[int] | torch.Tensor) -> "Cameras":
         """The chosen cameras, as a set; an integer gives a set of one."""
-        if isinstance(index, int):
+        if isinstance(index, Integral) or isinstance(index, torch.Tensor) and index.ndim == 0:
+            index = int(index)
             if not -len(self) <= index < len(self):
                 raise IndexError(f"index must be below {len(self)}, the number of cameras, got {index}.")
             index = slice(index, index + 1 or None)

@@ -13,7 +13,7 @@ class MeshError(ValueError):
     """Says what is the matter with a mesh or its file, in words meant for whoever passed it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ColoredMesh:
     """
     Triangles with what is needed to look up their color.

@@ -51,10 +51,11 @@ def read_obj(path: Path) -> ColoredMesh | None:
         return None
     # Negative indices count back from the vertices that stand above the face.
     line_of_corner = np.repeat(face_lines, lengths)
-    corners = _resolved(corners, np.searchsorted(vertex_lines, line_of_corner))
+    written, corners = corners, _resolved(corners, np.searchsorted(vertex_lines, line_of_corner))
     uv_corners = _resolved(uv_corners, np.searchsorted(uv_lines, line_of_corner))
-    if corners.min() < 0 or corners.max() >= len(vertices):
-        raise MeshError(f"faces must be indices of the {len(vertices)} vertices, got {corners.max() + 1}.")
+    wrong = written[(corners < 0) | (corners >= len(vertices))]
+    if len(wrong):
+        raise MeshError(f"faces must be indices of the {len(vertices)} vertices, counted from 1, got {wrong[0]}.")
     if uv_corners.max() >= len(uv):
         warn_about_media(f"{path}: faces have texture coordinates that the file lacks, so they show no texture.")
         uv_corners[uv_corners >= len(uv)] = -1

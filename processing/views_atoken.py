@@ -26,7 +26,7 @@ _OUTSIDE = 0.01
 _DICT_KEYS = ("images", "depths", "masks", "world_to_camera", "intrinsics")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Views:
     """
     V pictures of one size of an object in [-0.5, 0.5]^3, in the form `AtokenVoxelProcessor` takes.
@@ -95,7 +95,8 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
 
     Raises:
         FileNotFoundError: the folder, transforms.json or a picture does not exist.
-        ValueError: a picture is damaged, sizes differ, a lens distorts, or nothing says what is object.
+        ValueError: a picture is damaged or of more than 16 bits, sizes differ, a lens distorts, or nothing says what
+            is object.
     """
     path = Path(folder)
     path = path / TRANSFORMS if path.is_dir() else path
@@ -107,11 +108,12 @@ def read_views(folder: str | os.PathLike, name: str = "folder") -> Views:
     for index, frame in enumerate(frames):
         where = f"frames[{index}]"
         picture = _read_picture(path, frame, "file_path", where)
-        images.append(np.asarray(picture.convert("RGB")))
+        images.append(np.asarray(_eight_bits(picture, f"{where}.file_path").convert("RGB")))
         if "depth_file_path" in frame:
             depths.append(_read_depth(path, frame, where, scale))
         elif "mask_path" in frame:
-            masks.append(np.asarray(_read_picture(path, frame, "mask_path", where).convert("L")) > 127)
+            mask = _read_picture(path, frame, "mask_path", where)
+            masks.append(np.asarray(_eight_bits(mask, f"{where}.mask_path").convert("L")) > 127)
         elif "A" in picture.getbands():
             masks.append(np.asarray(picture.getchannel("A")) > 127)
         kept += picture.width * picture.height + sum(values[-1].size for values in (depths, masks) if values)
@@ -187,6 +189,19 @@ def _read_picture(transforms: Path, frame: Mapping[str, Any], key: str, where: s
         raise ValueError(f"{where}.{key}: {path}: {bomb_text(error)}") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise ValueError(f"{where}.{key}: {path} cannot be read ({error}).") from error
+
+
+def _eight_bits(picture: Image.Image, name: str) -> Image.Image:
+    """Rounds a gray picture of 16 bits to 8, which Pillow's own conversions clip; gives others as they are."""
+    if picture.mode[0] not in "IF":
+        return picture
+    values = np.asarray(picture)
+    if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise ValueError(
+            f"{name} must be a picture of 8 or 16 bits, got one of mode {picture.mode} with values from "
+            f"{values.min():g} to {values.max():g}."
+        )
+    return Image.fromarray((values / 257).round().astype(np.uint8))
 
 
 def _read_depth(transforms: Path, frame: Mapping[str, Any], where: str, scale: float) -> np.ndarray:

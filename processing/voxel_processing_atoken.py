@@ -21,7 +21,7 @@ _VALUES = 3 * _PATCH * _PATCH
 _FEATURES = 3 * PATCH_SIZE[0] * PATCH_SIZE[1] * PATCH_SIZE[2]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Voxels:
     """Holds the occupied voxels of one object.
 
@@ -195,10 +195,11 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
     def _nearest_patches(
         self, coords: torch.Tensor, images: torch.Tensor, depths: torch.Tensor | None, cameras: Cameras
     ) -> torch.Tensor:
-        """(N, 768): for each voxel the patch of the view whose depth at the voxel's center is smallest."""
+        """(N, 768): for each voxel the patch of the view in front of which its center is nearest; black without."""
         centers = (coords.to(cameras.intrinsics) + 0.5) / self.resolution - 0.5
         uv, depth = project(centers, cameras)  # (V, N, 2), (V, N)
-        order = depth
+        # What lies behind a camera is projected too, upside down.
+        order = depth = torch.where(depth > 0, depth, torch.inf)
         if self.check_visibility and depths is not None:
             hidden = ~_is_visible(uv, depth, depths, 3**0.5 / self.resolution)
             # A voxel that no view sees keeps its nearest view.
@@ -210,6 +211,7 @@ class AtokenVoxelProcessor(ImageProcessingMixin):
         sides = uv.new_tensor([width, height]) / max(width, height)
         column, row = (uv * sides * (_PATCHES - 1)).round().unbind(dim=-1)
         inside = (column >= 0) & (column < _PATCHES) & (row >= 0) & (row < _PATCHES)
+        inside &= depth.gather(0, view[None])[0].isfinite()
         row, column = (torch.where(inside, index, 0).long() for index in (row, column))
         patches = _patches(images)  # (V, 16, 16, 768)
         return patches[view, row, column] * inside[:, None]

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -64,6 +65,9 @@ def test_selection_and_concatenation():
     cropped = gaussians.crop(-0.5, [0.0, 0.5, 0.5])
     assert torch.equal(cropped.means, gaussians.means[gaussians.means[:, 0] <= 0])
     assert gaussians.to(dtype=torch.float32).dtype == torch.float32
+    for index in (np.int64(1), torch.tensor(1)):
+        assert len(gaussians[index]) == 1 and torch.equal(gaussians[index].means, gaussians.means[1:2])
+    assert gaussians == gaussians and gaussians != both and both not in [gaussians]
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,17 @@ def test_visibility(check_visibility):
     assert (colors[middle & (x == 3)] == torch.tensor(expected)).all()
 
 
+def test_a_camera_that_looks_away_gives_no_color():
+    # A point behind a camera is projected too: upside down, and nearer than any in front of one.
+    place = torch.tensor([[2.0, 0, 0]])
+    cameras = look_at(place.repeat(2, 1), targets=torch.tensor([[0.0, 0, 0], [4.0, 0, 0]]))
+    images = torch.zeros(2, 3, 64, 64)
+    images[0, 0] = images[1, 2] = 1
+    depths = torch.stack([torch.full((64, 64), 2.0), torch.full((64, 64), -1.0)])
+    batch = AtokenVoxelProcessor(16)(**Views(images, cameras, depths).arguments())
+    assert (batch["pixel_values"][:, :3] == torch.tensor([1.0, -1, -1])).all()
+
+
 def test_visual_hull_of_a_ball():
     # The outline of a ball of radius r at distance 2: all rays within asin(r / 2) of the axis.
     cameras = hammersley_cameras(64)
@@ -240,6 +251,24 @@ def test_folders_of_views(tmp_path):
     expected[:, 0] = False
     assert torch.equal(read().masks, expected) and torch.equal(read(mask_path="m{}.png").masks, expected)
     assert AtokenProcessor()(voxels=[tmp_path]).media_sizes.tolist() == [[0, 0, 0]]
+
+
+def test_pictures_of_16_bits(tmp_path):
+    pose = torch.linalg.inv(look_at(torch.tensor([[2.0, 0, 0]])).world_to_camera[0])
+    pose[:3, 1:3] *= -1
+    frame = {"file_path": "a.png", "mask_path": "m.png", "transform_matrix": pose.tolist()}
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": [frame], "camera_angle_x": 0.7}))
+    values = np.array([[0, 257, 30000, 65535]], np.uint16)
+    for name in ("a.png", "m.png"):
+        Image.fromarray(values).save(tmp_path / name)
+    views = read_views(tmp_path)
+    assert views.images[0, 0, :, 0].tolist() == [0, 1, 117, 255]  # 30000 / 257 = 116.7
+    assert views.masks.tolist() == [[[False, False, False, True]]]
+    Image.fromarray(values.astype(np.float32)).save(tmp_path / "m.tiff")
+    frame["mask_path"] = "m.tiff"
+    (tmp_path / "transforms.json").write_text(json.dumps({"frames": [frame], "camera_angle_x": 0.7}))
+    with pytest.raises(ValueError, match="mask_path must be a picture of 8 or 16 bits, got one of mode F"):
+        read_views(tmp_path)
 
 
 LENS = {"fl_x": 40.0, "fl_y": 44.0, "cx": 30.0, "cy": 17.0}

@@ -171,6 +171,12 @@ def test_indices_that_cannot_be(text, tmp_path):
         read_mesh(write(tmp_path, {"a.obj": SQUARE + text}))
 
 
+def test_a_wrong_index_is_named_as_the_file_has_it(tmp_path):
+    for text, wrong in (("f 0 1 2\n", 0), ("f 1 2 9\n", 9), ("f -9 1 2\n", -9)):
+        with pytest.raises(ValueError, match=rf"indices of the \d vertices, counted from 1, got {wrong}\."):
+            read_mesh(write(tmp_path, {"a.obj": SQUARE + text}))
+
+
 # PLY
 
 CORNERS = np.array([[-0.5, 0, -0.5], [0.5, 0, -0.5], [0.5, 0, 0.5], [-0.5, 0, 0.5]])
