@@ -57,7 +57,7 @@ def with_masks(
         padding, and `is_video` (B,) bool.
     """
     lengths = packed["cu_seqlens"].diff()
-    sizes = packed["media_sizes"].repeat_interleave(lengths, dim=0)  # (N, 3)
+    sizes = packed["media_sizes"].repeat_interleave(lengths, dim=0, output_size=len(packed["coords"]))  # (N, 3)
     t, x, y = (
         packed["coords"][:, axis, None] * patch + torch.arange(patch, device=sizes.device) < sizes[:, axis, None]
         for axis, patch in enumerate(patch_size)

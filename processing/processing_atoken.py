@@ -159,7 +159,8 @@ class AtokenProcessor(ProcessorMixin):
             objects = [as_views(source, f"voxels[{index}]") for index, source in enumerate(objects)]
             batches += [self.voxel_processor(**views.arguments()) for views in objects]
         if batches:
-            data.update(join_packed(batches))
+            device = _common_device(options)
+            data.update(join_packed([batch.to(device) for batch in batches] if device is not None else batches))
         return BatchFeature(data, tensor_type=return_tensors, skip_tensor_conversion=["video_metadata"])
 
     def post_process(
@@ -299,6 +300,14 @@ class AtokenProcessor(ProcessorMixin):
         except StrictDataclassError as error:
             raise ValueError(" ".join(str(error).split())) from error
         return {name: dict(merged[name]) for name in schemas}
+
+
+def _common_device(options: dict[str, dict[str, Any]]) -> torch.device | None:
+    """The device that images and videos are asked for on, where voxels go as well; None if nobody asks for one."""
+    devices = {options[kind]["device"] for kind in ("images_kwargs", "videos_kwargs") if options[kind].get("device")}
+    if len(devices) > 1:
+        raise ValueError(f"device must be one for images and videos, got {' and '.join(sorted(map(str, devices)))}.")
+    return torch.device(devices.pop()) if devices else None
 
 
 def _check_is_video(is_video: Any, count: int) -> list[bool | None]:

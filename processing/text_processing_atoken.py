@@ -91,7 +91,7 @@ def tokenize_text(
     truncation: bool | str = True,
     padding_side: str = "right",
 ) -> torch.Tensor | list[list[int]]:
-    """Canonicalise texts and turn them into ids.
+    """Canonicalize texts and turn them into ids.
 
     There is no beginning-of-sequence token, whatever the tokenizer would do by itself, and no attention mask: the text
     tower was trained to see the padding.

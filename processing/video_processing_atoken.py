@@ -42,6 +42,7 @@ from .remote_code_atoken import auto_class_of, bind_to_package
 from .resizing_atoken import check_resize_request
 
 _EXPECTED = "an array or tensor (T, H, W, C) or (T, C, H, W), a list of frames of one size, a path, or a list of these"
+_ROUNDING = 1e-6  # frames, by which a product of numbers of floating point may miss a whole one
 _FRAME_KINDS = ("a PIL image", "an array of one frame")
 
 
@@ -174,7 +175,10 @@ class AtokenVideoProcessor(BaseVideoProcessor):
                 f"num_frames must be at most those of the video, got {num_frames} for a video of "
                 f"{metadata.total_num_frames} frames."
             )
-        return default_sample_indices_fn(metadata, num_frames=num_frames, fps=fps)
+        if fps is not None:
+            # Rounding must not cost a frame: 29 / 25 * 25 is a little less than 29.
+            num_frames = max(1, int(metadata.total_num_frames * fps / metadata.fps + _ROUNDING))
+        return default_sample_indices_fn(metadata, num_frames=num_frames)
 
     def fetch_videos(
         self, video_url_or_urls: Any, sample_indices_fn: Callable[[VideoMetadata], Sequence[int]] | None = None

@@ -169,6 +169,15 @@ def test_even_clips_are_sampled_as_transformers_does():
         assert np.array_equal(processor.sample_frames(metadata, fps=fps), expected)
 
 
+@pytest.mark.parametrize("rate", [24000 / 1001, 23.976, 24, 25, 29.97, 30, 60000 / 1001])
+def test_the_own_rate_drops_no_frame(rate):
+    processor = AtokenVideoProcessor()
+    for total in range(1, 400):
+        metadata = TimedVideoMetadata(total, float(rate))
+        assert len(processor.sample_frames(metadata, fps=float(rate))) == total
+        assert len(processor.sample_frames(metadata, fps=rate / 2)) == max(1, total // 2)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
 def test_written_times_are_read_again(tmp_path, suffix):
     times = [tick / 1000 for tick in UNEVEN]

@@ -9,7 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from atoken.processing import AtokenImageProcessor, AtokenProcessor, AtokenVideoProcessor
+from atoken.processing import (
+    AtokenImageProcessor,
+    AtokenProcessor,
+    AtokenVideoProcessor,
+    Views,
+    turntable_cameras,
+)
 from atoken.processing.media_reading_atoken import write_video
 
 from .samples import clip, photo, tiny_tokenizer
@@ -133,6 +139,15 @@ def test_options_reach_the_part_that_knows_them(processor):
     batch = processor(images=photo(64, 64), videos=clip(8, 64, 64), text="a", common_kwargs=common)
     assert batch.media_sizes.tolist() == [[1, 32, 32], [2, 32, 32]]
     assert processor(text="a", text_kwargs={"max_length": 5}).input_ids.shape == (1, 5)
+
+
+def test_one_device_for_all_media(processor):
+    views = Views(torch.zeros(1, 3, 8, 8), turntable_cameras(1), torch.full((1, 8, 8), 2.0))
+    for options in ({"device": "meta"}, {"images_kwargs": {"device": "meta"}}):
+        batch = processor(images=photo(), voxels=[views], **options)
+        assert {value.device.type for value in batch.values()} == {"meta"}
+    with pytest.raises(ValueError, match="device must be one for images and videos, got cpu and meta"):
+        processor(images=photo(), images_kwargs={"device": "meta"}, videos_kwargs={"device": "cpu"})
 
 
 def test_calls_as_of_any_processor_of_transformers(processor):
