@@ -6,11 +6,7 @@ from torch import nn
 
 from .attention_atoken import GeneratorAttentionProcessor
 from .packed_sequences_atoken import PackedSequences
-
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # an older torch
-    varlen_attn = None
+from .varlen_attention_atoken import has_kernel, varlen_attn
 
 KeysAndValues = tuple[torch.Tensor, torch.Tensor]  # (B, M, heads, e) each
 
@@ -132,8 +128,7 @@ def _attend(
     if query.ndim == 4:
         return processor(query, key, value, is_causal=False, dropout=0.0)
     lengths = list(sequences.lengths)
-    half_on_gpu = query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
-    if half_on_gpu and varlen_attn is not None and processor._attention_backend is None:
+    if has_kernel(query) and processor._attention_backend is None:
         starts, longest = sequences.cu_seqlens, max(lengths)
         if key.ndim == 4:
             batch, length = key.shape[:2]

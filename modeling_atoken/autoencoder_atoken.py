@@ -42,6 +42,7 @@ from .text_padding_atoken import pad_texts  # noqa: F401
 from .token_layouts_atoken import TokenLayout  # noqa: F401
 from .tokens_atoken import TokenBatch  # noqa: F401
 from .transformer_atoken import TILE_BATCH_TOKENS
+from .varlen_attention_atoken import has_kernel  # noqa: F401
 
 
 @dataclass

@@ -20,7 +20,7 @@ _LOADING_ONLY = ("low_cpu_mem_usage", "disable_mmap", "offload_state_dict", "pro
 _UNSUPPORTED = ("quantization_config", "parallel_config", "use_flashpack", "ignore_mismatched_sizes")
 
 
-class _WithoutText(AtokenModel):
+class _AutoencoderOnly(AtokenModel):
     """Loads a full checkpoint, of which only the autoencoder's part is wanted."""
 
     _keys_to_ignore_on_load_unexpected = [r"^(?!vision_model\.|latent_proj\.|decoder\.)"]
@@ -104,8 +104,8 @@ class AutoencoderFiles:
         kwargs.setdefault("dtype", torch_dtype)
         with_info = kwargs.pop("output_loading_info", False)
         model_config = AtokenConfig.from_pretrained(pretrained_model_name_or_path, **hub)
-        model_config.text_config = None
-        model, info = _WithoutText.from_pretrained(
+        model_config.text_config = model_config.gaussian_config = None
+        model, info = _AutoencoderOnly.from_pretrained(
             pretrained_model_name_or_path, config=model_config, output_loading_info=True, **kwargs
         )
         autoencoder = cls.from_atoken_model(model, **overrides)

@@ -167,12 +167,13 @@ class AtokenGaussianDecoder(PreTrainedModel):
         else:
             lengths, groups, coords = layout.lengths, layout.gaussian_windows, coords.long()
         hidden_states = self.input_layer(features.to(self.compute_dtype))
-        hidden_states = hidden_states + sinusoidal_positions(coords, config.hidden_size).to(hidden_states.dtype)
+        hidden_states = hidden_states + sinusoidal_positions(coords, config.hidden_size).to(hidden_states)
         for layer, block in enumerate(self.blocks):
             hidden_states = block(hidden_states, groups[layer % 2])
         hidden_states = nn.functional.layer_norm(hidden_states, (config.hidden_size,), eps=1e-5)
         make = Gaussians if layout is None else Gaussians.unchecked
-        return self._activate(self.out_layer(hidden_states).float(), coords, lengths, make)
+        raw = self.out_layer(hidden_states).float()
+        return self._activate(raw, coords.to(raw.device), lengths, make)
 
     def _activate(
         self, raw: torch.Tensor, coords: torch.Tensor, lengths: list[int], make: Callable[..., Gaussians]
@@ -183,7 +184,7 @@ class AtokenGaussianDecoder(PreTrainedModel):
             part.unflatten(-1, (count, width)) for part, width in zip(parts, _CHANNELS, strict=True)
         )  # (N, count, width)
         center = (coords[:, None].float() + 0.5) / resolution - 0.5
-        means = center + torch.tanh(offset + self.offset_perturbation.float()) * (0.5 * _REACH / resolution)
+        means = center + torch.tanh(offset + self.offset_perturbation.to(offset)) * (0.5 * _REACH / resolution)
         scale = nn.functional.softplus(scale + math.log(math.expm1(_SCALE_BIAS)))
         identity = rotation.new_tensor([1.0, 0.0, 0.0, 0.0])
         fields = {

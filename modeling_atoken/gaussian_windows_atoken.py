@@ -20,6 +20,11 @@ class WindowBatch:
     filling: torch.Tensor
     selected: torch.Tensor  # flat positions in (W, L) that are tokens
 
+    def to(self, device: torch.device, non_blocking: bool = False) -> "WindowBatch":
+        """Gives the windows on a device."""
+        parts = (self.index, self.filling, self.selected)
+        return WindowBatch(*(part.to(device, non_blocking=non_blocking) for part in parts))
+
 
 @dataclass
 class WindowGroups:
@@ -28,11 +33,18 @@ class WindowGroups:
     batches: list[WindowBatch]
     inverse: torch.Tensor  # (N,)
 
+    def to(self, device: torch.device, non_blocking: bool = False) -> "WindowGroups":
+        """Gives the groups on a device."""
+        inverse = self.inverse.to(device, non_blocking=non_blocking)
+        if inverse is self.inverse:
+            return self
+        return WindowGroups([batch.to(device, non_blocking) for batch in self.batches], inverse)
+
     @classmethod
     def build(
         cls, coords: torch.Tensor, sample: torch.Tensor, shift: int, size: int, resolution: int, num_heads: int
     ) -> "WindowGroups":
-        """Groups tokens with coords (N, 3) of samples (N,) by (coords + shift) // size; one host synchronization."""
+        """Groups tokens with coords (N, 3) of samples (N,) by (coords + shift) // size; waits for the device."""
         side = (resolution + shift) // size + 1
         window = (coords + shift) // size
         key = ((sample * side + window[:, 0]) * side + window[:, 1]) * side + window[:, 2]

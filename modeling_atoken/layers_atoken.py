@@ -1,7 +1,7 @@
 """The transformer's parts: 4D rotary positions, norms, attention over packed sequences, blocks, the temporal cache."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -11,11 +11,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from .token_layouts_atoken import PackedSequences, TokenLayout, grid_positions
-
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:
-    varlen_attn = None
+from .varlen_attention_atoken import has_kernel, varlen_attn
 
 
 def rotary_table(coords: torch.Tensor, head_dim: int, theta: float) -> torch.Tensor:
@@ -47,6 +43,11 @@ class RotaryTable:
     """
 
     values: torch.Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "RotaryTable":
+        """Gives the table on a device, as a block's hook of accelerate asks for, where blocks lie on several."""
+        moved = self.values.to(device, non_blocking=non_blocking)
+        return self if moved is self.values else RotaryTable(moved)
 
 
 def apply_rotary(x: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
@@ -141,6 +142,14 @@ class CacheWindow:
     kept_sample: torch.Tensor  # (K,)
     end: int  # the latent frame after the window
     present: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "CacheWindow":
+        """Gives a view of the same window for the blocks on a device, where their own keys and values lie already."""
+        keep = self.keep.to(device, non_blocking=non_blocking)
+        if keep is self.keep:
+            return self
+        order = None if self.order is None else self.order.to(device, non_blocking=non_blocking)
+        return replace(self, order=order, keep=keep)
 
     def update(self, layer_idx: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Puts a block's past keys and values in front of the present ones (N, heads, head_dim)."""
@@ -260,8 +269,7 @@ def packed_attention(
         query, key, value = (x.transpose(0, 1)[None] for x in (query, key, value))
         output, _ = attention(module, query, key, value, None, scaling=module.scaling, is_causal=False, **lengths)
         return output.flatten(-2)[0]
-    half_on_gpu = query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
-    if implementation == "sdpa" and ragged and half_on_gpu and varlen_attn is not None:
+    if implementation == "sdpa" and ragged and has_kernel(query):
         # Its scale defaults to 1 / sqrt(head_dim), which is ours.
         return varlen_attn(
             query,

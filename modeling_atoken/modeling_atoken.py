@@ -7,6 +7,7 @@ patches. Images, videos and 3D objects differ only in the coordinates of their t
 import math
 from collections.abc import Iterable, Iterator
 from functools import partial
+from numbers import Integral
 
 import torch
 from torch import nn
@@ -447,6 +448,7 @@ class AtokenModel(AtokenPreTrainedModel):
             latents: (N, latent_channels), or a grid (B, t, h, w, latent_channels) without coords and cu_seqlens. For a
                 discrete model these are quantized values, such as `encode(...).latents`.
             codes: instead of latents, integers (N, num_codebooks) or (B, t, h, w, num_codebooks) of a discrete model.
+                With a `layout` their values are not checked.
             coords, cu_seqlens, tile_frames, cache_frames, cache, batch_tokens, output_hidden_states, layout: as in
                 [`AtokenVisionModel.forward`].
 
@@ -466,7 +468,7 @@ class AtokenModel(AtokenPreTrainedModel):
                 raise ValueError(
                     f"codes must be a tensor (N, num_codebooks) or (B, t, h, w, num_codebooks), got {given}"
                 )
-            latents = self.quantizer.from_codes(codes)
+            latents = self.quantizer.from_codes(codes, check_values=layout is None)
         return self.decoder(
             latents,
             coords,
@@ -574,18 +576,23 @@ class AtokenModel(AtokenPreTrainedModel):
         Args:
             latents: tensors (t, h, w, latent_channels) in order, such as `encode_stream` yields.
             tile_frames, cache_frames: default from the configuration.
-            num_frames: true length of the video; frames past it are dropped, as they are the encoder's padding.
-            as_patches: yield grids of patches instead, which hold whole patches whatever `num_frames` says.
+            num_frames: true length of the video, with as many latent frames as there are; what the last one has more
+                is the encoder's padding, and is dropped.
+            as_patches: yield grids of patches instead, which hold whole patches, so that `num_frames` has no effect.
 
         Yields:
             Frames (T, C, H, W), or patches (t, h, w, patch_dim), about [-1, 1], of one tile after another.
+
+        Raises:
+            ValueError: naming the argument that does not fit; that `num_frames` is larger than the latents' at their
+                end.
         """
         tile_frames = self.config.decoder_config.tile_frames if tile_frames is None else tile_frames
         stride = self.decoder._latent_frames("tile_frames", tile_frames, at_least=1)
-        if num_frames is not None and num_frames < 1:
-            raise ValueError(f"num_frames must be positive, got {num_frames}")
+        if num_frames is not None and (not isinstance(num_frames, Integral) or num_frames < 1):
+            raise ValueError(f"num_frames must be a positive integer, got {num_frames}")
         cache, device = self.decoder.new_cache(cache_frames), self.execution_device
-        left = num_frames
+        patch_frames, decoded_frames = self.decoder.patch_size[0], 0
         for grid in _regroup(latents, stride, "latents", ndim=4):
             if as_patches:
                 packed = grid.flatten(0, 2).to(device), *pack_grids(1, grid.shape[:3], device)
@@ -593,11 +600,18 @@ class AtokenModel(AtokenPreTrainedModel):
                 yield decoded.pixel_values.unflatten(0, grid.shape[:3])
                 continue
             video = self.decode(grid[None].to(device), tile_frames=tile_frames, cache=cache).pixel_values[0]
-            if left is not None:
-                video = video[:left]
-                left -= video.shape[0]
-            if video.shape[0]:
-                yield video
+            decoded_frames += len(video)
+            if num_frames is not None and num_frames <= decoded_frames - patch_frames:
+                raise ValueError(
+                    f"num_frames must be above {decoded_frames - patch_frames}, as there are "
+                    f"{decoded_frames // patch_frames} latent frames or more, got {num_frames}"
+                )
+            yield video if num_frames is None else video[: len(video) - max(0, decoded_frames - num_frames)]
+        if num_frames is not None and not as_patches and num_frames > decoded_frames:
+            raise ValueError(
+                f"num_frames must be at most {decoded_frames}, as there are {decoded_frames // patch_frames} latent "
+                f"frames, got {num_frames}"
+            )
 
     @can_return_tuple
     def get_image_features(
@@ -720,8 +734,8 @@ class AtokenModel(AtokenPreTrainedModel):
         if input_ids is not None:
             text = self.get_text_features(input_ids, attention_mask, return_dict=True)
             text_embeds = nn.functional.normalize(text.pooler_output, dim=-1)
-            logits_per_text = text_embeds @ image_embeds.T * self.logit_scale.exp() + self.logit_bias
-            logits_per_image = logits_per_text.T
+            logits_per_image = self.compare(image_embeds, text_embeds)
+            logits_per_text = logits_per_image.T
 
         loss = None
         if return_loss:
@@ -744,6 +758,20 @@ class AtokenModel(AtokenPreTrainedModel):
             decoder_hidden_states=decoder_output.hidden_states,
         )
 
+    def compare(self, image_embeds: torch.Tensor, text_embeds: torch.Tensor) -> torch.Tensor:
+        """
+        Compares media with texts, as SigLIP does (paper, section 3.4).
+
+        Args:
+            image_embeds: (B, d) of norm 1, such as `forward` gives.
+            text_embeds: (texts, d) of norm 1.
+
+        Returns:
+            Logits (B, texts); the sigmoid of one is the probability that a sample and a text belong together.
+        """
+        text_embeds, scale, bias = (x.to(image_embeds.device) for x in (text_embeds, self.logit_scale, self.logit_bias))
+        return (text_embeds @ image_embeds.T * scale.exp() + bias).T
+
     def _mask_of_sizes(self, media_sizes: torch.Tensor, encoded: AtokenEncoderOutput) -> torch.Tensor:
         """Which pixels of each patch lie inside images and videos of these sizes: (N, frames * rows * columns)."""
         lengths = encoded.cu_seqlens.diff().tolist()
@@ -764,7 +792,7 @@ class AtokenModel(AtokenPreTrainedModel):
         pixel_mask: torch.Tensor | None,
         logits_per_text: torch.Tensor | None,
     ) -> torch.Tensor:
-        error = (decoded.float() - target.float()).abs()
+        error = (decoded.float() - target.to(decoded.device).float()).abs()
         if pixel_mask is None:
             l1 = error.mean()
         else:
@@ -774,16 +802,17 @@ class AtokenModel(AtokenPreTrainedModel):
                     f"pixel_mask must be bool ({len(error)}, {pixels}), one for each pixel of each patch, got "
                     f"{pixel_mask.dtype} {tuple(pixel_mask.shape)}"
                 )
-            error = error.unflatten(-1, (pixels, -1)) * pixel_mask.to(error.device)[..., None]
+            pixel_mask = pixel_mask.to(error.device)
+            error = error.unflatten(-1, (pixels, -1)) * pixel_mask[..., None]
             l1 = error.sum() / (pixel_mask.sum() * error.shape[-1])
-        loss = RECONSTRUCTION_WEIGHT * l1 + KL_WEIGHT * encoded.latent_dist.kl().mean()
+        loss = RECONSTRUCTION_WEIGHT * l1 + KL_WEIGHT * encoded.latent_dist.kl().mean().to(l1.device)
         if logits_per_text is not None:
             texts, samples = logits_per_text.shape
             if texts != samples:
                 raise ValueError(f"return_loss with text needs one text per sample, got {texts} for {samples}")
             signs = 2 * torch.eye(texts, device=logits_per_text.device) - 1
             pairs = nn.functional.logsigmoid(signs * logits_per_text.float())
-            loss = loss - SEMANTIC_WEIGHT * pairs.sum(-1).mean()
+            loss = loss - SEMANTIC_WEIGHT * pairs.sum(-1).mean().to(loss.device)
         return loss
 
 

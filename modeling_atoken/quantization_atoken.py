@@ -54,19 +54,23 @@ class AtokenQuantizer(nn.Module):
         digits = digits.unflatten(-1, (self.num_codebooks, self.codebook_dim))
         return (digits * self._place_values(digits.device)).sum(-1)
 
-    def from_codes(self, codes: torch.Tensor) -> torch.Tensor:
+    def from_codes(self, codes: torch.Tensor, check_values: bool = True) -> torch.Tensor:
         """
         Turns codes (..., num_codebooks), integers, into quantized values (..., num_codebooks * codebook_dim) in fp32.
 
+        Args:
+            codes: in [0, codebook_size).
+            check_values: False spares the look at them, for which the host waits for the device.
+
         Raises:
-            ValueError: if the last dimension is not `num_codebooks`, or a code is not in [0, codebook_size).
+            ValueError: if the last dimension is not `num_codebooks`, or a code is out of range.
         """
         if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
             raise ValueError(f"codes must be integers, got {codes.dtype}")
         if codes.ndim == 0 or codes.shape[-1] != self.num_codebooks:
             raise ValueError(f"codes must have shape (..., {self.num_codebooks}), got {tuple(codes.shape)}")
         codes = codes.long()
-        if not torch.compiler.is_compiling() and codes.numel():
+        if check_values and codes.numel() and not torch.compiler.is_compiling():
             low, high = torch.stack(codes.aminmax()).tolist()
             if low < 0 or high >= self.codebook_size:
                 raise ValueError(f"codes must be in [0, {self.codebook_size}), got values from {low} to {high}")

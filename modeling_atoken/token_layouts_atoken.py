@@ -1,7 +1,7 @@
 """In which order a transformer processes packed tokens, what attends to what, and where each token has its position."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -64,6 +64,12 @@ class PackedSequences:
         copy.device = copy.cu_seqlens_q.device
         return copy
 
+    def to(self, device: torch.device, non_blocking: bool = False) -> "PackedSequences":
+        """Gives the sequences for blocks on a device."""
+        if torch.device(device) == self.device:
+            return self
+        return self.with_tensors(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
     def _cumulative(self, which: int) -> torch.Tensor:
         counts = torch.tensor([run[0] for run in self.runs])
         lengths = torch.repeat_interleave(torch.tensor([run[which] for run in self.runs]), counts)
@@ -113,6 +119,20 @@ class TokenLayout:
     sequences: PackedSequences
     grids: list[tuple[int, int]]
     grid_index: torch.Tensor
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "TokenLayout":
+        """Gives the layout on a device."""
+        coords = self.coords.to(device, non_blocking=non_blocking)
+        if coords is self.coords:
+            return self
+        order = None if self.order is None else self.order.to(device, non_blocking=non_blocking)
+        return replace(
+            self,
+            coords=coords,
+            order=order,
+            sequences=self.sequences.to(device, non_blocking),
+            grid_index=self.grid_index.to(device, non_blocking=non_blocking),
+        )
 
     def gather(self, tokens: torch.Tensor) -> torch.Tensor:
         """Brings tokens (N, ...) from the given order into the processing order."""

@@ -76,7 +76,7 @@ def _project(gaussians: Gaussians, world_to_camera: torch.Tensor, intrinsics: to
     x, y, z = (gaussians.means[kept] @ rotation.T + translation).unbind(-1)
     focal, middle = intrinsics.diagonal()[:2], intrinsics[:2, 2]
     centers = torch.stack([x / z, y / z], dim=-1) * focal + middle
-    # The projection is linearised at the center, but no further outside the image than 0.15 of its sides.
+    # The projection is linearized at the center, but no further outside the image than 0.15 of its sides.
     sides = intrinsics.new_tensor([screen.width, screen.height])
     low, high = (-middle - 0.15 * sides) / focal, (sides - middle + 0.15 * sides) / focal
     slope_x, slope_y = (x / z).clamp(low[0], high[0]), (y / z).clamp(low[1], high[1])

@@ -152,7 +152,7 @@ class AtokenTransformer(AtokenPreTrainedModel):
                 states = [torch.cat(parts) for parts in zip(*pieces, strict=True)]
         if order is not None:
             inverse = torch.argsort(order)
-            states = [state[inverse] for state in states]
+            states = [state[inverse.to(state.device)] for state in states]
         return states[-1], tuple(states) if collect else None
 
     def _run_windows(self, batch: TokenBatch, tile: int, cache: TemporalCache, collect: bool):
@@ -178,7 +178,9 @@ class AtokenTransformer(AtokenPreTrainedModel):
     def _run_blocks(
         self, features: torch.Tensor, layout: TokenLayout, window: CacheWindow | None, collect: bool
     ) -> list[torch.Tensor]:
-        hidden_states = self.input_layer(features) + self.position_embedding(layout)
+        hidden_states = self.input_layer(features)
+        # Of a model that is spread over devices, the table may lie on another one.
+        hidden_states = hidden_states + self.position_embedding(layout).to(hidden_states.device)
         if len(layout.sequences.runs) > 1 and not torch.compiler.is_compiling():
             layout.sequences.prepare()
         q_rotary = k_rotary = None

@@ -89,8 +89,10 @@ class AtokenZeroShotImageClassificationPipeline(ZeroShotImageClassificationPipel
     def _forward(self, model_inputs: dict[str, Any]) -> dict[str, Any]:
         input_ids = model_inputs["input_ids"][0]  # the same of every image
         input_ids = input_ids[0] if isinstance(input_ids, list) else input_ids
-        output = self.model(**_joined(model_inputs["media"]), input_ids=input_ids)
-        return {"candidate_labels": model_inputs["candidate_labels"], "logits": output.logits_per_image}  # (B, labels)
+        images = self.model.get_image_features(**_joined(model_inputs["media"])).pooler_output
+        texts = self.model.get_text_features(input_ids).pooler_output
+        logits = self.model.compare(*(torch.nn.functional.normalize(each, dim=-1) for each in (images, texts)))
+        return {"candidate_labels": model_inputs["candidate_labels"], "logits": logits}  # (B, labels)
 
     def postprocess(self, model_outputs: dict[str, Any]) -> list[dict[str, Any]]:
         scores = model_outputs["logits"][0].float().sigmoid().tolist()

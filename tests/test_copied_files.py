@@ -21,3 +21,9 @@ def test_a_language_model_and_its_encoder_share_one_file():
     assert names[0] & names[1] == {"remote_code_atoken.py"}
     copies = [(ROOT / folder / "remote_code_atoken.py").read_bytes() for folder in ("modeling_atoken", "mllm")]
     assert copies[0] == copies[1]
+
+
+def test_generators_and_tokenizer_share_one_file():
+    """Each folder is copied alone, but what holds for attention on a device holds for both."""
+    one, other = (ROOT / folder / "varlen_attention_atoken.py" for folder in ("modeling_atoken", "generation"))
+    assert one.read_bytes() == other.read_bytes()

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import Siglip2TextConfig, conversion_mapping
 
 import atoken
-from atoken import AtokenConfig, AtokenModel, AtokenVisionModel
+from atoken import AtokenConfig, AtokenGaussianDecoder, AtokenModel, AtokenVisionModel
 from atoken.conversion_atoken import convert_original_checkpoint
 from atoken.tokens_atoken import unpatchify
 
@@ -542,6 +542,12 @@ class TestFiles:
         vae = AutoencoderAtoken.from_pretrained(tmp_path)
         assert vae.config.quantizer_config == QUANTIZER
         assert vae.encode(make_video(1, 5)).codes.max() > 0
+
+    def test_no_gaussian_decoder_is_made(self, tmp_path, monkeypatch):
+        size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+        make_model(gaussian_config=size).save_pretrained(tmp_path)
+        monkeypatch.setattr(AtokenGaussianDecoder, "__init__", None)
+        assert AutoencoderAtoken.from_pretrained(tmp_path).decoder is not None
 
     def test_modules_are_shared(self, model, vae):
         assert vae.decoder is model.decoder and vae.vision_model is model.vision_model

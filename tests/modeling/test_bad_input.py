@@ -185,7 +185,10 @@ STREAMS = {
     ),
     "latent channels": (lambda m: list(m.decode_stream([GRID[..., :5]])), f"latents must have {LATENTS} .* got 5"),
     "codes": (lambda m: list(m.decode_stream([torch.zeros(2, 1, 2, 2).long()])), "latents must be a floating point"),
-    "num_frames": (lambda m: first(m.decode_stream([GRID], num_frames=-1)), "num_frames must be positive, got -1"),
+    "num_frames": (lambda m: first(m.decode_stream([GRID], num_frames=-1)), "num_frames must be a positive .* got -1"),
+    "half a frame": (lambda m: first(m.decode_stream([GRID], num_frames=5.5)), "num_frames must be a positive .* 5.5"),
+    "too few frames": (lambda m: list(m.decode_stream([GRID, GRID], num_frames=12)), "num_frames must be above 12, as"),
+    "too many frames": (lambda m: list(m.decode_stream([GRID, GRID], num_frames=17)), "num_frames must be at most 16"),
 }
 IMAGES, IDS = media(2, 3, 16, 32), torch.tensor([[2, 5, 1]])
 FORWARD = {

@@ -77,6 +77,9 @@ def test_nothing_is_read_back_from_a_device():
     sum(each.means.sum() for each in model.decode_gaussians(latents, *packed[1:], layout=layout)).backward()
     with pytest.raises((RuntimeError, NotImplementedError), match="meta tensor"):
         model.encode(*packed)
+    discrete = make_model(discrete=True).to("meta")
+    codes = torch.zeros(len(voxels[0]), 2, dtype=torch.int64, device="meta")
+    discrete.decode(codes=codes, coords=packed[1], cu_seqlens=packed[2], layout=layout)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import logsigmoid, normalize
 from transformers import AttentionInterface
 
-from atoken import AtokenConfig, AtokenModel, AtokenVisionModel, layers_atoken
+from atoken import AtokenConfig, AtokenModel, AtokenVisionModel, layers_atoken, varlen_attention_atoken
 from atoken.outputs_atoken import LatentDistribution
 from atoken.token_layouts_atoken import PackedSequences
 
@@ -480,7 +480,9 @@ def test_ragged_batches_on_a_gpu_take_the_variable_length_kernel(monkeypatch, mo
         calls.append(cu_seq_q.tolist())
         return attend_by_segment(query, key, value, cu_seq_q, cu_seq_k, 24**-0.5)
 
-    monkeypatch.setattr(layers_atoken, "varlen_attn", fake)
+    for file in (layers_atoken, varlen_attention_atoken):
+        monkeypatch.setattr(file, "varlen_attn", fake)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     module = copy.deepcopy(model.vision_model.blocks[0].attn)
     module.config._attn_implementation = "sdpa"
     sequences = PackedSequences.from_lengths(lengths, torch.device("cpu"), key_lengths)
@@ -497,6 +499,17 @@ def test_ragged_batches_on_a_gpu_take_the_variable_length_kernel(monkeypatch, mo
     uniform = PackedSequences.from_lengths([sum(lengths)], torch.device("cpu"), [sum(key_lengths)])
     layers_atoken.packed_attention(module, *gpu, uniform)
     assert len(calls) == 1
+
+
+def test_where_there_is_a_variable_length_kernel(monkeypatch):
+    query = media(3, 2, 24).to(torch.bfloat16).as_subclass(OnGPU)
+    monkeypatch.setattr(varlen_attention_atoken, "varlen_attn", object())
+    for capability, expected in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert varlen_attention_atoken.has_kernel(query) is expected
+        assert not varlen_attention_atoken.has_kernel(query.float())
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    assert not varlen_attention_atoken.has_kernel(query)
 
 
 def test_an_unknown_attention_kernel_changes_nothing():

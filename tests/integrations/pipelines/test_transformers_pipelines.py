@@ -120,6 +120,10 @@ class TestZeroShot:
         best, *_, last = classify(pictures()[2], candidate_labels=LABELS, hypothesis_template="{}")
         assert best["score"] > 0.8 and last["label"] == "a pink square" and last["score"] < 0.1
 
+    def test_nothing_is_decoded(self, classify, monkeypatch):
+        monkeypatch.setattr(classify.model.decoder, "forward", None)
+        assert len(classify(pictures()[0], candidate_labels=LABELS)) == len(LABELS)
+
     def test_long_labels_are_cut(self, classify):
         assert len(classify(pictures()[0], candidate_labels=["a red star " * 40])) == 1
 
