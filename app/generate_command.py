@@ -62,19 +62,19 @@ def generate(
         typer.Option(
             "--frames",
             min=1,
-            help="Of texts: frames of a clip. Default: 16 for .mp4, else 1, which is an image.",
+            help="With --text: frames of a clip. Default: 16 for .mp4, else 1, which is an image.",
             show_default=False,
         ),
     ] = None,
     height: Annotated[
         int | None,
-        typer.Option("--height", min=1, help="Of texts: pixels. Default: the model's.", show_default=False),
+        typer.Option("--height", min=1, help="With --text: pixels. Default: the model's.", show_default=False),
     ] = None,
     width: Annotated[
         int | None,
-        typer.Option("--width", min=1, help="Of texts: pixels. Default: the model's.", show_default=False),
+        typer.Option("--width", min=1, help="With --text: pixels. Default: the model's.", show_default=False),
     ] = None,
-    fps: Annotated[float, typer.Option("--fps", min=0.001, help="Of texts: frames per second of clips.")] = 8.0,
+    fps: Annotated[float, typer.Option("--fps", min=0.001, help="With --text: frames per second of clips.")] = 8.0,
     image: Annotated[
         list[Path] | None,
         typer.Option(
@@ -105,8 +105,8 @@ def generate(
             "--count",
             "-n",
             min=1,
-            help="Number of images or clips; several classes or texts take turns. Default: 16 of classes, one of each "
-            "text.",
+            help="Number of images or clips; several classes or texts take turns. Default: 16 with classes, one for "
+            "each text.",
             show_default=False,
         ),
     ] = None,
@@ -115,7 +115,7 @@ def generate(
         typer.Option(
             "--model",
             help="Folder of a generator's pipeline, Hub name, or name of an embedded one: "
-            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}; of texts {TEXT_TO_MEDIA}, of pictures "
+            f"{LIGHTNING_DIT} (the default) or {TOKEN_BRIDGE}; with --text {TEXT_TO_MEDIA}, with --image "
             f"{IMAGE_TO_OBJECT}.",
             show_default=False,
         ),
@@ -131,7 +131,7 @@ def generate(
         typer.Option(
             "--guidance",
             min=0,
-            help="How strongly to follow the class; 1 is without guidance. Default: the model's.",
+            help="How strongly to follow the class, text or picture; 1 is without guidance. Default: the model's.",
             show_default=False,
         ),
     ] = None,
@@ -166,7 +166,8 @@ def generate(
         float | None,
         typer.Option(
             "--shift",
-            help="Lightning-DiT: below 1, more steps are spent near noise; 1 is for even steps. Default: the model's.",
+            help="1 is for even steps. More of them near noise: Lightning-DiT below 1, with --text or --image above 1. "
+            "Default: the model's.",
             show_default=False,
         ),
     ] = None,
@@ -213,8 +214,8 @@ def generate(
 
     With --text, --output is out.png, out.mp4, or a folder for several.
 
-    Of classes, the output folder gets images/, grid.png and generated.json, which says
-    of what the images were made. The same command goes on where it was stopped.
+    For classes, the output folder gets images/, grid.png and generated.json, which records
+    model, classes, seed and settings. The same command goes on where it was stopped.
 
     With --image, --output is out.ply, a file of 3D Gaussians.
     """

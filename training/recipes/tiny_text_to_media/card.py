@@ -31,8 +31,8 @@ It knows the words of the miniature world, in sentences of at most 16 tokens.
 
 {images} images, then {videos} clips with two fifths of the steps on images, begun with the weights of the images:
 {image_steps:,} steps in {image_minutes:.0f} minutes and {video_steps:,} steps in {video_minutes:.0f} minutes, on a part
-of one of two CPU cores. The captions of training have none of 12 of the 64 pairs of color and shape; those of the
-tables below have no other. `training.json` is the whole record, with the losses; the command is
+of one of two CPU cores. Twelve of the 64 pairs of color and shape occur in no caption of training; the captions of the
+tables below have no other pairs. `training.json` is the whole record, with the losses; the command is
 
     {command}
 
