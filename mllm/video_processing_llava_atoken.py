@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,14 @@ from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import PILImageResampling
 from transformers.processing_utils import Unpack, VideosKwargs
 from transformers.video_processing_utils import BaseVideoProcessor
-from transformers.video_utils import VideoMetadata, load_video, make_batched_metadata, make_batched_videos
+from transformers.video_utils import VideoInput, VideoMetadata, load_video, make_batched_metadata, make_batched_videos
 
 from .image_processing_llava_atoken import patch_grid
 from .patching_llava_atoken import check_multiple, check_values, packed_patches
 from .remote_code_atoken import auto_class_of, bind_to_package
+
+# A quotient of two frame rates, such as 24, 23.976 and 24000/1001, is one of whole numbers; floats only come near it.
+_LARGEST_DENOMINATOR = 10**6
 
 
 class AtokenLlavaVideoProcessorKwargs(VideosKwargs, total=False):
@@ -37,8 +41,8 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
     Turns videos into patches of single frames.
 
     At most `max_frames` frames are taken, from the middles of equal parts of the video; with `fps`, of the frames at
-    that rate. Frames are resized as the image processor resizes images, to an area within `size`. Files are read with
-    PyAV.
+    that rate. A call that asks for `num_frames` or `fps` does so in place of either of the processor's own. Frames are
+    resized as the image processor resizes images, to an area within `size`. Files are read with PyAV.
     """
 
     _auto_class = auto_class_of(__name__, "AutoVideoProcessor")
@@ -60,6 +64,15 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
     def __init__(self, **kwargs: Unpack[AtokenLlavaVideoProcessorKwargs]):
         super().__init__(**kwargs)
         check_multiple(self.patch_size, self.size_multiple)
+        _check_max_frames(self.max_frames)
+
+    def preprocess(self, videos: VideoInput, **kwargs: Unpack[AtokenLlavaVideoProcessorKwargs]) -> BatchFeature:
+        """Makes patches of one video or of a list; see `AtokenLlavaVideoProcessorKwargs` and the class."""
+        if kwargs.get("num_frames") is not None:
+            kwargs.setdefault("fps", None)
+        elif kwargs.get("fps") is not None:
+            kwargs.setdefault("num_frames", None)
+        return super().preprocess(videos, **kwargs)
 
     def sample_frames(
         self,
@@ -74,35 +87,41 @@ class AtokenLlavaVideoProcessor(BaseVideoProcessor):
 
         Args:
             metadata: of the whole video.
-            num_frames: how many in place of `max_frames`; no more than there are.
-            fps: frames of each second that are candidates; all frames when not given.
-            max_frames: how many, at most; by default the processor's own.
+            num_frames: how many of all frames, in place of `max_frames`; no more than there are.
+            fps: frames of each second that are candidates, those on screen at 0, 1 / fps, 2 / fps, ... seconds; all
+                frames when not given. Without either, the processor's own.
+            max_frames: how many, at least 1 and at most so many; by default the processor's own.
 
         Returns:
-            Growing indices.
+            Growing indices, each once.
 
         Raises:
-            ValueError: if the video has no frames or fewer than `num_frames`, or its rate is unknown or below `fps`.
+            ValueError: if the video has no frames or fewer than `num_frames`, its rate is unknown or below `fps`, both
+                `num_frames` and `fps` are given, or `max_frames` is below 1.
         """
-        total = metadata.total_num_frames
-        num_frames = self.num_frames if num_frames is None else num_frames
-        fps = self.fps if fps is None else fps
+        total = int(metadata.total_num_frames)
+        max_frames = self.max_frames if max_frames is None else max_frames
+        _check_max_frames(max_frames)
+        if num_frames is None and fps is None:
+            num_frames, fps = self.num_frames, self.fps
+        if num_frames is not None and fps is not None:
+            raise ValueError(f"num_frames must be None with fps, got {num_frames} and fps={fps}. Give one of the two.")
         if total < 1:
             raise ValueError(f"videos must have at least 1 frame, got {total}")
         if num_frames is not None and not 1 <= num_frames <= total:
             raise ValueError(f"num_frames must be from 1 to the video's {total} frames, got {num_frames}")
-        candidates = np.arange(total)
+        step = Fraction(1)
         if fps is not None:
             if metadata.fps is None or not 0 < fps <= metadata.fps:
                 raise ValueError(
                     f"fps must be above 0 and at most that of the video, got {fps} for a video of "
                     f"{metadata.fps or 'unknown'} frames per second"
                 )
-            count = max(1, int(np.ceil(total * fps / metadata.fps)))
-            candidates = np.floor(np.arange(count) * metadata.fps / fps).astype(int).clip(max=total - 1)
-        limit = num_frames or max_frames or self.max_frames
-        count = min(limit, len(candidates))
-        return candidates[(2 * np.arange(count) + 1) * len(candidates) // (2 * count)]
+            step = Fraction(metadata.fps / fps).limit_denominator(_LARGEST_DENOMINATOR)
+        candidates = -(-total // step)  # those whose frame, floor(step * candidate), is one of the video's
+        count = min(max_frames if num_frames is None else num_frames, candidates)
+        middles = ((2 * part + 1) * candidates // (2 * count) for part in range(count))
+        return np.array([int(step * candidate) for candidate in middles])
 
     def fetch_videos(
         self, video_url_or_urls: Any, sample_indices_fn: Callable[[VideoMetadata], Sequence[int]] | None = None
@@ -194,6 +213,11 @@ def counted_frames(path: str) -> int:
 
     with av.open(path) as container:
         return sum(packet.size > 0 for packet in container.demux(video=0))
+
+
+def _check_max_frames(max_frames: int) -> None:
+    if max_frames < 1:
+        raise ValueError(f"max_frames must be at least 1, got {max_frames}. Leave it out for the default.")
 
 
 def _refuse_playlist(path: str) -> None:

@@ -1,16 +1,22 @@
 """Autoencoders of diffusers for pictures, of which corpora are made as of AToken: AutoencoderKL and AutoencoderDC."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import try_to_load_from_cache
+from safetensors import safe_open
 
 from .loading import digest_of_weights, resolve_device
 
 # AutoencoderKL: SD, SD3, FLUX.1, and VA-VAE once it is converted; all turn (B, 3, H, W) into (B, C, h, w).
 CLASSES = ("AutoencoderKL", "AutoencoderDC")
 _PROBE_SIDE = 128
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+# Of weights in files, as safetensors names it: any other is loaded as float32.
+_HALVES = {"F16": torch.float16, "BF16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ def load_autoencoder(name: str, device: str = "auto", dtype: str | None = None) 
     Args:
         name: a folder, a Hub name, or one with a folder in it behind it, such as "owner/name/vae".
         device: "auto", "cpu" or "cuda".
-        dtype: "float32", "bfloat16" or "float16"; None keeps that of the files.
+        dtype: "float32", "bfloat16" or "float16"; None keeps that of the files, float32 where they have several.
 
     Raises:
         FileNotFoundError: there is no such model.
@@ -78,7 +84,7 @@ def load_autoencoder(name: str, device: str = "auto", dtype: str | None = None) 
         class_name = config.get("_class_name")
         if class_name not in CLASSES:
             raise ValueError(f"autoencoder must be one of {', '.join(CLASSES)}, got {class_name} in {name!r}")
-        model = getattr(diffusers, class_name).from_pretrained(place, torch_dtype="auto", **options)
+        model = getattr(diffusers, class_name).from_pretrained(place, dtype=torch.float32, **options)
     except OSError as error:
         raise FileNotFoundError(
             f"autoencoder must be a folder or a name on the Hub with one of {', '.join(CLASSES)}, got {name!r}, where "
@@ -87,10 +93,35 @@ def load_autoencoder(name: str, device: str = "auto", dtype: str | None = None) 
     # Before the dtype changes, so that it does not depend on the one asked for.
     kept = {key: value for key, value in sorted(model.config.items()) if not key.startswith("_")}
     fingerprint = digest_of_weights([class_name, _as_json(kept)], model.state_dict())
-    model = model.to(device=target, dtype=getattr(torch, dtype) if dtype else None).eval()
+    wanted = getattr(torch, dtype) if dtype else _dtype_of_files(place, options.get("subfolder"))
+    model = model.to(target).eval()
+    # Only where it changes something: diffusers warns of every change.
+    model = model if wanted == model.dtype else model.to(wanted)
     probed = LoadedAutoencoder(model, name, fingerprint, 0, 0)
     _, channels, _, columns = probed.encode(torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE)).shape
     return LoadedAutoencoder(model, name, fingerprint, channels, _PROBE_SIDE // columns)
+
+
+def _dtype_of_files(place: str, subfolder: str | None) -> torch.dtype:
+    """Finds the dtype in which safetensors hold a model that has just been loaded, from a folder or the Hub's cache."""
+    index = _loaded_file(place, subfolder, f"{_WEIGHTS}.index.json")
+    names = [_WEIGHTS] if index is None else set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    dtypes: set[str] = set()
+    for path in (_loaded_file(place, subfolder, Path(name).name) for name in names):
+        if path is not None:
+            with safe_open(path, "pt") as file:
+                dtypes |= {file.get_slice(key).get_dtype() for key in file.keys()}
+    # Counters are integers.
+    floats = {dtype for dtype in dtypes if dtype.startswith(("F", "BF"))}
+    return _HALVES.get(floats.pop(), torch.float32) if len(floats) == 1 else torch.float32
+
+
+def _loaded_file(place: str, subfolder: str | None, name: str) -> Path | None:
+    if Path(place).is_dir():
+        path = Path(place) / name
+        return path if path.is_file() else None
+    found = try_to_load_from_cache(place, f"{subfolder}/{name}" if subfolder else name)
+    return Path(found) if isinstance(found, str) else None
 
 
 def _as_json(value: Any) -> Any:

@@ -18,6 +18,7 @@ from atoken.processing.patching_atoken import grid_size
 from atoken.tokens_atoken import unpatchify
 
 from .files import folder_of
+from .images import to_eight_bits
 from .loading import LoadedModel
 
 
@@ -95,10 +96,7 @@ class MediaStream:
     def _pixels(self, clip: np.ndarray | torch.Tensor, packed: Any) -> np.ndarray:
         """Gives what the patches show, as 8-bit pixels: the clip itself, unless the processor has changed its size."""
         if isinstance(clip, torch.Tensor):
-            if clip.dtype != torch.uint8:
-                clip = self.loaded.processor.image_processor.process_image(clip, input_data_format="channels_first")
-                clip = (clip * 255).round().clamp(0, 255).to(torch.uint8)
-            clip = clip.permute(1, 2, 0)[None].numpy()
+            clip = to_eight_bits(clip, "images").permute(1, 2, 0)[None].numpy()
         if clip.shape[1:3] == self.size:
             return clip
         keys = ("pixel_values", "coords", "cu_seqlens", "media_sizes")

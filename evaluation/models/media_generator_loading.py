@@ -42,7 +42,7 @@ def load_media_generator(name: str | None = None, device: str = "auto", dtype: s
     """
     found = open_generator(TEXT_TO_MEDIA if name is None else name, [TextToMediaPipeline.__name__], device, dtype)
     try:
-        pipeline = TextToMediaPipeline.from_pretrained(found.path, torch_dtype=torch.float32)
+        pipeline = TextToMediaPipeline.from_pretrained(found.path, dtype=torch.float32)
     except Exception as error:
         # What libraries raise for files that are damaged or missing is of many types.
         raise ValueError(f"model: {found.path} cannot be loaded: {error}") from error

@@ -10,8 +10,9 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvF
 
-from atoken.processing.media_reading_atoken import open_image
 from atoken.processing.media_suffixes_atoken import IMAGE_SUFFIXES
+from atoken.tokenizing.images import read_image
+from atoken.tokenizing.shard_samples import medium_of_cell
 
 from ..interface import EvaluationSet, Sample
 from ..metrics.understanding import IMAGENET_TEMPLATES
@@ -25,7 +26,7 @@ FLICKR = "Flickr30k is at https://shannon.cs.illinois.edu/DenotationGraph/, on r
 
 def load_square(path: Path, size: int) -> torch.Tensor:
     """Reads (1, 3, size, size) uint8: short side resized to `size`, bicubic with antialias, then the center."""
-    return square(open_image(path), size)
+    return square(read_image(path), size)
 
 
 def square(image: torch.Tensor, size: int) -> torch.Tensor:
@@ -91,13 +92,21 @@ def labeled_folder(folder: str, size: int = 256, limit: int | None = None) -> Ev
     """
     root = Path(folder)
     files = find_media(root, "image", "labelled-folder")
-    outside = [file for file in files if "/" not in file]
-    if outside:
-        raise ValueError(f"labelled-folder: images must lie in the folder of a class, got {outside[0]} outside of them")
+    _check_classes(files, "labelled-folder")
     names = sorted({file.split("/")[0] for file in files})
     files = take(files, None, limit, "labelled-folder")
     label = {name: index for index, name in enumerate(names)}
     return _from_files(root.name, root, files, size, limit, lambda file: {"label": label[file.split("/")[0]]}, names)
+
+
+def _check_classes(files: Sequence[str], what: str) -> None:
+    """Refuses images, relative to the folder of a set, that lie in no folder of a class."""
+    outside = [file for file in files if "/" not in file]
+    if outside:
+        raise ValueError(
+            f"{what}: images must lie in one folder for each class, got {outside[0]} outside of them; move each image "
+            "into the folder of its class"
+        )
 
 
 def _class_names(path: str | None, folders: Sequence[str], what: str) -> list[str]:
@@ -126,7 +135,7 @@ def imagenet_val(
 
     Raises:
         FileNotFoundError: no such folder or file.
-        ValueError: not 50,000 images without a `limit`, or names that do not fit.
+        ValueError: not 50,000 images without a `limit`, or names that do not fit or whose images lie in no folders.
     """
     return _by_class("imagenet-val", folder, size, class_names, limit, 50_000, IMAGENET, numeric=False)
 
@@ -156,6 +165,7 @@ def _by_class(
     files = take(files, expected, limit, name)
     if class_names is None:
         return _from_files(name, root, files, size, limit)
+    _check_classes(files, f"{name} with class_names")
     folders = sorted(
         (entry.name for entry in root.iterdir() if entry.is_dir()), key=(lambda one: int(one)) if numeric else None
     )
@@ -225,6 +235,8 @@ def hub_images(
     """
     Takes images of a Hugging Face data set, from the Hub or from a local folder of parquet files.
 
+    They are read as image files are: upright, colors in sRGB, on white where they are transparent.
+
     Args:
         repo: a name on the Hub, or a folder.
         image, caption, label: names of columns; a label must be a `ClassLabel`.
@@ -246,6 +258,11 @@ def hub_images(
     for column in filter(None, (image, caption, label)):
         if column not in rows.column_names:
             raise ValueError(f"hub-images: columns must be among {', '.join(rows.column_names)}, got {column!r}")
+    # Of the data set as it was loaded, however its images are read here.
+    fingerprint = rows._fingerprint
+    if hasattr(rows.features[image], "decode"):
+        # Pillow, with which `datasets` decodes, keeps 8 of 16 bits and tells nothing of it.
+        rows = rows.cast_column(image, type(rows.features[image])(decode=False))
     indices = take([str(index) for index in range(len(rows))], None, limit, "hub-images")
     names = rows.features[label].names if label else ()
     texts, labels = (rows[column] if column else None for column in (caption, label))
@@ -265,7 +282,7 @@ def hub_images(
         "image",
         samples,
         protocol,
-        rows._fingerprint,
+        fingerprint,
         tuple(names),
         IMAGENET_TEMPLATES if names else (),
     )
@@ -276,4 +293,8 @@ def _as_captions(value: str | list[str]) -> tuple[str, ...]:
 
 
 def _hub_square(rows: Any, index: int, column: str, size: int) -> torch.Tensor:
-    return square(tvF.pil_to_tensor(rows[index][column].convert("RGB")), size)
+    cell, name = rows[index][column], f"hub-images: row {index}"
+    medium, _ = medium_of_cell(cell)
+    if medium is None:
+        raise ValueError(f"{name}: {column} must be an image, its bytes or its path, got {type(cell).__name__}")
+    return square(read_image(medium, name), size)

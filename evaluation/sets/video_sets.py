@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as tvF
 
-from atoken.processing.media_reading_atoken import iter_video, open_image
+from atoken.processing.media_reading_atoken import iter_video
 from atoken.processing.media_suffixes_atoken import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from atoken.tokenizing.images import read_image
 
 from ..interface import EvaluationSet, Sample
 from .file_lists import checksum, existing, find_files, find_media, take
@@ -52,7 +54,7 @@ def _fit(video: torch.Tensor, size: int | None, multiple: int) -> torch.Tensor:
 
 def load_pictures(paths: list[Path]) -> torch.Tensor:
     """Reads (T, 3, H, W) uint8 of a video that is stored as one picture for each frame."""
-    return torch.stack([open_image(path) for path in paths])
+    return torch.stack([read_image(path) for path in paths])
 
 
 def load_sparsely(path: Path, most: int = MOST_FRAMES) -> torch.Tensor:
@@ -105,29 +107,39 @@ def video_folder(
         multiple: sides are cropped at the center to multiples of it.
         max_frames: so many first frames of a whole video.
         frames: takes pieces of so many frames instead, which begin
-        every: so many frames after each other.
+        every: so many frames after each other. Shorter videos are left out, and the protocol says how many.
 
     Raises:
         FileNotFoundError: there are none.
-        ValueError: an option is not positive.
+        ValueError: an option is not positive, or every video has fewer than `frames` frames.
     """
     _check_positive("video-folder", size=size, multiple=multiple, max_frames=max_frames, frames=frames, every=every)
     root = Path(folder)
     files = take(find_media(root, "video", "video-folder"), None, limit, "video-folder")
+    too_short: dict[str, Any] = {}
     if frames is None:
         samples = [Sample(file, partial(load_video, root / file, max_frames, size, multiple)) for file in files]
     else:
+        lengths = {file: _length(root / file) for file in files}
         samples = [
             Sample(f"{file}@{start}", partial(load_piece, root / file, start, frames, size, multiple))
-            for file in files
-            for start in range(0, _length(root / file) - frames + 1, every)
+            for file, length in lengths.items()
+            for start in range(0, length - frames + 1, every)
         ]
+        if not samples:
+            longest = max(lengths.values())
+            raise ValueError(
+                f"video-folder: frames must be at most the {longest} of the longest video, got {frames}; ask for fewer"
+            )
+        short = sum(length < frames for length in lengths.values())
+        too_short = {"left out": f"{short} of {len(files)} videos, which are shorter"} if short else {}
     protocol = {
         "frames": f"{frames} from every {every} on" if frames else f"the first {max_frames}" if max_frames else "all",
         "resize": f"short side to {size}, bilinear, antialias" if size else "none",
         "crop": f"centre, to multiples of {multiple}" if multiple > 1 else "none",
         "range": "8-bit RGB",
         "count": len(samples),
+        **too_short,
         **({"limit": limit} if limit is not None else {}),
     }
     return EvaluationSet(root.name, "video", samples, protocol, checksum(root, files))

@@ -1,11 +1,14 @@
 """The processor: values, sizes, frames, counts of tokens, templates."""
 
+import math
 import random
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.video_utils import VideoMetadata
 
 from atoken.mllm import AtokenLlavaImageProcessor, AtokenLlavaProcessor, AtokenLlavaVideoProcessor
 from atoken.processing.media_writing_atoken import write_video
@@ -88,6 +91,46 @@ def test_frames_are_the_middles_of_equal_parts():
     metadata = [{"fps": 10.0, "total_num_frames": 10}]
     out = processor(video, return_tensors="pt", return_metadata=True, fps=2, video_metadata=metadata)
     assert list(out.video_metadata[0].frames_indices) == [0, 5]
+
+
+RATES = ["23.976", "24", "25", "29.97", "30", "50", "59.94", "60", "24000/1001", "30000/1001", "60000/1001"]
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_frames_at_a_rate(rate):
+    """By fractions, of which the processor is given floats."""
+    exact, processor = Fraction(rate), AtokenLlavaVideoProcessor()
+
+    def frames(total: int, fps: Fraction) -> list[int]:
+        metadata = VideoMetadata(total_num_frames=total, fps=float(exact))
+        return processor.sample_frames(metadata, fps=float(fps), max_frames=total).tolist()
+
+    for total in range(1, 150):
+        assert frames(total, exact) == list(range(total))
+    for wanted in [exact / 2, exact / 3, Fraction(5), Fraction("9.99"), Fraction(10000, 1001)]:
+        for total in [*range(1, 20), 360, 361, 1001]:
+            moments = (number * exact / wanted for number in range(total))
+            assert frames(total, wanted) == [math.floor(moment) for moment in moments if moment < total]
+
+
+def test_frames_of_a_call_and_of_the_processor():
+    size, metadata = {"min_pixels": 0, "max_pixels": 64**2}, [{"fps": 10.0, "total_num_frames": 10}]
+    own = AtokenLlavaVideoProcessor(fps=2, size=size)
+
+    def frames(processor, **options) -> int:
+        return int(processor(clip(10, 32, 32), video_metadata=metadata, **options).video_grid_thw[0][0])
+
+    assert frames(own) == own.num_sampled_frames(10, video_fps=10.0) == 2
+    assert frames(own, num_frames=7) == own.num_sampled_frames(10, num_frames=7) == 7
+    assert frames(AtokenLlavaVideoProcessor(num_frames=7, size=size), fps=5) == 5
+    assert frames(own, max_frames=1) == 1
+    with pytest.raises(ValueError, match="num_frames must be None with fps, got 3 and fps=2. Give one of the two"):
+        frames(AtokenLlavaVideoProcessor(size=size), num_frames=3, fps=2)
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"max_frames must be at least 1, got {wrong}"):
+            frames(own, max_frames=wrong)
+        with pytest.raises(ValueError, match=f"max_frames must be at least 1, got {wrong}"):
+            AtokenLlavaVideoProcessor(max_frames=wrong)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])  # the second does not announce how many frames it has

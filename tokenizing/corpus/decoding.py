@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,15 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as tvF
 
-from atoken.processing import AtokenImageProcessor, AtokenVoxelProcessor
+from atoken.processing import AtokenVoxelProcessor
 from atoken.processing.media_reading_atoken import check_file
 from atoken.processing.media_warnings_atoken import MediaWarning
 from atoken.processing.mesh_reading_atoken import SUFFIXES
-from atoken.processing.picture_files_atoken import DECODING_ERRORS, read_picture
-from atoken.processing.pil_decoding_atoken import stored_to_rgb
+from atoken.processing.picture_files_atoken import DECODING_ERRORS
 from atoken.processing.views_atoken import Views, mesh_views
 
 from ..clips import read_frames
+from ..images import read_image
 from .options import TokenizeOptions
 from .sources import SourceRow
 
@@ -93,7 +92,8 @@ def decode_row(
             if options.kind == "object":
                 decoded.rgb, decoded.coords = _voxels(row, voxelizer or AtokenVoxelProcessor())
             else:
-                frames, decoded.fps = _image(row.media) if options.kind == "image" else _clip(row.media, options)
+                image = options.kind == "image"
+                frames, decoded.fps = (read_image(row.media)[None], None) if image else _clip(row.media, options)
                 frames = resized(frames, options, patch)
                 decoded.size = tuple(frames.shape[2:])
                 decoded.pixels = padded(frames, patch)
@@ -102,22 +102,6 @@ def decode_row(
                 raise
             decoded.error = " ".join(str(error).split())[:_LONGEST] or type(error).__name__
     return decoded
-
-
-def _image(media: Path | bytes) -> tuple[torch.Tensor, None]:
-    """(1, 3, H, W) uint8."""
-    data = media if isinstance(media, bytes) else check_file(media, "media").read_bytes()
-    label = "media" if isinstance(media, bytes) else str(media)
-    pixels = stored_to_rgb(read_picture(data, label), label)
-    if pixels.dtype != torch.uint8:
-        values = _eight_bits().process_image(pixels, label, input_data_format="channels_first")
-        pixels = (values * 255).round().clamp(0, 255).to(torch.uint8)
-    return pixels[None], None
-
-
-@cache
-def _eight_bits() -> AtokenImageProcessor:
-    return AtokenImageProcessor()
 
 
 def _clip(media: Path | bytes, options: TokenizeOptions) -> tuple[torch.Tensor, float]:

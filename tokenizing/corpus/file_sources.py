@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -160,13 +161,16 @@ def _top(file: str) -> str | None:
 
 def _read_list(path: Path) -> list[dict[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".txt":
-            return [{"path": line.strip()} for line in text.splitlines() if line.strip()]
         if path.suffix == ".csv":
-            return list(csv.DictReader(text.splitlines()))
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError as error:
+            # A cell in quotes may hold line breaks, which stay as they are.
+            return list(csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8"), newline="")))
+        # Line feeds alone, of which reading makes all line breaks, end a row: a name or a caption may hold what
+        # str.splitlines also takes for one, such as U+2028.
+        lines = path.read_text(encoding="utf-8").split("\n")
+        if path.suffix == ".txt":
+            return [{"path": line.strip()} for line in lines if line.strip()]
+        rows = [json.loads(line) for line in lines if line.strip()]
+    except (ValueError, csv.Error) as error:
         raise ValueError(f"source must be a list in UTF-8, got {path}: {error}") from error
     if not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"source must have an object on every line, got {path} with something else")

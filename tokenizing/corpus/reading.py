@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,12 +71,12 @@ class AtokenTokens(Dataset):
         return item if self.transform is None else self.transform(item)
 
     def row(self, index: int) -> dict[str, Any]:
-        """Gives the columns of a row as they are stored, and "unit"."""
+        """Gives the columns of a row as they are stored, codes as an array (tokens * codebooks,), and "unit"."""
         unit = int(np.searchsorted(self._starts, index, side="right")) - 1
         return {"unit": unit, **self._part(unit).row(index - int(self._starts[unit]))}
 
-    def bucket_by_size(self, batch_size: int, seed: int = 0, drop_last: bool = True) -> "SizeBuckets":
-        """Gives a `batch_sampler` for a DataLoader: shuffled batches of rows with equal (t, h, w)."""
+    def bucket_by_size(self, batch_size: int, seed: int = 0, drop_last: bool = False) -> "SizeBuckets":
+        """Gives a `batch_sampler` for a DataLoader: shuffled batches of rows of equal (t, h, w), see `SizeBuckets`."""
         return SizeBuckets(self.sizes(), batch_size, seed, drop_last)
 
     def sizes(self) -> np.ndarray:
@@ -129,7 +130,7 @@ def stored_tensors(row: dict[str, Any], dtype: str) -> dict[str, torch.Tensor]:
     Gives the tensors of a row of a part as they are stored.
 
     Args:
-        row: column -> value.
+        row: column -> value, as `AtokenTokens.row` gives them.
         dtype: of latents or codes, as the plan says.
 
     Returns:
@@ -185,7 +186,13 @@ class _Part:
         group = int(np.searchsorted(self.starts, place, side="right")) - 1
         if group != self._group:
             self._group, self._table = group, self.file.read_row_group(group, use_threads=False)
-        return self._table.slice(place - int(self.starts[group]), 1).to_pylist()[0]
+        row = self._table.slice(place - int(self.starts[group]), 1)
+        if "codes" not in row.column_names:
+            return row.to_pylist()[0]
+        # Not as a list: it would be a Python number for each of a video's hundred thousand codes.
+        (codes,) = row["codes"]
+        values = None if codes.values is None else codes.values.to_numpy()
+        return {**row.drop_columns(["codes"]).to_pylist()[0], "codes": values}
 
     def columns(self, names: list[str]) -> dict[str, np.ndarray]:
         table = self.file.read(columns=names, use_threads=False)
@@ -200,7 +207,12 @@ class SizeBuckets(Sampler[list[int]]):
         sizes: (rows, 3), as `AtokenTokens.sizes`.
         batch_size: rows of a batch.
         seed: of the order.
-        drop_last: whether rows that fill no batch of their size are left out, others every epoch.
+        drop_last: whether the rows of a size that remain after its last whole batch are left out, others every epoch,
+            instead of being a smaller batch. Those of a size of fewer than `batch_size` rows are then never shown; a
+            warning says how many.
+
+    Raises:
+        ValueError: the batch size is not positive, or rows are left out and no size has enough of them for a batch.
     """
 
     def __init__(self, sizes: np.ndarray, batch_size: int, seed: int, drop_last: bool):
@@ -209,6 +221,20 @@ class SizeBuckets(Sampler[list[int]]):
         self.batch_size, self.seed, self.drop_last, self.epoch = batch_size, seed, drop_last, 0
         _, which = np.unique(sizes, axis=0, return_inverse=True)
         self._buckets = [np.flatnonzero(which == bucket) for bucket in range(which.max() + 1 if len(which) else 0)]
+        never = sum(len(each) for each in self._buckets if len(each) < batch_size)
+        if drop_last and never:
+            remedy = "make batches smaller, or give drop_last=False"
+            if never == len(sizes):
+                most = max(map(len, self._buckets))
+                raise ValueError(
+                    f"batch_size must be at most {most} with drop_last=True, the rows of the most frequent size, got "
+                    f"{batch_size}, so that none of {never:,} rows would be shown; {remedy}"
+                )
+            warnings.warn(
+                f"{never:,} of {len(sizes):,} rows are never shown: fewer than batch_size={batch_size} are of their "
+                f"size; {remedy}",
+                stacklevel=3,
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the epoch; each has an order of its own."""

@@ -31,7 +31,7 @@ def open_tokenizer(name: str, corpus: AtokenTokens) -> Any:
     planned = corpus.plan.facts["model"]
     if "class" not in planned:
         return AutoencoderAtoken.from_pretrained(name)
-    loaded = load_autoencoder(name, "cpu")
+    loaded = load_autoencoder(name, "cpu", "float32")
     if loaded.fingerprint != planned["fingerprint"]:
         raise ValueError(
             f"tokenizer must be the {planned['class']} that has written the corpus, {planned['name']!r} (fingerprint "

@@ -23,7 +23,7 @@ from atoken.evaluation.sets.object_sets import object_folder, toys4k
 from atoken.evaluation.sets.video_sets import davis, load_sparsely, msrvtt_1ka, msvd, tokenbench, video_folder
 from atoken.processing.media_reading_atoken import write_video
 
-from ...processing.samples import photo, smooth_clip
+from ...processing.samples import photo, png16, smooth_clip
 
 
 def _save(root: Path, *names: str) -> Path:
@@ -54,6 +54,27 @@ def test_image_folder_is_in_order_and_resized_by_the_protocol(tmp_path):
     pixels = found.samples[0].load()
     assert pixels.shape == (1, 3, 16, 16) and pixels.dtype == torch.uint8
     assert np.abs(pixels[0].permute(1, 2, 0).numpy().astype(int) - expected).max() <= 1
+
+
+def _edge(side: int) -> np.ndarray:
+    """A black and a white half (side, side, 3) uint16, where bicubic overshoots on both sides."""
+    pixels = np.zeros((side, side, 3), dtype=np.uint16)
+    pixels[:, side // 2 :] = 65535
+    return pixels
+
+
+def test_pictures_of_16_bits_are_measured_in_8(tmp_path):
+    (tmp_path / "deep").mkdir(), (tmp_path / "flat").mkdir()
+    (tmp_path / "deep" / "a.png").write_bytes(png16(_edge(300)))
+    Image.fromarray((_edge(300) // 257).astype(np.uint8)).save(tmp_path / "flat" / "a.png")
+    deep, flat = (image_folder(str(tmp_path / name)).samples[0].load() for name in ("deep", "flat"))
+    assert deep.dtype == torch.uint8 and torch.equal(deep, flat)
+    assert (deep[..., :100] == 0).all() and (deep[..., 156:] == 255).all()
+    frames = tmp_path / "JPEGImages" / "480p" / "bear"
+    frames.mkdir(parents=True)
+    (frames / "0.png").write_bytes(png16(_edge(20)))
+    video = davis(str(tmp_path), resolution="480p", limit=1).samples[0].load()
+    assert video.dtype == torch.uint8 and np.array_equal(video[0].permute(1, 2, 0), _edge(20) // 257)
 
 
 def test_every_file_that_is_media_belongs_to_a_set_of_its_kind(tmp_path):
@@ -91,6 +112,16 @@ def test_classes_are_folders(tmp_path):
     (tmp_path / "few.json").write_text(json.dumps(["tench"]))
     with pytest.raises(ValueError, match="class_names"):
         imagenet_val(str(root), class_names=str(tmp_path / "few.json"), limit=3)
+
+
+def test_names_of_classes_need_a_folder_for_each(tmp_path):
+    root = _save(tmp_path / "images", "ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000002.JPEG")
+    for names in ({"n01": "tench"}, ["tench"]):
+        (tmp_path / "names.json").write_text(json.dumps(names))
+        for build in (imagenet_val, imagenet_v2):
+            with pytest.raises(ValueError, match="one folder for each class, got ILSVRC2012_val_00000001.JPEG outside"):
+                build(str(root), class_names=str(tmp_path / "names.json"), limit=2)
+    _check(imagenet_val(str(root), limit=2), 2)
 
 
 def test_classes_of_imagenet_v2_are_numbers(tmp_path):
@@ -139,6 +170,27 @@ def test_a_data_set_in_parquet(tmp_path):
         hub_images(str(tmp_path / "rows"), caption="sentence")
 
 
+def test_images_of_a_data_set_are_those_of_files(tmp_path):
+    """Also those with transparency, which the library shows without, and of 16 bits, of which it keeps 8."""
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+    (tmp_path / "files").mkdir(), (tmp_path / "rows").mkdir()
+    clear = np.concatenate([photo(20, 30), photo(20, 30, 1)[..., :1]], axis=2)
+    Image.fromarray(clear).save(tmp_path / "files" / "0.png")
+    (tmp_path / "files" / "1.png").write_bytes(png16(_edge(20)))
+    Image.fromarray(photo(20, 30)).save(tmp_path / "files" / "2.png")
+    files = image_folder(str(tmp_path / "files"), size=16)
+    paths = [str(tmp_path / "files" / sample.name) for sample in files.samples]
+    features = datasets.Features({"image": datasets.Image()})
+    rows = datasets.Dataset.from_dict({"image": paths}, features=features)
+    rows.to_parquet(tmp_path / "rows" / "0.parquet")
+    found = _check(hub_images(str(tmp_path / "rows"), size=16), 3)
+    for row, file in zip(found.samples, files.samples, strict=True):
+        assert torch.equal(row.load(), file.load())
+    datasets.Dataset.from_dict({"image": [3]}).to_parquet(tmp_path / "rows" / "0.parquet")
+    with pytest.raises(ValueError, match="row 0: image must be an image, its bytes or its path, got int"):
+        hub_images(str(tmp_path / "rows"), size=16).samples[0].load()
+
+
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("clips")
@@ -156,6 +208,15 @@ def test_whole_videos_and_pieces(clips):
     whole = video_folder(str(clips)).samples[1].load()
     piece = video_folder(str(clips), frames=8, every=5).samples[2].load()
     assert torch.equal(piece, whole[5:13])
+
+
+def test_videos_that_are_too_short_for_pieces_are_told(clips):
+    found = _check(video_folder(str(clips), frames=12, every=8), 2)
+    assert [sample.name for sample in found.samples] == ["b.mp4@0", "b.mp4@8"]
+    assert found.protocol["left out"] == "1 of 2 videos, which are shorter"
+    assert "left out" not in video_folder(str(clips), frames=9).protocol
+    with pytest.raises(ValueError, match="frames must be at most the 20 of the longest video, got 21"):
+        video_folder(str(clips), frames=21)
 
 
 def test_frames_for_retrieval_are_one_a_second(clips):

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 
+import huggingface_hub
 import pytest
 import torch
 from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLWan
@@ -112,6 +113,39 @@ def test_deep_compression_autoencoders_have_no_posterior(tmp_path):
     pixels = torch.rand(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(loaded.encode(pixels), model.encode(pixels).latent)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_dtype_is_that_of_the_files(folder, tmp_path, dtype):
+    model, place = AutoencoderKL.from_pretrained(folder, dtype=dtype), tmp_path / "vae"
+    model.save_pretrained(place)
+    kept, wide = load_autoencoder(str(place), "cpu"), load_autoencoder(str(place), "cpu", "float32")
+    assert kept.model.dtype == dtype and wide.model.dtype == torch.float32
+    assert kept.fingerprint == wide.fingerprint
+    for name, value in model.state_dict().items():
+        assert torch.equal(kept.model.state_dict()[name], value)
+
+
+def test_the_dtype_of_several_files_and_of_several_dtypes(folder, tmp_path):
+    model = AutoencoderKL.from_pretrained(folder, dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path / "vae", max_shard_size="10KB")
+    assert len(list((tmp_path / "vae").glob("*.safetensors"))) > 1
+    assert load_autoencoder(str(tmp_path / "vae"), "cpu").model.dtype == torch.bfloat16
+    model.decoder.conv_out.float()
+    model.save_pretrained(tmp_path / "mixed")
+    assert load_autoencoder(str(tmp_path / "mixed"), "cpu").model.dtype == torch.float32
+
+
+def test_the_dtype_of_a_model_of_the_hub(folder, tmp_path, monkeypatch):
+    """As it lies in the cache once it was downloaded."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    repository = tmp_path / "models--owner--name"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("0" * 40)
+    place = repository / "snapshots" / ("0" * 40) / "vae"
+    AutoencoderKL.from_pretrained(folder, dtype=torch.float16).save_pretrained(place)
+    loaded = load_autoencoder("owner/name/vae", "cpu")
+    assert loaded.model.dtype == torch.float16 and loaded.name == "owner/name/vae"
 
 
 def test_other_classes_and_places_are_refused(tmp_path):

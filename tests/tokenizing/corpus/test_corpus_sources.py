@@ -20,7 +20,8 @@ from atoken.tokenizing.corpus.ray_tasks import run_ray
 
 from .samples import add, name_of, order, pixels_of, png_of, write_folder, write_list, write_parquet, write_tars
 
-TEXT, CLASS = {"caption": "text", "label": "class"}, {"caption": "txt", "label": "cls"}
+TEXTS = {"caption": "text"}
+TEXT, CLASS = {**TEXTS, "label": "class"}, {"caption": "txt", "label": "cls"}
 SOURCES = {
     "folder": (write_folder, {"caption": "caption", "label": "label"}),
     ".csv": (lambda root: write_list(root, ".csv"), TEXT),
@@ -66,6 +67,37 @@ def test_a_list_of_paths(tmp_path):
     source = open_source(str(write_list(tmp_path, ".txt")), TokenizeOptions())
     (unit,) = source.units(100)
     assert [row.key for row in source.rows(unit)] == [f"media/{name_of(index)}.png" for index in order()]
+
+
+# What str.splitlines takes for the end of a line beside line feeds; JSON has the first two as escapes alone.
+BREAKS = ["\x0b", "\x0c", "\x85", "\u2028", "\u2029"]
+
+
+@pytest.mark.parametrize("suffix", [".txt", ".csv", ".jsonl"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_only_line_feeds_end_the_rows_of_a_list(suffix, end, tmp_path):
+    paths = [f"a{each}{number}.png" for number, each in enumerate(BREAKS)]
+    texts = [f"one{each}two" for each in BREAKS]
+    lines = {
+        ".txt": paths,
+        ".csv": ["path,text", *map(",".join, zip(paths, texts, strict=True))],
+        ".jsonl": [
+            json.dumps({"path": path, "text": text}, ensure_ascii=False)
+            for path, text in zip(paths, texts, strict=True)
+        ],
+    }[suffix]
+    (tmp_path / f"list{suffix}").write_bytes("".join(line + end for line in lines).encode())
+    source = open_source(str(tmp_path / f"list{suffix}"), TokenizeOptions(keep={} if suffix == ".txt" else TEXTS))
+    rows = list(source.rows(source.units(100)[0]))
+    assert [row.key for row in rows] == paths
+    assert [row.columns.get("caption") for row in rows] == ([None] * 5 if suffix == ".txt" else texts)
+
+
+def test_cells_in_quotes_keep_their_line_breaks(tmp_path):
+    (tmp_path / "list.csv").write_bytes(b'path,text\r\na.png,"one\ntwo, ""three"""\r\nb.png,"four\r\nfive"\r\n')
+    source = open_source(str(tmp_path / "list.csv"), TokenizeOptions(keep=TEXTS))
+    rows = list(source.rows(source.units(100)[0]))
+    assert [row.columns["caption"] for row in rows] == ['one\ntwo, "three"', "four\r\nfive"]
 
 
 def test_fields_of_json_files_and_other_columns_keep_their_values(tmp_path):
@@ -149,6 +181,13 @@ BAD = {
         {},
         ValueError,
         "must be a list in UTF-8",
+    ),
+    "quotes without an end": (
+        lambda root: (root / "a.csv").write_text('path,text\na.png,"' + "a" * 200_000),
+        "{}/a.csv",
+        {},
+        ValueError,
+        "must be a list in UTF-8, got .*field limit",
     ),
     "list of numbers": (
         lambda root: (root / "a.jsonl").write_text("3\n"),

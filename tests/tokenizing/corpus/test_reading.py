@@ -2,8 +2,10 @@
 
 import json
 import math
+import warnings
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import load_dataset
@@ -12,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from atoken.tokenizing.corpus.options import TokenizeOptions
 from atoken.tokenizing.corpus.plan import make_plan
-from atoken.tokenizing.corpus.reading import AtokenTokens, SizeBuckets
+from atoken.tokenizing.corpus.reading import AtokenTokens, SizeBuckets, stored_tensors
 
 from ...cli_samples import save_clip
 from .samples import COUNT, complete, order, pixels_of, write_parquet
@@ -55,7 +57,7 @@ def test_normalized_latents_have_mean_0_and_standard_deviation_1(corpus):
 def test_batches_of_one_size_through_a_loader_with_processes(corpus):
     tokens = AtokenTokens(corpus.folder, transform=lambda item: (item["latents"], item["key"]))
     tokens[0]  # opened before the fork
-    loader = DataLoader(tokens, batch_sampler=tokens.bucket_by_size(2, drop_last=False), num_workers=1)
+    loader = DataLoader(tokens, batch_sampler=tokens.bucket_by_size(7), num_workers=1)
     keys = []
     for latents, names in loader:
         assert latents.ndim == 4 and len(latents) == len(names)
@@ -79,6 +81,19 @@ def test_buckets():
         SizeBuckets(sizes, 0, 0, True)
 
 
+def test_sizes_that_are_too_rare_for_a_batch_are_told():
+    sizes = np.array([[1, 2, 2]] * 5 + [[1, 3, 2]] * 2 + [[1, 4, 2]])
+    with pytest.warns(UserWarning, match="3 of 8 rows are never shown: fewer than batch_size=3 are of their size"):
+        buckets = SizeBuckets(sizes, 3, 0, True)
+    assert len(buckets) == 1 == len(list(buckets))
+    with pytest.raises(ValueError, match="batch_size must be at most 5 with drop_last=True, .* got 6.* none of 8 rows"):
+        SizeBuckets(sizes, 6, 0, True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert sorted(sum(SizeBuckets(sizes, 6, 0, False), [])) == list(range(8))
+        assert len(SizeBuckets(sizes[:5], 3, 0, True)) == 1
+
+
 def test_datasets_reads_it(corpus, tmp_path):
     rows = load_dataset(
         "parquet", data_files=str(corpus.folder / "*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
@@ -95,14 +110,26 @@ def test_codes_and_videos_and_columns_of_other_types(loaded, tmp_path):
     source.mkdir()
     save_clip(source / "a.mp4")
     plan = complete(source, tmp_path / "out", loaded["discrete"], kind="video", content="codes")
-    item = AtokenTokens(plan.folder)[0]
+    tokens = AtokenTokens(plan.folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        item = tokens[0]
     assert item["codes"].shape == (5, 2, 3, 2) and item["codes"].dtype == torch.int64
+    assert item["codes"].flatten().tolist() == pq.read_table(plan.files.part(0))["codes"].to_pylist()[0]
     (tmp_path / "parquet").mkdir()
     write_parquet(tmp_path / "parquet")
     keep = {"score": "score", "key": "text"}
     plan = complete(tmp_path / "parquet", tmp_path / "second", loaded["discrete"], content="codes", keep=keep)
-    item = AtokenTokens(plan.folder)[1]
+    tokens = AtokenTokens(plan.folder)
+    item = tokens[1]
     assert item["score"] == order()[1] / 2 and item["key"] == f"picture {order()[1]}"
+    # Several rows in one group: each begins somewhere else.
+    parts = [pq.read_table(plan.files.part(unit)) for unit in range(len(plan.units))]
+    stored = [codes for part in parts for codes in part["codes"].to_pylist()]
+    assert [tokens[place]["codes"].flatten().tolist() for place in range(COUNT)] == stored
+    assert len(set(map(tuple, stored))) > 1
+    row = tokens.row(1)
+    assert row["codes"].dtype == np.int16 and stored_tensors(row, "int16")["codes"].dtype == torch.int16
 
 
 def test_webdataset_reads_it(loaded, pictures, tmp_path):
@@ -168,8 +195,6 @@ def test_a_part_of_another_corpus_is_refused(loaded, pictures, tmp_path):
 
 
 def test_row_groups_are_small_enough_for_random_access(loaded, tmp_path):
-    import pyarrow.parquet as pq
-
     from atoken.tokenizing.corpus.encoding import EncodedRow
     from atoken.tokenizing.corpus.parts import new_writer
 
