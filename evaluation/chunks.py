@@ -45,10 +45,15 @@ class Chunks:
         Raises:
             ValueError: it has.
         """
-        if self._plan_path.exists() and self._plan_path.read_text(encoding="utf-8") != self.plan:
+        if not self._plan_path.exists():
+            return
+        before, now = json.loads(self._plan_path.read_text(encoding="utf-8")), self.facts
+        changed = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+        if changed:
             raise ValueError(
-                f"output must hold no results but those of the same configuration, models and sets, got {self.folder} "
-                "with others; choose another output, or overwrite to start again"
+                "output must hold no results but those of the same configuration, models, weights, files and sets, got "
+                f"{self.folder}, whose plan.json differs in {', '.join(changed)}; choose another output, or overwrite "
+                "to start again"
             )
 
     def __len__(self) -> int:

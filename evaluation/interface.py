@@ -55,6 +55,14 @@ class _Described(ABC):
         """Gives JSON-ready facts that go beside every number: class, revision, dtype, options, library versions."""
         return {"class": type(self).__name__}
 
+    def fingerprints(self) -> dict[str, str]:
+        """
+        Gives digests of the weights and files that results depend on, by what they are of.
+
+        An evaluation that goes on compares them; no page shows them. Files whose content `describe` tells need none.
+        """
+        return {}
+
 
 class MediaTokenizer(_Described):
     """Turns images and videos into latents and back. An image is a video of one frame."""

@@ -9,6 +9,7 @@ from .configuration import EvaluationConfig, ModelEntry, SetEntry
 from .generation import ADM_MEASURES, FEWEST_IMAGES
 from .interface import EvaluationSet, Generator, Model, Reconstructions
 from .opened_models import OpenedModels
+from .reconstruction import Measures
 
 LIBRARIES = ("torch", "torchvision", "torchmetrics", "transformers", "numpy", "pillow")
 GENERATION_LIBRARIES = ("diffusers", "torch-fidelity")
@@ -54,12 +55,13 @@ def asked_measures(config: EvaluationConfig) -> tuple[str, ...]:
     return config.measures if config.tokenizers else ()
 
 
-def build_tasks(config: EvaluationConfig, models: OpenedModels, output: Path) -> list[Task]:
+def build_tasks(config: EvaluationConfig, models: OpenedModels, measures: Measures, output: Path) -> list[Task]:
     """
     Opens every set and model, so that what is missing is known before any work. Nothing is written.
 
     Args:
         models: keeps the models, for the work.
+        measures: those that were asked for.
         output: folder of the results.
 
     Raises:
@@ -73,7 +75,7 @@ def build_tasks(config: EvaluationConfig, models: OpenedModels, output: Path) ->
     tasks = []
     for entry in config.models:
         model = models[entry]
-        described = model.describe()
+        described, fingerprints = model.describe(), model.fingerprints()
         fitting = [one for one in config.sets if _fits(entry, one, model, sets[one.name])]
         if not fitting:
             kinds, abilities = ", ".join(sorted(model.kinds)), ", ".join(sorted(model.tasks))
@@ -83,15 +85,17 @@ def build_tasks(config: EvaluationConfig, models: OpenedModels, output: Path) ->
             if isinstance(model, Reconstructions):
                 model.check(samples)
             if isinstance(model, Generator):
-                tasks.append(_generation(entry, set_entry, model, samples, config, output))
+                tasks.append(_generation(entry, set_entry, model, samples, config, measures, output))
                 continue
+            compares = set_entry.task == "reconstruction"
             facts = {
                 "model": described,
                 "options": entry.options,
                 "set": {"name": set_entry.name, "checksum": samples.checksum, "protocol": samples.protocol},
                 "task": set_entry.task,
-                "measures": list(asked_measures(config)) if set_entry.task == "reconstruction" else [],
+                "measures": list(measures.names) if compares else [],
                 "libraries": libraries,
+                "fingerprints": {"model": fingerprints, "measures": measures.fingerprints() if compares else {}},
             }
             folder = output / "chunks" / entry.name / set_entry.name
             chunks = Chunks(folder, facts, len(samples.samples), config.chunk_size)
@@ -109,6 +113,7 @@ def _generation(
     model: Generator,
     samples: EvaluationSet,
     config: EvaluationConfig,
+    measures: Measures,
     output: Path,
 ) -> Task:
     """
@@ -123,12 +128,16 @@ def _generation(
     libraries = {name: version(name) for name in (*LIBRARIES, *GENERATION_LIBRARIES)}
     same = {"task": set_entry.task, "measures": list(ADM_MEASURES), "libraries": libraries}
     described = {"name": set_entry.name, "checksum": samples.checksum, "protocol": samples.protocol}
-    facts = {"model": model.describe(), "options": entry.options, **same}
+    network = {"measures": measures.fingerprints(generation=True)}
+    fingerprints = {"model": model.fingerprints(), **network}
+    facts = {"model": model.describe(), "options": entry.options, **same, "fingerprints": fingerprints}
     # Names of entries never begin with a dot. What was generated does not depend on the set.
     folder = output / "chunks"
     chunks = Chunks(folder / entry.name / ".images", facts, model.count, config.chunk_size)
     place = folder / ".sets" / set_entry.name
-    reference = Chunks(place, {"set": described, **same}, len(samples.samples), config.chunk_size)
+    reference = Chunks(
+        place, {"set": described, **same, "fingerprints": network}, len(samples.samples), config.chunk_size
+    )
     return Task(entry, set_entry, samples, chunks, (), False, reference)
 
 

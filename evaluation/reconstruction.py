@@ -11,6 +11,7 @@ from atoken.tokenizing.objects import COMPARED_SIZE, compared_cameras, mesh_pict
 from atoken.tokenizing.quality import psnr, ssim
 
 from .chunks import Chunks
+from .fingerprints import network_fingerprint
 from .interface import Encoded, EvaluationSet, MediaTokenizer, ObjectTokenizer, Reconstructions
 from .metrics.adm import AdmNetwork
 from .metrics.distributions import FeatureStatistics, frechet_distance, inception_score, precision_recall
@@ -58,6 +59,19 @@ class Measures:
         self.inception = InceptionFeatures(self.weights.get("rfid")).to(self.device) if inception else None
         self.adm = AdmNetwork(self.weights.get("rfid")).to(self.device) if self.generation else None
         self.i3d = I3dFeatures(self.weights.get("rfvd")).to(self.device) if "rfvd" in self.names else None
+
+    def fingerprints(self, generation: bool = False) -> dict[str, str]:
+        """Gives digests of the weights of the networks that tokenizers, or generators, are measured by."""
+        networks = {
+            "lpips": self.lpips,
+            **{f"st-lpips-{trunk}": network for trunk, network in self.st_lpips.items()},
+            "fd-lite0": self.lite0,
+            "random-gram": self.random_gram,
+            "inception": self.inception,
+            "i3d": self.i3d,
+        }
+        chosen = {"inception": self.adm} if generation else networks
+        return {name: network_fingerprint(network) for name, network in chosen.items() if network is not None}
 
     def of_pair(
         self, original: torch.Tensor, result: torch.Tensor, kind: str

@@ -54,7 +54,7 @@ def evaluate(
     config = EvaluationConfig.read(config_path)
     models = OpenedModels() if models is None else models
     measures = _open_measures(config)
-    tasks = build_tasks(config, models, output)
+    tasks = build_tasks(config, models, measures, output)
     if overwrite and (output / "chunks").is_dir():
         shutil.rmtree(output / "chunks")
     for task in tasks:

@@ -14,12 +14,12 @@ from PIL import Image
 
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.processing.cameras_atoken import Cameras
-from atoken.processing.media_reading_atoken import open_image
 from atoken.processing.media_suffixes_atoken import media_kind
 from atoken.processing.npy_files_atoken import read_npy
 from atoken.processing.views_atoken import TRANSFORMS
 from atoken.tokenizing.clips import read_frames
 from atoken.tokenizing.files import NewFolder
+from atoken.tokenizing.images import read_image
 
 from .interface import EvaluationSet
 
@@ -128,6 +128,10 @@ class FoundFiles:
             )
         return found[0]
 
+    def paths(self) -> set[Path]:
+        """Gives all files, those in folders of frames too."""
+        return {path for found in self._found.values() for path in found if path.is_file()}
+
     def check(self, names: Sequence[str]) -> None:
         """
         Checks that every one is there, once.
@@ -162,7 +166,7 @@ def read_reconstruction(path: Path) -> torch.Tensor:
         ValueError: it is none of these, or damaged.
     """
     if path.is_dir():
-        pictures = [open_image(one) for one in sorted(path.iterdir()) if media_kind(one) == "image"]
+        pictures = [read_image(one) for one in sorted(path.iterdir()) if media_kind(one) == "image"]
         sizes = {tuple(picture.shape) for picture in pictures}
         if len(sizes) != 1:
             raise ValueError(f"frames must be of one size, got {len(sizes)} sizes in {path}")
@@ -179,5 +183,5 @@ def read_reconstruction(path: Path) -> torch.Tensor:
         values = values[None] if values.ndim == 3 else values
         return torch.from_numpy(values).permute(0, 3, 1, 2).contiguous()
     if media_kind(path) == "image":
-        return open_image(path)[None]
+        return read_image(path)[None]
     return read_frames(path, lambda total, _: range(total))

@@ -10,8 +10,16 @@ import torch
 from atoken.generation import LightningDiTPipeline, TokenBridgePipeline
 from atoken.generation.class_names_atoken import ClassLabels, class_numbers
 
-# Arguments of a pipeline that are not settings: what an image is of, and the form in which it comes.
-_NO_SETTINGS = ("self", "class_labels", "generator", "latents", "order", "output_type")
+# Arguments of a pipeline that are not settings: what an image is of, the form in which it comes, and who watches.
+_NO_SETTINGS = (
+    "self",
+    "class_labels",
+    "generator",
+    "latents",
+    "order",
+    "output_type",
+    "callback_on_step_end_tensor_inputs",
+)
 
 
 def image_generator(seed: int, index: int) -> torch.Generator:

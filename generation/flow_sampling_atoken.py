@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from .flow_schedulers_atoken import scheduled
+
 SIGMA_MIN = 1e-5  # noise that is left at time 0
 
 
@@ -93,23 +95,22 @@ def sample_flow(
     Goes from noise to data.
 
     Args:
-        scheduler: `FlowMatchEulerDiscreteScheduler`, or one that takes sigmas as it does.
+        scheduler: that `check_scheduler` takes, with a grid of times; its own shift is replaced.
         sampling: the settings.
         noise: normal fp32 of any shape.
-        velocity: gives fp32 velocities of noisy data at a time in [0, 1], with the condition of that step, or without
-            one for None.
+        velocity: gives fp32 velocities of noisy data at a time in [0, 1], which is one of the scheduler's, with the
+            condition of that step, or without one for None.
         deviation: gives the standard deviation of each sample in a shape that multiplies the data.
         after_step: is given step, time in [0, 1000] and data after each step, and returns data to go on with.
 
     Returns:
         The data, of the noise's shape.
     """
-    scheduler = type(scheduler).from_config(scheduler.config, shift=sampling.shift)
-    steps = sampling.num_inference_steps
-    # The authors' grid; the scheduler's own is another one.
-    scheduler.set_timesteps(sigmas=np.linspace(1, 0, steps + 1)[:-1], device=noise.device)
+    scheduler, own = scheduled(scheduler, sampling.num_inference_steps, sampling.shift, noise.device)
+    # Schedulers round the authors' times to fp32, which may put one outside of an interval that ends at it.
+    times = sampling.times if np.allclose(own, sampling.times, rtol=0, atol=1e-6) else own.tolist()
     data = noise
-    for step, (time, timestep) in enumerate(zip(sampling.times, scheduler.timesteps, strict=True)):
+    for step, (time, timestep) in enumerate(zip(times, scheduler.timesteps, strict=True)):
         found = velocity(data, time, step)
         if sampling.is_guided(time):
             null = velocity(data, time, None)

@@ -1,8 +1,8 @@
 """What the generator of images and videos asks of its parts and of what it is called with."""
 
-import inspect
 from typing import Any
 
+from .flow_schedulers_atoken import check_scheduler
 from .media_sampling_atoken import media_sampling
 from .media_statistics_atoken import check_statistics, check_vae_statistics
 from .text_conditions_atoken import TextCondition, pooled_width
@@ -21,9 +21,7 @@ def check_media_parts(pipeline: Any) -> None:
         raise ValueError(f"vae must have the transformer's {config.in_channels} latent channels, got {channels}")
     if config.patch_size != 1 or config.patch_size_t != 1 or config.guidance_embeds:
         raise ValueError("transformer must have patch_size = patch_size_t = 1 and no guidance_embeds")
-    if "sigmas" not in inspect.signature(pipeline.scheduler.set_timesteps).parameters:
-        given = type(pipeline.scheduler).__name__
-        raise ValueError(f"scheduler must take sigmas, as FlowMatchEulerDiscreteScheduler does, got {given}")
+    check_scheduler(pipeline.scheduler, takes_sigmas=True)
     for names in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
         if (getattr(pipeline, names[0]) is None) != (getattr(pipeline, names[1]) is None):
             raise ValueError(f"{names[0]} and {names[1]} must be given together")
@@ -52,10 +50,34 @@ def check_texts(texts: Any, is_encoded: bool) -> None:
     """
     if (texts is None) != is_encoded:
         raise ValueError("prompt must be given, or condition instead of it, but not both")
-    if texts is not None and (
-        not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(text, str) for text in texts)
-    ):
-        raise ValueError(f"prompt must be a text or a list of texts, got {texts!r}")
+    if texts is not None:
+        _check_are_texts("prompt", texts)
+
+
+def check_negatives(texts: Any, condition: TextCondition | None, count: int) -> None:
+    """
+    Checks what guidance leads away from.
+
+    Args:
+        texts: None for the empty text.
+        condition: given instead of texts; None for none.
+        count: of the items that are made.
+
+    Raises:
+        ValueError: both are given, or they are neither one nor one for each item, or something else than texts.
+    """
+    if texts is not None and condition is not None:
+        raise ValueError("negative_prompt must be left out where negative_condition is given instead, got both")
+    if texts is not None:
+        _check_are_texts("negative_prompt", texts)
+    for name, given in (("negative_prompt", texts), ("negative_condition", condition)):
+        if given is not None and len(given) not in (1, count):
+            raise ValueError(f"{name} must be one, or {count}, one for each item that is made, got {len(given)}")
+
+
+def _check_are_texts(name: str, texts: Any) -> None:
+    if not isinstance(texts, (list, tuple)) or not texts or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{name} must be a text or a list of texts, got {texts!r}")
 
 
 def check_num_frames(num_frames: Any, ratio: int) -> None:

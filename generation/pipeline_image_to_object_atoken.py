@@ -1,7 +1,6 @@
 """Pictures of objects to 3D Gaussians: voxels, then their latents, then what the tokenizer decodes (paper, 5.5)."""
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from .attention_conditioned_atoken import PackedAttention  # noqa: F401
 from .autoencoder_sparse_structure_atoken import SparseStructureAutoencoder, occupied_voxels
 from .conditioned_flow_atoken import ConditionedFlowModel
 from .flow_sampling_atoken import FlowSampling, sample_flow
+from .flow_schedulers_atoken import check_scheduler
 from .latent_statistics_atoken import check_autoencoder
 from .modulation_atoken import Modulation  # noqa: F401
 from .object_conditions_atoken import condition_width, grouped, picture_condition, picture_size
@@ -25,9 +25,11 @@ from .object_pictures_atoken import object_picture, with_alpha
 from .packed_sequences_atoken import PackedSequences
 from .sparse_blocks_atoken import SparseConv3d  # noqa: F401
 from .sparse_grid_atoken import SparseLayout
+from .step_callbacks_atoken import check_callback_names, run_callback
 from .transformer_lightning_dit_atoken import check_statistics  # noqa: F401
 from .transformer_sparse_structure_atoken import SparseStructureFlowModel
 from .transformer_structured_latent_atoken import StructuredLatentFlowModel
+from .varlen_attention_atoken import has_kernel  # noqa: F401
 
 MIXINGS = ("stochastic", "multidiffusion")
 
@@ -65,7 +67,8 @@ class ImageToObjectPipeline(DiffusionPipeline):
         latent_transformer ([`StructuredLatentFlowModel`]): Gives the velocities of the voxels' latents; its
             configuration has their statistics.
         vae ([`AtokenModel`]): Decodes latents of voxels to Gaussians.
-        scheduler ([`FlowMatchEulerDiscreteScheduler`]): Or another for flow matching that takes sigmas.
+        scheduler ([`FlowMatchEulerDiscreteScheduler`]): Or another for flow matching that takes sigmas and draws no
+            noise.
         image_encoder ([`Dinov2WithRegistersModel`], *optional*): Encodes pictures; without one, the encoder of `vae`
             does, and the transformers have to be trained with it.
         structure_sampling, latent_sampling (`dict`, *optional*): Settings of the two stages by the names of
@@ -120,7 +123,7 @@ class ImageToObjectPipeline(DiffusionPipeline):
         output_type: str = "gaussians",
         return_dict: bool = True,
         callback_on_step_end: Callable | None = None,
-        callback_on_step_end_tensor_inputs: tuple[str, ...] = ("latents",),
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> ImageToObjectPipelineOutput | tuple:
         """
         Generates one object of each picture, or of several pictures of it.
@@ -149,13 +152,10 @@ class ImageToObjectPipeline(DiffusionPipeline):
         structure = FlowSampling.of("structure_sampling", config.structure_sampling, structure_sampling)
         latent = FlowSampling.of("latent_sampling", config.latent_sampling, latent_sampling)
         pictures = self._pictures(images, masks)  # (B, n, 3, H, W)
-        self._check_call(picture_mixing, output_type, generator, len(pictures))
+        self._check_call(picture_mixing, output_type, generator, len(pictures), callback_on_step_end_tensor_inputs)
 
         def call_back(step: int, timestep: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-            if callback_on_step_end is None:
-                return latents
-            given = {name: {"latents": latents}[name] for name in callback_on_step_end_tensor_inputs}
-            return (callback_on_step_end(self, step, timestep, given) or {}).get("latents", latents)
+            return run_callback(self, callback_on_step_end, callback_on_step_end_tensor_inputs, step, timestep, latents)
 
         conditions = self._conditions(pictures.to(self._execution_device))
         coords, counts = self._structure(conditions, structure, picture_mixing, generator, call_back)
@@ -287,7 +287,11 @@ class ImageToObjectPipeline(DiffusionPipeline):
         if hook is not None:
             hook.pre_forward(self.vae)
 
-    def _check_call(self, mixing: str, output_type: str, generator: Any, objects: int) -> None:
+    def _check_call(
+        self, mixing: str, output_type: str, generator: Any, objects: int, callback_names: Sequence[str]
+    ) -> None:
+        check_scheduler(self.scheduler, takes_sigmas=True)
+        check_callback_names(self, callback_names)
         if mixing not in MIXINGS:
             raise ValueError(f'picture_mixing must be "stochastic" or "multidiffusion", got {mixing!r}')
         if output_type not in ("gaussians", "latent"):
@@ -325,9 +329,7 @@ class ImageToObjectPipeline(DiffusionPipeline):
             if given != expected:
                 raise ValueError(f"{what} {expected}, which the other parts have, got {given}")
         check_autoencoder(self.latent_transformer, self.vae)
-        if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
-            given = type(self.scheduler).__name__
-            raise ValueError(f"scheduler must take sigmas, as FlowMatchEulerDiscreteScheduler does, got {given}")
+        check_scheduler(self.scheduler, takes_sigmas=True)
         size, patch = self.config.picture_size, vae.vision_config.patch_size
         if self.image_encoder is None and (size < 1 or size % patch[1] or size % patch[2]):
             raise ValueError(f"picture_size must be a multiple of the patch of vae, {list(patch[1:])}, got {size}")

@@ -1,11 +1,9 @@
 """Images of classes with Lightning-DiT: noise to latents to pixels (AToken paper, section 5.2)."""
 
-import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput
 from diffusers.image_processor import VaeImageProcessor
@@ -15,9 +13,11 @@ from diffusers.utils.torch_utils import randn_tensor
 # siblings that are needed are named, even those that only other siblings use.
 from .attention_atoken import GeneratorAttention  # noqa: F401
 from .class_names_atoken import ClassLabels, class_numbers
+from .flow_schedulers_atoken import check_scheduler, scheduled
 from .input_checks_atoken import check_generators, check_output_type
 from .latent_statistics_atoken import check_autoencoder, denormalized
 from .modulation_atoken import Modulation  # noqa: F401
+from .step_callbacks_atoken import check_callback_names, run_callback
 from .transformer_lightning_dit_atoken import LightningDiTTransformer2DModel
 
 
@@ -34,11 +34,11 @@ class LightningDiTPipeline(DiffusionPipeline):
         transformer ([`LightningDiTTransformer2DModel`]): Gives velocities; its configuration has the statistics of
             latents and the names of classes.
         vae ([`AutoencoderAtoken`]): Or another autoencoder of diffusers with as many channels.
-        scheduler ([`FlowMatchEulerDiscreteScheduler`]): Or another for flow matching.
+        scheduler ([`FlowMatchEulerDiscreteScheduler`]): Or another for flow matching that draws no noise.
 
     Raises:
-        ValueError: the autoencoder is not the one that the transformer was trained on, or the scheduler is not for flow
-            matching.
+        ValueError: the autoencoder is not the one that the transformer was trained on, or the scheduler does not lead
+            from noise to data.
     """
 
     model_cpu_offload_seq = "transformer->vae"
@@ -53,7 +53,7 @@ class LightningDiTPipeline(DiffusionPipeline):
                 f"vae must have the transformer's {transformer.config.in_channels} latent channels, got {channels}"
             )
         check_autoencoder(transformer, vae)
-        _shift_name(scheduler)
+        check_scheduler(scheduler, takes_sigmas=False)
         self.image_processor = VaeImageProcessor()
 
     @torch.no_grad()
@@ -70,7 +70,7 @@ class LightningDiTPipeline(DiffusionPipeline):
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable | None = None,
-        callback_on_step_end_tensor_inputs: tuple[str, ...] = ("latents",),
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> ImagePipelineOutput | tuple:
         """
         Generates one image of each class given.
@@ -107,6 +107,7 @@ class LightningDiTPipeline(DiffusionPipeline):
             generator,
             latents,
             output_type,
+            callback_on_step_end_tensor_inputs,
         )
         channels = config.in_channels if guidance_channels is None else guidance_channels
         if latents is None:
@@ -115,7 +116,8 @@ class LightningDiTPipeline(DiffusionPipeline):
         latents = latents.to(device, torch.float32)
         labels = torch.tensor(numbers, device=device)
         both_labels = torch.cat([labels, torch.full_like(labels, config.num_classes)])
-        scheduler, times = self._scheduled(num_inference_steps, shift, device)
+        scheduler, noise_times = scheduled(self.scheduler, num_inference_steps, 1 / shift, device)
+        times = (1 - noise_times).tolist()  # 1 is data here
         for step, timestep in enumerate(self.progress_bar(scheduler.timesteps)):
             time = times[step]
             is_guided = guidance_scale != 1 and time >= guidance_start
@@ -125,10 +127,9 @@ class LightningDiTPipeline(DiffusionPipeline):
                 guided = without + guidance_scale * (with_class - without)
                 velocity = torch.cat([guided[:, :channels], with_class[:, channels:]], dim=1)
             latents = scheduler.step(-velocity, timestep, latents, return_dict=False)[0]
-            if callback_on_step_end is not None:
-                tensors = {"latents": latents}
-                given = {name: tensors[name] for name in callback_on_step_end_tensor_inputs}
-                latents = (callback_on_step_end(self, step, timestep, given) or {}).get("latents", latents)
+            latents = run_callback(
+                self, callback_on_step_end, callback_on_step_end_tensor_inputs, step, timestep, latents
+            )
         if output_type == "latent":
             images = latents
         else:
@@ -148,6 +149,7 @@ class LightningDiTPipeline(DiffusionPipeline):
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
         output_type: str = "pil",
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> list[int]:
         """
         Checks what images are generated of, before the work.
@@ -161,6 +163,8 @@ class LightningDiTPipeline(DiffusionPipeline):
         Raises:
             ValueError: an argument does not fit, or the transformer's configuration has no statistics of latents.
         """
+        check_scheduler(self.scheduler, takes_sigmas=False)
+        check_callback_names(self, callback_on_step_end_tensor_inputs)
         config = self.transformer.config
         numbers = class_numbers(class_labels, config.num_classes, config.id2label)
         if not isinstance(num_inference_steps, int) or num_inference_steps < 1:
@@ -189,42 +193,9 @@ class LightningDiTPipeline(DiffusionPipeline):
         config = self.transformer.config
         return images, config.in_channels, config.sample_size, config.sample_size
 
-    def _scheduled(self, steps: int, shift: float, device: torch.device) -> tuple[Any, list[float]]:
-        """
-        Makes a scheduler of this pipeline's kind with the authors' grid, where it takes one, and that shift.
-
-        Returns:
-            The scheduler, and the time of each step on the host, as it decides what runs; 1 is data here, and noise in
-            the scheduler.
-        """
-        own = {_shift_name(self.scheduler): 1 / shift}
-        scheduler = type(self.scheduler).from_config(self.scheduler.config, **own)
-        if "sigmas" in inspect.signature(scheduler.set_timesteps).parameters:
-            scheduler.set_timesteps(sigmas=np.linspace(1, 0, steps + 1)[:-1], device=device)
-        else:
-            scheduler.set_timesteps(steps, device=device)
-        return scheduler, (1 - scheduler.timesteps / scheduler.config.num_train_timesteps).tolist()
-
     def _velocity(self, latents: torch.Tensor, time: float, labels: torch.Tensor) -> torch.Tensor:
         """Gives velocities in fp32, of each image once for every label: (B, C, H, W) -> (labels, C, H, W)."""
         copies = len(labels) // len(latents)
         noisy = latents.repeat(copies, 1, 1, 1).to(self.transformer.dtype)
         times = torch.full((len(labels),), time, dtype=torch.float32, device=latents.device)
         return self.transformer(noisy, times, labels, return_dict=False)[0].float()
-
-
-def _shift_name(scheduler: Any) -> str:
-    """
-    Gives the name by which a scheduler takes the shift of its grid.
-
-    Raises:
-        ValueError: it is not for flow matching, and would make something else of velocities.
-    """
-    if "shift" in inspect.signature(type(scheduler).__init__).parameters:
-        return "shift"
-    if scheduler.config.get("use_flow_sigmas"):
-        return "flow_shift"
-    raise ValueError(
-        "scheduler must be for flow matching, such as FlowMatchEulerDiscreteScheduler(), got "
-        f"{type(scheduler).__name__}; others need use_flow_sigmas=True"
-    )

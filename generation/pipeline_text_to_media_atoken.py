@@ -14,11 +14,13 @@ from diffusers.video_processor import VideoProcessor
 # Loading this file as remote code from a local folder, diffusers copies the modules named here and no others. So all
 # siblings that are needed are named, even those that only other siblings use.
 from .flow_sampling_atoken import FlowSampling, sample_flow
+from .flow_schedulers_atoken import check_scheduler
 from .input_checks_atoken import check_generators, check_output_type
 from .latent_statistics_atoken import check_autoencoder  # noqa: F401
-from .media_checks_atoken import check_condition, check_media_parts, check_num_frames, check_texts
+from .media_checks_atoken import check_condition, check_media_parts, check_negatives, check_num_frames, check_texts
 from .media_sampling_atoken import MediaSampling, media_sampling
 from .media_statistics_atoken import Statistics, denormalized_media
+from .step_callbacks_atoken import check_callback_names, run_callback
 from .text_conditions_atoken import TextCondition, encode_texts
 
 
@@ -50,7 +52,8 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
         transformer ([`HunyuanVideoTransformer3DModel`]): Gives velocities from data to noise; see
             `text_to_media_transformer`.
         vae ([`AutoencoderAtoken`]): Decodes latents.
-        scheduler ([`FlowMatchEulerDiscreteScheduler`]): Or another for flow matching that takes sigmas.
+        scheduler ([`FlowMatchEulerDiscreteScheduler`]): Or another for flow matching that takes sigmas and draws no
+            noise.
         text_encoder, tokenizer (*optional*): Of transformers; gives the states of a text's tokens. Without them, calls
             need embeddings.
         text_encoder_2, tokenizer_2 (*optional*): Give the vector of a whole text, such as CLIP's; without them the
@@ -120,7 +123,7 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
         guidance_rescale: float | None = None,
         guidance_interval: tuple[float, float] | None = None,
         shift: float | None = None,
-        negative_prompt: str = "",
+        negative_prompt: str | Sequence[str] | None = None,
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
         condition: TextCondition | None = None,
@@ -128,7 +131,7 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
         output_type: str = "pil",
         return_dict: bool = True,
         callback_on_step_end: Callable | None = None,
-        callback_on_step_end_tensor_inputs: tuple[str, ...] = ("latents",),
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> TextToMediaPipelineOutput | tuple:
         """
         Generates one image or one video of each text.
@@ -139,10 +142,11 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
             height, width: in pixels, multiples of 16; None for the pipeline's own.
             num_inference_steps, guidance_scale, guidance_rescale, guidance_interval, shift: see `MediaSampling`; None
                 for the pipeline's own.
-            negative_prompt: what guidance leads away from; the empty text is what training knows.
+            negative_prompt: what guidance leads away from, a text or a list of one for each item; None for the empty
+                text, which is what training knows.
             generator: of noise, or a list of one for each item, so that an item does not depend on others.
             latents: (B, C, T, h, w) noise to begin with instead, T = num_frames / 4, or 1 of images.
-            condition, negative_condition: of `encode_prompt`, instead of texts.
+            condition, negative_condition: of `encode_prompt`, instead of texts; the latter of one or of B texts.
             output_type: "pil", "np", "pt", or "latent" for normalized latents (B, C, T, h, w).
             return_dict: False for a tuple.
             callback_on_step_end: is called with pipeline, step, time in [0, 1000], and a dict with `latents`.
@@ -165,7 +169,17 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
             "shift": shift,
         }
         texts = [prompt] if isinstance(prompt, str) else prompt
-        sampling = self.check_inputs(texts, num_frames, given, condition, negative_condition, output_type)
+        negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt
+        sampling = self.check_inputs(
+            texts,
+            num_frames,
+            given,
+            condition,
+            negative_condition,
+            output_type,
+            negatives,
+            callback_on_step_end_tensor_inputs,
+        )
         count = len(texts) if condition is None else len(condition)
         check_generators(generator, count)
         shape = self._latents_shape(count, num_frames, sampling)
@@ -177,7 +191,7 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
             raise ValueError(f"latents must be {shape} and floating point, got {tuple(latents.shape)} {latents.dtype}")
         condition = self.encode_prompt(texts) if condition is None else condition
         if flow.guidance_scale != 1 and negative_condition is None:
-            negative_condition = self.encode_prompt([negative_prompt])
+            negative_condition = self.encode_prompt([""] if negatives is None else negatives)
         latents = self._sampled(
             latents.to(device, torch.float32),
             flow,
@@ -214,6 +228,8 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
         condition: TextCondition | None = None,
         negative_condition: TextCondition | None = None,
         output_type: str = "pil",
+        negative_texts: Sequence[str] | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> MediaSampling:
         """
         Checks what is generated, before the work.
@@ -228,7 +244,10 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
         Raises:
             ValueError: an argument does not fit, or there are no statistics of the latents that are to be decoded.
         """
+        check_scheduler(self.scheduler, takes_sigmas=True)
+        check_callback_names(self, callback_on_step_end_tensor_inputs)
         check_texts(texts, condition is not None)
+        check_negatives(negative_texts, negative_condition, len(texts if condition is None else condition))
         check_num_frames(num_frames, self.vae.temporal_compression_ratio)
         kind = "image" if num_frames == 1 else "video"
         own = self.config[f"{kind}_sampling"]
@@ -280,10 +299,7 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
 
             def after_step(step: int, timestep: torch.Tensor, data: torch.Tensor) -> torch.Tensor:
                 bar.update()
-                if call_back is None:
-                    return data
-                given = {name: {"latents": data}[name] for name in names}
-                return (call_back(self, step, timestep, given) or {}).get("latents", data)
+                return run_callback(self, call_back, names, step, timestep, data)
 
             return sample_flow(self.scheduler, flow, noise, velocity, deviation, after_step)
 

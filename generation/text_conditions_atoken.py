@@ -32,7 +32,7 @@ class TextCondition:
         return TextCondition(self.embeds.to(device, dtype), self.mask.to(device), self.pooled.to(device, dtype))
 
     def repeated(self, count: int) -> "TextCondition":
-        """Gives one text's condition `count` times, without copying; any other number of texts as it is."""
+        """Gives the condition of `count` texts: of one text that many times, without copying; of `count` as it is."""
         if len(self) == count:
             return self
         return TextCondition(*(each.expand(count, *each.shape[1:]) for each in (self.embeds, self.mask, self.pooled)))

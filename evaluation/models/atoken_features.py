@@ -10,6 +10,7 @@ from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.processing.views_atoken import mesh_views
 from atoken.tokenizing.loading import load_model
 
+from ..fingerprints import model_fingerprints
 from ..interface import Embedder
 
 LAYERS = ("features", "latents", "codes")
@@ -74,3 +75,6 @@ class AtokenFeatures(Embedder):
             "layer": self.layer,
             "pooling": "mean over tokens",
         }
+
+    def fingerprints(self) -> dict[str, str]:
+        return model_fingerprints(self.loaded, ("vision_model", "latent_proj"))

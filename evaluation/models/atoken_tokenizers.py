@@ -16,6 +16,7 @@ from atoken.tokenizing.objects import decode_to_gaussians, encode_mesh, gaussian
 from atoken.tokenizing.streams import MediaStream
 
 from ..dtypes import checked_dtype
+from ..fingerprints import model_fingerprints
 from ..interface import Embedder, Encoded, MediaTokenizer, ObjectTokenizer
 
 VOXEL_BITS = 18  # a place on the 64^3 grid
@@ -30,7 +31,12 @@ class _Loaded:
         device: "cpu", "cuda" or "auto".
         dtype: of the weights and the computation.
         latent_dtype: in which continuous latents are stored; codes are exact.
+
+    Attributes:
+        parts: of the model, on whose weights results depend.
     """
+
+    parts: tuple[str, ...] = ("vision_model", "latent_proj", "decoder")
 
     def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", latent_dtype: str = "bfloat16"):
         checked_dtype(latent_dtype, "latent_dtype")
@@ -51,6 +57,9 @@ class _Loaded:
             "dtype": self.dtype,
             "stored_as": self.content if self.loaded.discrete else self.latent_dtype,
         }
+
+    def fingerprints(self) -> dict[str, str]:
+        return model_fingerprints(self.loaded, self.parts)
 
 
 class AtokenMedia(_Loaded, MediaTokenizer):
@@ -88,6 +97,7 @@ class AtokenObjects(_Loaded, ObjectTokenizer):
     """
 
     kinds = frozenset({"object"})
+    parts = (*_Loaded.parts, "gaussian_decoder")
 
     def __init__(self, model: str, device: str = "cpu", dtype: str = "float32", latent_dtype: str = "bfloat16"):
         super().__init__(model, device, dtype, latent_dtype)
@@ -169,3 +179,6 @@ class AtokenEmbedder(Embedder):
             "dtype": self.dtype,
             "video": self.video,
         }
+
+    def fingerprints(self) -> dict[str, str]:
+        return model_fingerprints(self.loaded, ("vision_model", "text_model"))

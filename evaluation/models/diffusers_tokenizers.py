@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from ..dtypes import checked_dtype
+from ..fingerprints import network_fingerprint
 from ..interface import Encoded, MediaTokenizer
 from .pretrained import load_pretrained
 
@@ -56,7 +57,7 @@ class DiffusersTokenizer(MediaTokenizer):
         except ImportError as error:
             raise ImportError(f'{self.class_name} needs diffusers: pip install "atoken[diffusers]"') from error
         wanted, stored = checked_dtype(dtype), checked_dtype(latent_dtype, "latent_dtype")
-        options = {"subfolder": subfolder, "revision": revision, "torch_dtype": wanted}
+        options = {"subfolder": subfolder, "revision": revision, "dtype": wanted}
         self.model = load_pretrained(getattr(diffusers, self.class_name), path, **options).to(device).eval()
         if tiling and not self.has_tiles:
             raise ValueError(f"tiling must be false for {self.class_name}, got true; it has no tiles")
@@ -129,6 +130,9 @@ class DiffusersTokenizer(MediaTokenizer):
             "posterior": "mode",
             "diffusers": version("diffusers"),
         }
+
+    def fingerprints(self) -> dict[str, str]:
+        return {"model": network_fingerprint(self.model)}
 
 
 class KLTokenizer(DiffusersTokenizer):

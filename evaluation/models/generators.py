@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from atoken.processing.media_reading_atoken import open_image
+from atoken.tokenizing.images import read_image
 
 from ..array_files import ArrayFile
+from ..fingerprints import listing_fingerprint, settings_fingerprint
 from ..generation import same_size
 from ..interface import Generator
 from ..sets.file_lists import checksum, find_media, take
@@ -72,6 +73,11 @@ class PipelineSamples(Generator):
             "dtype": self.dtype,
         }
 
+    def fingerprints(self) -> dict[str, str]:
+        # That of weights is among the facts.
+        scheduler = getattr(self.loaded.pipeline, "scheduler", None)
+        return {} if scheduler is None else {"scheduler": settings_fingerprint(scheduler)}
+
 
 class StoredSamples(Generator):
     """
@@ -101,7 +107,11 @@ class StoredSamples(Generator):
     def images(self, indices: range) -> torch.Tensor:
         if self.file is not None:
             return torch.from_numpy(self.file.rows(indices.start, indices.stop)).permute(0, 3, 1, 2)
-        return same_size({self.names[index]: open_image(self.root / self.names[index]) for index in indices})
+        return same_size({self.names[index]: read_image(self.root / self.names[index]) for index in indices})
 
     def describe(self) -> dict[str, Any]:
         return {"class": type(self).__name__, "path": self.name, "checksum": self.checksum}
+
+    def fingerprints(self) -> dict[str, str]:
+        files = [self.root] if self.file is not None else [self.root / name for name in self.names]
+        return {"files": listing_fingerprint(self.root.parent, files)}

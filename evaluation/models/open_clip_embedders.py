@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from ..dtypes import checked_dtype
+from ..fingerprints import network_fingerprint
 from .frame_embedder import FrameEmbedder
 
 
@@ -82,3 +83,6 @@ class OpenClipEmbedder(FrameEmbedder):
             "prompts": "as written",
             "open_clip": version("open_clip_torch"),
         }
+
+    def fingerprints(self) -> dict[str, str]:
+        return {"model": network_fingerprint(self.model)}

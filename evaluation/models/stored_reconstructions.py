@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..fingerprints import listing_fingerprint
 from ..interface import KINDS, EvaluationSet, Reconstructions
 from ..sample_files import FoundFiles, file_names, read_reconstruction, write_sample
 
@@ -73,6 +74,9 @@ class FolderReconstructions(_Made):
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "path": str(self.files.root)}
+
+    def fingerprints(self) -> dict[str, str]:
+        return {"files": listing_fingerprint(self.files.root, self.files.paths())}
 
 
 class CommandReconstructions(_Made):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, AutoVideoProcessor
 
+from ..fingerprints import network_fingerprint
 from ..interface import Embedder
 from .frame_embedder import FrameEmbedder
 from .pretrained import load_model, load_pretrained
@@ -71,6 +72,9 @@ class _TransformersEmbedder(Embedder):
 
     def describe(self) -> dict[str, Any]:
         return {"class": type(self.model).__name__, **self.facts, "transformers": version("transformers")}
+
+    def fingerprints(self) -> dict[str, str]:
+        return {"model": network_fingerprint(self.model)}
 
 
 class ImageTextEmbedder(FrameEmbedder, _TransformersEmbedder):

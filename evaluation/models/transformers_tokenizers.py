@@ -8,6 +8,7 @@ import torch
 import transformers
 from torch.nn import functional as F
 
+from ..fingerprints import network_fingerprint
 from ..interface import Encoded, MediaTokenizer
 from .pretrained import load_model
 
@@ -66,6 +67,9 @@ class _VQTokenizer(MediaTokenizer):
             "filling": "last values repeated",
             "transformers": version("transformers"),
         }
+
+    def fingerprints(self) -> dict[str, str]:
+        return {"model": network_fingerprint(self.model)}
 
 
 class Emu3Tokenizer(_VQTokenizer):

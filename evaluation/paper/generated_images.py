@@ -27,7 +27,7 @@ from .parts import Part
 from .protocol import facts_text
 from .reconstruction_config import CONTINUOUS, DISCRETE
 from .section import Real
-from .workspace import Workspace
+from .workspace import Workspace, digest
 from .zero_shot import PROTOCOL, chances, shares_right
 
 SIZE, BATCH, SEED = 64, 16, 0
@@ -114,7 +114,8 @@ def made_images(workspace: Workspace, generator: Generator) -> tuple[torch.Tenso
     names = samples.loaded.class_names
     classes = [names[samples.seeded.label(index)] for index in range(count)]
     scenes = [scene_of_class(name, TRUE_SEED, index) for index, name in enumerate(classes)]
-    path = workspace.out / "work" / f"{generator.name}-{samples.loaded.fingerprint[:12]}-{count}.npz"
+    key = digest([samples.describe(), samples.fingerprints(), count])
+    path = workspace.out / "work" / f"{generator.name}-{key[:12]}.npz"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         workspace.progress(f"{count} images of {generator.name}")

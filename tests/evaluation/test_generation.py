@@ -19,6 +19,7 @@ from atoken.evaluation.sets.array_sets import adm_reference
 
 from ..cli_samples import run, run_json
 from ..generation.helpers import lightning_pipeline, token_pipeline
+from ..processing.samples import png16
 
 WIDTH, SPATIAL = 6, 5
 
@@ -212,6 +213,13 @@ def test_images_of_two_sizes():
 def test_stored_images_come_in_the_order_of_names(folder):
     stored = StoredSamples(str(folder / "pictures"))
     assert stored.count == 8 and np.array_equal(stored.images(range(2, 5)).permute(0, 2, 3, 1), pictures(8, 2)[2:5])
+
+
+def test_stored_images_of_16_bits_come_in_8(tmp_path):
+    pixels = pictures(1, 0)[0]
+    (tmp_path / "0.png").write_bytes(png16(pixels.astype(np.uint16) * 257))
+    found = StoredSamples(str(tmp_path)).images(range(1))
+    assert found.dtype == torch.uint8 and np.array_equal(found[0].permute(1, 2, 0), pixels)
 
 
 def test_weights_that_are_not_there(folder, tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ from atoken.evaluation.models import atoken_features, atoken_tokenizers
 from atoken.evaluation.models.image_codecs import ImageCodec
 from atoken.evaluation.opened_models import OpenedModels
 from atoken.evaluation.plan import build_tasks
+from atoken.evaluation.reconstruction import Measures
 from atoken.evaluation.registry import EMBEDDERS, TOKENIZERS
 from atoken.evaluation.results import Results
 from atoken.evaluation.runner import evaluate
@@ -300,12 +301,12 @@ def test_tasks_need_what_they_measure(folder, tmp_path):
     sets = {"a": {"set": "image-folder", "folder": str(folder / "pictures"), "task": "retrieval"}}
     config = EvaluationConfig.read(_config(folder, "retrieval", sets=sets))
     with pytest.raises(ValueError, match="a must have a caption"):
-        build_tasks(config, OpenedModels(), tmp_path)
+        build_tasks(config, OpenedModels(), Measures((), {}), tmp_path)
 
 
 def test_a_plan_keeps_no_model_and_writes_nothing(folder, tmp_path):
     models = OpenedModels()
-    tasks = build_tasks(EvaluationConfig.read(_config(folder)), models, tmp_path)
+    tasks = build_tasks(EvaluationConfig.read(_config(folder)), models, Measures(("psnr", "ssim"), {}), tmp_path)
     assert [task.name for task in tasks] == ["ours on pictures", "jpeg on pictures", "latents on classes"]
     kept = [weakref.ref(models[task.entry]) for task in tasks]
     models.keep([])

@@ -9,6 +9,8 @@ from atoken.evaluation.interface import EvaluationSet, Sample
 from atoken.evaluation.sample_files import FoundFiles, file_names, read_reconstruction, write_cameras, write_sample
 from atoken.processing.cameras_atoken import hammersley_cameras, read_transforms
 
+from ..processing.samples import png16
+
 
 def a_set(*names: str, kind: str = "image") -> EvaluationSet:
     return EvaluationSet("some", kind, [Sample(name, lambda: None) for name in names], {}, "0")
@@ -43,6 +45,16 @@ def test_arrays(tmp_path):
     np.save(tmp_path / "floats.npy", np.zeros((5, 7, 3), dtype=np.float32))
     with pytest.raises(ValueError, match="arrays must be uint8 .*got float32"):
         read_reconstruction(tmp_path / "floats.npy")
+
+
+def test_pictures_of_16_bits_come_in_8(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3))
+    (tmp_path / "clip").mkdir()
+    for path in (tmp_path / "a.png", tmp_path / "clip" / "0.png"):
+        path.write_bytes(png16((pixels * 257).astype(np.uint16)))
+    for path in (tmp_path / "a.png", tmp_path / "clip"):
+        found = read_reconstruction(path)
+        assert found.dtype == torch.uint8 and np.array_equal(found[0].permute(1, 2, 0), pixels)
 
 
 def test_frames_of_two_sizes_are_refused(tmp_path):

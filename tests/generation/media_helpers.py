@@ -35,6 +35,7 @@ def media_transformer(**options) -> torch.nn.Module:
 def media_pipeline(transformer: torch.nn.Module | None = None, **options) -> TextToMediaPipeline:
     encoder, tokenizer = text_tower()
     given = {
+        "scheduler": FlowMatchEulerDiscreteScheduler(),
         "text_encoder": encoder,
         "tokenizer": tokenizer,
         "image_statistics": IMAGE_STATISTICS,
@@ -43,7 +44,7 @@ def media_pipeline(transformer: torch.nn.Module | None = None, **options) -> Tex
         "video_sampling": SAMPLING,
     }
     model = media_transformer() if transformer is None else transformer
-    pipeline = TextToMediaPipeline(model, autoencoder(), FlowMatchEulerDiscreteScheduler(), **{**given, **options})
+    pipeline = TextToMediaPipeline(model, autoencoder(), **{**given, **options})
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

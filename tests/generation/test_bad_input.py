@@ -124,6 +124,10 @@ def test_inputs_of_token_bridge(codes, labels, mask, message):
         ({"shift": 0.0}, "shift must be above 0"),
         ({"output_type": "jpeg"}, "output_type must be"),
         ({"latents": torch.zeros(2, 4, 4, 4)}, r"latents must be \(1, 4, 4, 4\) and floating point"),
+        (
+            {"callback_on_step_end_tensor_inputs": ("noise",)},
+            r"must be a list of names among latents, got \('noise',\)",
+        ),
     ],
 )
 def test_arguments_of_the_pipeline_of_latents(options, message):

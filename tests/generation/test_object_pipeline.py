@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline
+from diffusers import DDIMScheduler, DiffusionPipeline, FlowMatchEulerDiscreteScheduler
 
 from atoken import Gaussians
 from atoken.generation import ImageToObjectPipeline
@@ -105,16 +105,7 @@ def test_rescaled_guidance_has_the_deviation_of_the_condition():
     noise, with_condition, null = torch.randn(3, 2, 60, generator=seeds(0)[0]).unbind(0)
     found = {}
 
-    class Scheduler:
-        config: dict = {}
-
-        @classmethod
-        def from_config(cls, config, shift):
-            return cls()
-
-        def set_timesteps(self, sigmas, device):
-            self.timesteps = torch.tensor([1000.0])
-
+    class Scheduler(FlowMatchEulerDiscreteScheduler):
         def step(self, velocity, timestep, data, return_dict):
             found["velocity"] = velocity
             return (data,)
@@ -162,6 +153,7 @@ def test_a_structure_without_voxels():
         ({"picture_mixing": "mean"}, 'picture_mixing must be "stochastic" or "multidiffusion"'),
         ({"output_type": "mesh"}, 'output_type must be "gaussians" or "latent"'),
         ({"generator": seeds(0, 1)}, "generator must be one, or a list of 1"),
+        ({"callback_on_step_end_tensor_inputs": ["noise"]}, r"must be a list of names among latents, got \['noise'\]"),
     ],
 )
 def test_arguments(pipeline, options, message):

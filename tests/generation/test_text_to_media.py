@@ -88,6 +88,25 @@ def test_guidance_runs_where_it_is_asked_for():
     assert [time for time, shape in lengths if shape[1] == 1] == pytest.approx([1000, 900, 800, 700, 600, 500])
 
 
+def test_each_item_is_led_away_from_its_own_negative_prompt():
+    pipeline, negatives = media_pipeline(), ["blurry", "a striped red circle"]
+    together = latents_of(pipeline, TEXTS[:2], negative_prompt=negatives, generator=seeds(0, 1))
+    for index, text in enumerate(negatives):
+        alone = latents_of(pipeline, TEXTS[index], negative_prompt=text, generator=seeds(index))
+        assert float((alone[0] - together[index]).abs().max()) <= 1e-4
+    one = latents_of(pipeline, TEXTS[:2], negative_prompt=negatives[:1], generator=seeds(0, 1))
+    assert float((one[0] - together[0]).abs().max()) <= 1e-4 and not torch.equal(one[1], together[1])
+
+
+def test_no_negative_prompt_is_the_empty_one():
+    pipeline = media_pipeline()
+    left_out, none, empty = (
+        latents_of(pipeline, "a star", generator=seeds(0), **options)
+        for options in ({}, {"negative_prompt": None}, {"negative_prompt": ""})
+    )
+    assert torch.equal(left_out, none) and torch.equal(none, empty)
+
+
 def test_rescaled_guidance_has_the_deviation_of_none():
     pipeline = media_pipeline()
     options = {"num_inference_steps": 1, "latents": torch.randn(1, 4, 1, 2, 3)}

@@ -24,6 +24,10 @@ def condition(**changes) -> TextCondition:
     return TextCondition(**{**values, **changes})
 
 
+def conditions(count: int) -> TextCondition:
+    return condition().repeated(count)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -65,6 +69,24 @@ def condition(**changes) -> TextCondition:
             "condition must have .* its padding on the right",
         ),
         ({"negative_condition": condition(pooled=torch.zeros(1, 7))}, "negative_condition must have pooled of 192"),
+        ({"negative_prompt": 3}, "negative_prompt must be a text or a list of texts, got 3"),
+        ({"negative_prompt": []}, "negative_prompt must be a text or a list of texts"),
+        ({"negative_prompt": ["ugly", None]}, "negative_prompt must be a text or a list of texts"),
+        ({"negative_prompt": ["ugly"] * 3}, "negative_prompt must be one, or 1, one for each item that is made, got 3"),
+        (
+            {"prompt": ["a star"] * 2, "negative_condition": conditions(3)},
+            "negative_condition must be one, or 2, one for each item that is made, got 3",
+        ),
+        (
+            {"prompt": None, "condition": conditions(2), "negative_condition": conditions(3)},
+            "negative_condition must be one, or 2",
+        ),
+        (
+            {"negative_prompt": "ugly", "negative_condition": condition()},
+            "negative_prompt must be left out where negative_condition is given",
+        ),
+        ({"callback_on_step_end_tensor_inputs": ["noise"]}, r"must be a list of names among latents, got \['noise'\]"),
+        ({"callback_on_step_end_tensor_inputs": "latents"}, "must be a list of names among latents, got 'latents'"),
     ],
 )
 def test_calls(pipeline, options, message):

@@ -10,7 +10,7 @@ import torch
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken_headers.model_folders import is_model_folder
 
-from ..loading import load_model
+from ..loading import encoder_fingerprint, load_model
 from .commits import TornSidecar, UnitRecord, write_synced
 from .plan import Plan
 from .statistics import TokenStatistics
@@ -104,11 +104,14 @@ def write_into_config(plan: Plan, model: Path) -> None:
     path = model / "config.json"
     if not is_model_folder(model):
         raise ValueError(f"model must be the folder of an AtokenModel, got {model}")
-    loaded, planned = load_model(str(model), "cpu"), plan.facts["model"]
-    if loaded.fingerprint != planned["fingerprint"]:
+    # Its encoder's fingerprint is of the weights in the number type that they were used in.
+    loaded, planned = load_model(str(model), "cpu", plan.options.dtype), plan.facts["model"]
+    found = {"fingerprint": loaded.fingerprint, "encoder": encoder_fingerprint(loaded.model)}
+    if found != {name: planned[name] for name in found}:
         raise ValueError(
             f"model must be the one that the corpus was made with, {planned['name']!r} (fingerprint "
-            f"{planned['fingerprint']}), got {loaded.name!r} (fingerprint {loaded.fingerprint})"
+            f"{planned['fingerprint']}, encoder {planned['encoder']}), got {loaded.name!r} (fingerprint "
+            f"{found['fingerprint']}, encoder {found['encoder']})"
         )
     still = [channel for channel, value in enumerate(facts["std"]) if value <= 0]
     if still:

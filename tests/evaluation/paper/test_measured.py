@@ -1,5 +1,8 @@
 """What is measured beside the harness: tiles in time, answers, and whether made pictures show what they should."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -19,6 +22,8 @@ from atoken.tokenizing.loading import load_model
 
 from ...processing.samples import smooth_clip
 from .helpers import workspace
+
+CHECKPOINTS = Path(__file__).resolve().parents[3] / "checkpoints"
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +90,19 @@ def test_images_of_a_generator_are_made_once(tmp_path):
     before = file.read_bytes()
     again = generated_images.made_images(workspace(tmp_path), generated_images.LATENTS)
     assert torch.equal(again[0], made) and file.read_bytes() == before
+
+
+def test_images_with_other_settings_are_made_anew(tmp_path):
+    name, made = generated_images.LATENTS.name, []
+    folder = tmp_path / "checkpoints" / name
+    folder.mkdir(parents=True)
+    for file in (CHECKPOINTS / name).iterdir():
+        if file.name != "training.json":
+            (folder / file.name).symlink_to(file)
+    for steps in (1, 2):
+        (folder / "training.json").write_text(json.dumps({"sampling": {"num_inference_steps": steps}}))
+        made.append(generated_images.made_images(workspace(tmp_path, root=tmp_path), generated_images.LATENTS)[0])
+    assert not torch.equal(*made) and len(list((tmp_path / "out/work").glob("*.npz"))) == 2
 
 
 def test_answers_of_the_embedded_model():

@@ -9,6 +9,7 @@ import torch
 from atoken.tokenizing.corpus.finishing import STATISTICS, write_into_config
 from atoken.tokenizing.corpus.reading import AtokenTokens
 from atoken.tokenizing.corpus.statistics import TokenStatistics
+from atoken.tokenizing.loading import load_model
 
 from ...cli_samples import save_model
 from .samples import complete
@@ -68,8 +69,24 @@ def test_statistics_go_into_the_configuration_of_the_model(loaded, models, pictu
     assert after == before
     with pytest.raises(ValueError, match="model must be the one that the corpus was made with"):
         write_into_config(plan, tmp_path / "other")
+    other = save_model(tmp_path / "encoder")  # the same decoder, with another encoder, which latents are of
+    with torch.no_grad():
+        other.vision_model.post_layernorm.weight[0] += 1
+    other.save_pretrained(tmp_path / "encoder")
+    with pytest.raises(ValueError, match="model must be the one that the corpus was made with, .* encoder"):
+        write_into_config(plan, tmp_path / "encoder")
     with pytest.raises(ValueError, match="must be the folder of an AtokenModel"):
         write_into_config(plan, tmp_path)
     codes = complete(pictures, tmp_path / "codes", loaded["discrete"], content="codes")
     with pytest.raises(ValueError, match="must hold latents for latents_mean"):
         write_into_config(codes, models / "discrete")
+
+
+def test_statistics_of_a_corpus_in_half_precision_go_into_the_configuration(models, pictures, tmp_path):
+    """The encoder is told by its rounded weights then, and the folder has the others."""
+    half = load_model(str(models / "continuous"), "cpu", "bfloat16")
+    plan = complete(pictures, tmp_path / "out", half, dtype="bfloat16")
+    save_model(tmp_path / "model")
+    write_into_config(plan, tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text())
+    assert config["latents_mean"] == json.loads((tmp_path / "out" / STATISTICS).read_text())["mean"]
