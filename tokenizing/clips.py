@@ -1,11 +1,12 @@
 """Some frames of a video file, without decoding all that lies before and behind them."""
 
 import io
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
 import torch
 
@@ -13,6 +14,9 @@ from atoken.processing import video_reading_atoken as videos
 from atoken.processing.animation_reading_atoken import is_picture, iter_animation
 from atoken.processing.video_frames_atoken import ShownFrames
 from atoken.processing.video_opening_atoken import open_stream
+
+if TYPE_CHECKING:
+    import av
 
 # Frames in the whole video and its frames per second (of uneven ones: their mean) -> the indices of those to read,
 # ascending.
@@ -29,6 +33,7 @@ def read_frames(media: Path | str | bytes, select: Select) -> torch.Tensor:
 
     Raises:
         ValueError: it is damaged, has no frames, or has not those that were selected.
+        ImportError: it is a video, and PyAV is not installed.
     """
     label = f"{len(media)} bytes" if isinstance(media, bytes) else str(media)
     source = io.BytesIO(media) if isinstance(media, bytes) else Path(media)
@@ -42,8 +47,14 @@ def read_frames(media: Path | str | bytes, select: Select) -> torch.Tensor:
 def _naming(label: str) -> Iterator[None]:
     try:
         yield
-    except (ValueError, av.FFmpegError) as error:
+    except _decoding_errors() as error:
         raise ValueError(f"media must be a video that can be decoded, got {label}: {error}") from error
+
+
+def _decoding_errors() -> tuple[type[Exception], ...]:
+    """Gives what damaged media raise; where nobody has imported PyAV, which pictures do not need, it has not either."""
+    pyav = sys.modules.get("av")
+    return (ValueError,) if pyav is None else (ValueError, pyav.FFmpegError)
 
 
 def _head(source: Path | io.BytesIO) -> bytes:
@@ -91,7 +102,7 @@ def _timeline(source: Path | io.BytesIO, label: str) -> tuple[Sequence[int] | No
     return (packets.ticks if remark is None else None), metadata.fps or _FPS
 
 
-def _even_index(stream: av.VideoStream) -> range | None:
+def _even_index(stream: "av.VideoStream") -> range | None:
     """The ticks of the frames, if the index in front of an MP4 file says that they are even: it need not be read on."""
     stored = [entry.timestamp for entry in stream.index_entries if entry.size > 0 and not entry.is_discard]
     steps = {after - before for before, after in zip(stored, stored[1:], strict=False)}

@@ -1,6 +1,8 @@
 """Frames of files: those that were selected, and no others."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,3 +77,18 @@ def test_frames_of_uneven_clips_are_found_by_their_times(tmp_path, suffix, codec
     levels = found.float().mean((1, 2, 3))
     torch.testing.assert_close(levels, 4.0 * torch.tensor([18, 21, 44, 46, 59]), atol=2.5, rtol=0)
     assert torch.equal(found, read_video(path)[0].permute(0, 3, 1, 2)[[18, 21, 44, 46, 59]])
+
+
+def test_what_needs_no_video_works_without_pyav(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.mp4", np.zeros((4, 32, 32, 3), np.uint8), fps=10)
+    Image.new("RGB", (48, 40)).save(
+        tmp_path / "a.gif", save_all=True, append_images=[Image.new("RGB", (48, 40), "red")]
+    )
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert len(read_frames(tmp_path / "a.gif", lambda total, fps: range(total))) == 2
+    with pytest.raises(ImportError, match=r"atoken\[video\]"):
+        read_frames(tmp_path / "a.mp4", lambda total, fps: range(total))
+    modules = "tokenizing.corpus.decoding, atoken.evaluation.runner, atoken.training.generators.train"
+    code = f"import sys; sys.modules['av'] = None; import atoken.{modules}"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
