@@ -1,10 +1,11 @@
 """Everything that only a GPU can show, in order of worth, each part bounded in time and written at once.
 
-    python benchmarks/gpu.py --minutes 12 --json benchmarks/results/cuda-gpu.json
+    python benchmarks/gpu.py --minutes 9 --json benchmarks/results/cuda-gpu.json
     python benchmarks/gpu.py --device cpu --tiny --minutes 2 --json gpu.json     # every part in small sizes
 
-It needs torch and transformers; nothing of the checkout has to be installed. What a part lacks is said in its rows.
-See README.md for what the parts measure.
+Nothing of the checkout has to be installed. It needs torch 2.11 and transformers 5.23 or newer, for training also av,
+lpips and torchmetrics, for Wan diffusers, and ends at once where one of them is missing or too old. What else a part
+lacks is said in its rows. See README.md for what the parts measure, and for wheels to bring along.
 """
 
 import argparse
@@ -20,9 +21,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from on_gpu.checkout import ROOT, make_importable
+from on_gpu.packages import check_packages
 from on_gpu.parts import Row, Setup, run_part
 
-# Part, file and function, and its share of the time; what a part leaves over goes to those after it.
+# Part, file and function, and its share of the time; what a part leaves over goes to those after it, also of `LEAST`.
 PARTS = (
     ("peaks", "arithmetic", "measure_peaks", 1.0),
     ("goldens", "goldens", "measure_goldens", 1.0),
@@ -34,10 +36,13 @@ PARTS = (
     ("wan", "against_wan", "measure_wan", 3.0),
     ("splats", "splats", "measure_splats", 3.0),
 )
+LEAST = 60.0  # seconds of a part: a process that begins spends up to half of it on imports and on the device
 PROTOCOL = {
     "seconds": "median of synchronized calls after two that are not counted; weights and inputs are random",
     "mfu": "operations of the blocks (2 for each weight and token, 4 d for each pair of tokens and layer; three times "
-    "as many in training) a second, over the fastest product that this very run has measured",
+    "as many in training, in the stage's own tiles) a second, over the fastest product that this very run has measured",
+    "training": "one rank's share of a step, with its uploads, that costs about what planned steps do in the mean; "
+    "means are by the shares of the kinds of steps",
     "peak_memory_bytes": "of coding: beyond weights and inputs; of training: all that is allocated",
     "distance": "norm of the difference in that of the expected",
 }
@@ -45,7 +50,7 @@ PROTOCOL = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=12.0, help="for all parts together")
+    parser.add_argument("--minutes", type=float, default=9.0, help="for all parts together")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--tiny", action="store_true", help="sizes of a test")
     parser.add_argument("--parts", nargs="+", choices=[part[0] for part in PARTS], metavar="PART", help="only some")
@@ -54,13 +59,17 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.minutes > 0:
         parser.error(f"--minutes must be above 0, got {arguments.minutes}")
+    end = time.monotonic() + 60 * arguments.minutes
     make_importable()
+    chosen = [part for part in PARTS if arguments.parts is None or part[0] in arguments.parts]
+    try:
+        check_packages(part[0] for part in chosen)
+    except ImportError as error:
+        sys.exit(str(error))
     record: Row = {"script": "gpu.py", "arguments": sys.argv[1:], "protocol": PROTOCOL, "parts": {}}
     setup = Setup(torch.device(arguments.device), arguments.tiny, arguments.golden)
-    chosen = [part for part in PARTS if arguments.parts is None or part[0] in arguments.parts]
-    end = time.monotonic() + 60 * arguments.minutes
     for place, (name, file, function, share) in enumerate(chosen):
-        seconds = (end - time.monotonic()) * share / sum(part[3] for part in chosen[place:])
+        seconds = allowance(end - time.monotonic(), share / sum(part[3] for part in chosen[place:]))
         rows: list[Row] = []
         entry = record["parts"][name] = {"state": "running", "rows": rows}
 
@@ -74,14 +83,19 @@ def main() -> None:
 
         try:
             part = getattr(importlib.import_module(f"on_gpu.{file}"), function)
-        except ImportError as error:
-            entry |= {"state": "missing", "error": str(error)}
+        except Exception as error:  # whatever it is, the other parts must still be measured
+            entry |= {"state": "failed", "error": f"{type(error).__name__}: {error}"}
         else:
             entry |= run_part(part, setup, seconds, keep)
         if name == "peaks":
             setup = with_peaks(setup, rows)
         write(record, arguments.json)
         print(f"{name}: {entry['state']}, {entry.get('seconds', 0)} s {entry.get('error', '')}", flush=True)
+
+
+def allowance(left: float, share: float) -> float:
+    """Gives the seconds that a part may take: its share of those that are left, but at least `LEAST` if there are."""
+    return min(left, max(LEAST, left * share))
 
 
 def with_peaks(setup: Setup, rows: list[Row]) -> Setup:

@@ -1,11 +1,14 @@
 """`benchmarks/gpu.py` in small sizes on a CPU: every part gives rows, and none can hold up or spoil the others."""
 
+import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +18,15 @@ from torch.utils.flop_counter import FlopCounterMode
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
-from on_gpu import checkout  # noqa: E402
+from gpu import LEAST, allowance  # noqa: E402
+from on_gpu import checkout, packages, training_steps  # noqa: E402
 from on_gpu.arithmetic import forward_flops  # noqa: E402
-from on_gpu.models import Case, make_model  # noqa: E402
+from on_gpu.models import Case, make_config, make_model  # noqa: E402
 from on_gpu.parts import Setup, attempt, run_part  # noqa: E402
 
+from atoken.training.tokenizer.tiles import Tiles  # noqa: E402
+
+ROOT = BENCHMARKS.parent
 SETUP = Setup(torch.device("cpu"), True, Path("nowhere"))
 PARTS = ("peaks", "goldens", "coding", "training", "tokenizing", "compiled", "attention", "wan", "splats")
 
@@ -50,6 +57,11 @@ def test_rows_have_what_they_are_for(record):
         (task, *others), part = row["tasks"], next(iter(row["tasks"].values()))
         assert part["mfu"] == pytest.approx(part["flops"] / part["seconds"] / peak)
         assert bool(others) == (row["case"] == "stage 2") and task == "image_reconstruction"
+        assert sum(one["share"] for one in row["tasks"].values()) == pytest.approx(1)
+        if others:
+            # A clip of 32 frames in one tile has more pairs than in two windows, of which the second sees both.
+            whole, cached = (row["tasks"][f"video_reconstruction{kind}"] for kind in ("", " through the cache"))
+            assert cached["share"] == pytest.approx(whole["share"] / 9) and cached["flops"] < whole["flops"]
     # fp32 on this machine must be what the authors' code gave, and bf16 within its eight bits.
     for row in rows["goldens"]:
         assert row["decoded"]["distance"] < {"float32": 1e-5, "bfloat16": 0.02}[row["dtype"]]
@@ -74,6 +86,83 @@ def test_operations_are_those_that_torch_counts(case):
     inside = counter.get_total_flops() - around
     norms = sum(p.numel() for p in tower.blocks.parameters() if p.ndim < 2) * 2 * case.tokens
     assert forward_flops(tower, grids) == pytest.approx(inside + norms, rel=1e-9)
+
+
+def test_batches_are_as_a_trainer_hands_them_over():
+    """On the host, and with the layout of the stage's tiles: a step neither reads a device nor lays tokens out."""
+    stage, tiles, batches = training_steps.prepare(2, SETUP)
+    assert (stage.tile_frames, tiles.frames, tiles.cached_share) == ("sample", "sample", 0.1)
+    made = [batch for of_task in batches.values() for batch in of_task]
+    assert all(batch.pixel_values.dtype == torch.uint8 and batch.layout is not None for batch in made)
+    (clips,) = batches["video_reconstruction"]
+    assert clips.grids == [(8, 2, 2)] * 2 and clips.layout.tile == 8
+    assert {batch.layout.tile for batch in batches["video_understanding"]} == {4}
+    kinds = list(training_steps.kinds_of_steps("video_reconstruction", tiles))
+    assert [share for _, share, _ in kinds] == [0.9, 0.1]
+    assert ["cache_frames" in tiles.options(clips, step) for *_, step in kinds] == [False, True]
+
+
+def test_clips_of_a_step_of_the_whole_stage_are_of_one_size(monkeypatch):
+    """As the trainer plans them, for one of 256 ranks."""
+    setup = replace(SETUP, tiny=False)
+    monkeypatch.setattr(
+        training_steps, "_noise", lambda task, setup: torch.zeros(3, 512, 512).byte().expand(40, -1, -1, -1)
+    )
+    stage = training_steps.read_stage(2, setup)
+    tiles = Tiles(make_config(SETUP), stage.tile_frames)
+    made = training_steps.step_batches("video_reconstruction", stage, tiles, 100, setup)
+    assert len({grid for batch in made for grid in batch.grids}) == 1
+    assert len(made[0].step_samples) == training_steps.RANKS and sum(made[0].step_samples) % 256 == 0
+    assert made[0].layout.tile == made[0].grids[0][0] >= 4
+
+
+def test_what_training_lacks_is_in_its_rows(monkeypatch):
+    monkeypatch.setitem(sys.modules, "atoken.training.tokenizer.curriculum", None)
+    training_steps.prepare.cache_clear()
+    rows = list(training_steps.measure_training(SETUP))
+    assert len(rows) == 4 and all("curriculum" in row["missing"] for row in rows)
+
+
+def test_a_package_that_is_too_old_is_named_before_anything_is_measured(tmp_path):
+    folder = tmp_path / "transformers-5.17.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 5.17.0\n")
+    command = [sys.executable, str(BENCHMARKS / "gpu.py"), "--json", str(tmp_path / "gpu.json"), "--parts", "peaks"]
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    assert done.returncode == 1 and done.stderr.startswith(
+        "transformers must be 5.23 or newer, got 5.17.0; bring wheels"
+    )
+    assert not (tmp_path / "gpu.json").exists()
+
+
+def test_all_packages_that_parts_lack_are_named_at_once(monkeypatch):
+    version = importlib.metadata.version
+
+    def found(name: str) -> str:
+        if name in ("av", "diffusers"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(packages.importlib.metadata, "version", found)
+    packages.check_packages(["coding", "splats"])
+    with pytest.raises(
+        ImportError, match="^av must be 17 or newer, got none, diffusers must be 0.41 or newer, got none; "
+    ):
+        packages.check_packages(PARTS)
+
+
+def test_packages_are_as_new_as_the_project_asks_for():
+    asked = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', (ROOT / "setup.py").read_text(encoding="utf-8")))
+    assert {name: asked[name] for name in packages.OLDEST} == packages.OLDEST
+    assert {*packages.ALWAYS, *(name for each in packages.OF_PARTS.values() for name in each)} == {*packages.OLDEST}
+    assert set(packages.OF_PARTS) <= set(PARTS)
+
+
+def test_a_part_has_a_minute_if_there_is_one():
+    assert allowance(540, 1 / 24) == LEAST == 60
+    assert allowance(480, 4 / 23) == pytest.approx(480 * 4 / 23)
+    assert allowance(20, 1 / 3) == 20
 
 
 def test_a_part_that_takes_too_long_is_ended_and_its_rows_are_kept():

@@ -24,8 +24,11 @@ from ..data.limits import LATENT
 from ..data.step_plan import Step, TaskPlan
 from ..data.tasks import batch_size
 from ..throughput import PEAKS
-from .arithmetic import CLIP_FLOPS, VGG_FLOPS, text_flops, tower_flops
+from .arithmetic import ALEX_FLOPS, CLIP_FLOPS, VGG_FLOPS, text_flops, tower_flops
 from .curriculum import DISTILLED, Stage
+from .networks import ALEX_CROPS
+from .objective import TRUNK_PARTS
+from .tiles import Tiles
 
 STEPS = 24  # that are planned of each task
 # What the data decide: objects' voxels, and seconds of captioned videos.
@@ -80,7 +83,7 @@ def per_step(
     Computes the mean cost of a step from planned ones.
 
     Args:
-        stage: whose schedule.
+        stage: whose schedule, and whose temporal tiles.
         model: whose operations are counted; may be on the meta device.
         processes: that share a step.
         with_teacher: whether images are distilled.
@@ -107,11 +110,13 @@ def _task_cost(
     size = batch_size(stage.batch_sizes[task], stage.step_tokens)
     plan = TaskPlan(task, stage.limits, size, 0, lambda first, count: np.full(count, np.inf))
     towers = [model.vision_model] if task.endswith("understanding") else [model.vision_model, model.decoder]
+    tiles = Tiles(model.config, stage.tile_frames, stage.cached_share)
     cost, largest, first = Cost(), 0.0, 0
 
     @cache
     def flops_of(shape: tuple[int, float]) -> float:
-        return sum(tower_flops(tower, [shape]) for tower in towers)
+        cuts = tiles.cuts(task, shape[0] - 1)
+        return sum(tower_flops(tower, [shape], cuts) for tower in towers)
 
     for _ in range(STEPS):
         step = plan.step(first)
@@ -151,7 +156,11 @@ def _networks(stage: Stage, task: str, model: AtokenModel) -> float:
     if not task.startswith("image"):
         return 0.0
     weighed = set(stage.losses["image"])
-    return VGG_FLOPS * bool(weighed & {"lpips", "gram", "st_lpips"}) + CLIP_FLOPS * ("clip" in weighed)
+    trunk = VGG_FLOPS * bool(weighed & set(TRUNK_PARTS))
+    if "st_lpips_alex" in weighed:
+        # Gram is then by the same AlexNet.
+        trunk = ALEX_FLOPS * ALEX_CROPS.share
+    return trunk + CLIP_FLOPS * ("clip" in weighed)
 
 
 def _loading_seconds(task: str, tokens: float, loading: Loading) -> float:
@@ -184,7 +193,6 @@ def main(
     tokens_per_second: Annotated[float | None, typer.Option(help="Of one GPU, measured.")] = None,
     mfu: Annotated[float, typer.Option(help="Share of the peak, where no speed is given.")] = 0.4,
     gpu: Annotated[str, typer.Option(help=f"One of {', '.join(PEAKS)}.")] = "H100",
-    tile_frames: Annotated[int, typer.Option(help="Frames of a video that see each other.")] = 16,
     upper: Annotated[bool, typer.Option(help="Take the largest batches that the paper names.")] = False,
     largest: Annotated[bool, typer.Option(help="Take the largest sizes, too.")] = False,
 ) -> None:
@@ -195,9 +203,7 @@ def main(
         if upper or largest:
             stage = at_upper_ends(stage, largest)
         with torch.device("meta"):
-            config = AtokenConfig.from_preset(preset, latent_channels=stage.latent_channels)
-            config.vision_config.tile_frames = config.decoder_config.tile_frames = tile_frames
-            model = AtokenModel(config)
+            model = AtokenModel(AtokenConfig.from_preset(preset, latent_channels=stage.latent_channels))
         step = per_step(stage, model, processes)
 
         def hours(flops: float, stage: Stage = stage) -> float:

@@ -3,7 +3,7 @@
 One module, so that whatever wraps a model for data parallelism or sharding sees one forward call per batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from atoken import AtokenModel, AtokenVisionModel, render
 from atoken.processing import AtokenProcessor
 from atoken.tokens_atoken import unpatchify
 
+from ..agreement import Agreement
 from ..contracts import Share
 from ..data.batches import TrainingBatch
 from .arithmetic import training_flops
@@ -31,7 +32,7 @@ from .losses import (
 )
 from .noise import sample_noise
 from .perceptual import DISTANCES, ClipLoss, TrunkLosses, perceptual_size
-from .tiles import Tiles
+from .tiles import Tiles, last_frame
 
 RECONSTRUCTION_WEIGHT, SEMANTIC_WEIGHT, KL_WEIGHT = 0.2, 1.0, 1e-8
 # Parts of the reconstruction loss of each medium. Video and 3D have no perceptual terms in the paper; the released 3D
@@ -75,6 +76,8 @@ class Objective(nn.Module):
         seed: of the posterior's noise, which follows from a sample's number alone.
         processor: is exported with the model.
         tiles: how clips are cut; as the model does if None.
+        agreement: with the other processes, where texts may come with their embeddings in some of them: a sharded text
+            tower has to run as often in each. None if all have them, or none has.
 
     Raises:
         ValueError: a part without its network, or an unknown one.
@@ -91,6 +94,7 @@ class Objective(nn.Module):
         seed: int = 0,
         processor: AtokenProcessor | None = None,
         tiles: Tiles | None = None,
+        agreement: Agreement | None = None,
     ):
         super().__init__()
         for medium, parts in weights.items():
@@ -115,10 +119,15 @@ class Objective(nn.Module):
         self.frozen = {name: net.requires_grad_(False).eval() for name, net in frozen.items() if net is not None}
         self.teacher_scale, self.seed, self.processor = teacher_scale, seed, processor
         self.tiles = Tiles(model.config) if tiles is None else tiles
+        self.agreement = agreement
 
     def count_flops(self, batch: TrainingBatch) -> float:
-        """Counts the floating point operations of a forward and backward pass."""
-        return training_flops(self.model, batch, self.has_teacher)
+        """
+        Counts the floating point operations of a forward and backward pass.
+
+        It is the mean over steps where some cut clips in another way than others.
+        """
+        return training_flops(self.model, batch, self.has_teacher, self.tiles.cuts(batch.task, last_frame(batch)))
 
     def export(self, state: dict[str, torch.Tensor], folder: Path) -> None:
         """Writes the model, with weights from a state dict of this module, and its processor into a folder."""
@@ -168,19 +177,33 @@ class Objective(nn.Module):
         found: list[Texts | None] = [None] * len(batches)
         for task in dict.fromkeys(batch.task for batch in batches if batch.task.endswith("understanding")):
             places = [place for place, batch in enumerate(batches) if batch.task == task]
-            own = torch.cat([self._embedded(batches[place]) for place in places])
+            own = self._embedded([batches[place] for place in places])
             embeds, first = gather_texts(own, batches[places[0]].step_samples or None)
             for place in places:
                 found[place] = Texts(embeds, first)
                 first += batches[place].num_samples
         return found
 
-    def _embedded(self, batch: TrainingBatch) -> torch.Tensor:
+    def _embedded(self, batches: list[TrainingBatch]) -> torch.Tensor:
+        """Gives the embeddings (B, d) of this process's texts of a task: those that came with them, or the tower's."""
         device = self.model.logit_scale.device
-        if batch.text_embeds is not None:
-            return batch.text_embeds.to(device, non_blocking=True).float()
-        pieces = batch.input_ids.to(device, non_blocking=True).split(TEXTS_AT_ONCE)
-        return torch.cat([self.model.text_model(input_ids=piece).pooler_output for piece in pieces]).float()
+        without = [batch.input_ids for batch in batches if batch.text_embeds is None]
+        by_tower: Iterator[torch.Tensor] = iter(())
+        if bool(without) if self.agreement is None else self.agreement.any(bool(without)):
+            count = sum(map(len, without))
+            # As many passes in every process, also where there are fewer texts, or none.
+            passes = -(-max(batches[0].step_samples, default=count) // TEXTS_AT_ONCE)
+            # Moved one by one: what is joined on the host is not pinned, and the device would be waited for.
+            moved = [ids.to(device, non_blocking=True) for ids in without]
+            input_ids = torch.cat(moved) if moved else torch.zeros(0, 1, dtype=torch.long, device=device)
+            pieces = F.pad(input_ids, (0, 0, 0, max(0, passes - count))).tensor_split(passes)
+            found = torch.cat([self.model.text_model(input_ids=piece).pooler_output for piece in pieces])
+            by_tower = iter(found[:count].split([len(ids) for ids in without]))
+        embeds = [
+            next(by_tower) if batch.text_embeds is None else batch.text_embeds.to(device, non_blocking=True)
+            for batch in batches
+        ]
+        return torch.cat([each.float() for each in embeds])
 
     def _understanding(self, batch: TrainingBatch, share: Share, texts: Texts) -> torch.Tensor:
         packed = batch.pixel_values, batch.coords, batch.cu_seqlens
@@ -195,18 +218,24 @@ class Objective(nn.Module):
 
     def _reconstruction(self, batch: TrainingBatch, share: Share) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         options = self.tiles.options(batch, share.step)
-        encoded = self.model.encode(batch.pixel_values, batch.coords, batch.cu_seqlens, pool=False, **options)
-        posterior, latents = encoded.latent_dist, encoded.latents
+        pixel_values, *places = self.tiles.packed(batch, share.step)
+        encoded = self.model.encode(pixel_values, *places, pool=False, **options)
+        latents, count = encoded.latents, batch.num_tokens
+        mean, logvar = encoded.latent_dist.mean[:count], encoded.latent_dist.logvar[:count]
         if self.model.quantizer is None:
-            latents = latents + torch.exp(0.5 * posterior.logvar) * self._noise(batch, latents)
+            noise = torch.exp(0.5 * logvar) * self._noise(batch, latents[:count])
+            latents = latents + F.pad(noise, (0, 0, 0, len(latents) - count))
         medium = batch.task.removesuffix("_reconstruction")
         if medium == "3d":
             parts = self._compare_views(batch, latents, share)
         else:
-            decoded = self.model.decode(latents, batch.coords, batch.cu_seqlens, **options).pixel_values
+            decoded = self.model.decode(latents, *places, **options).pixel_values
+            if len(decoded) > count:
+                # What fills windows up counts for nothing, but has to run backward, too.
+                decoded = decoded[:count] + 0.0 * decoded[count:].sum()
             parts = self._compare_patches(batch, decoded)
         if self.model.quantizer is None:
-            parts["kl"] = kl_loss(posterior.mean, posterior.logvar)
+            parts["kl"] = kl_loss(mean, logvar)
         by_token = ("kl",) if medium == "3d" else BY_TOKEN
         parts = {name: part * (share.tokens if name in by_token else share.samples) for name, part in parts.items()}
         weights = {"kl": KL_WEIGHT} | {

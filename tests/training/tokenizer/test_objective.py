@@ -15,6 +15,7 @@ from atoken.processing.text_processing_atoken import tokenize_text
 from atoken.training.data.batches import collate
 from atoken.training.data.samples import Limits, make_sample
 from atoken.training.recipes.tiny.text_tower import LENGTH
+from atoken.training.tokenizer import objective as objective_module
 from atoken.training.tokenizer.losses import distillation_loss, sigmoid_loss
 from atoken.training.tokenizer.noise import sample_noise
 from atoken.training.tokenizer.objective import Objective, model_state
@@ -69,6 +70,33 @@ def still(model: AtokenModel) -> AtokenModel:
         lambda _, __, output: torch.cat([output.chunk(2, -1)[0], output.chunk(2, -1)[1] - 200], dim=-1)
     )
     return model
+
+
+class Others:
+    """Stands in for the agreement of processes, of which another one has texts for the tower or not."""
+
+    def __init__(self, need_the_tower: bool):
+        self.need_the_tower = need_the_tower
+
+    def any(self, value: bool) -> bool:
+        return value or self.need_the_tower
+
+
+@pytest.mark.parametrize("known, others, passes", [(0, False, 3), (1, False, 3), (2, True, 3), (2, False, 0)])
+def test_the_text_tower_runs_as_often_in_every_process(known, others, passes, model, batch_of, monkeypatch):
+    monkeypatch.setattr(objective_module, "TEXTS_AT_ONCE", 2)
+    objective = Objective(model, {}, agreement=Others(others))
+    batches = [batch_of("image_understanding") for _ in range(2)]
+    expected = model.text_model(input_ids=batches[0].input_ids).pooler_output
+    for batch in batches:
+        batch.step_samples = [6, 5]  # of which 3 are in each of this process's micro batches
+    for batch in batches[:known]:
+        batch.text_embeds, batch.input_ids = expected, None
+    calls = []
+    model.text_model.register_forward_hook(lambda *_: calls.append(1))
+    texts = objective(batches)
+    assert len(calls) == passes and [each.first for each in texts] == [0, 3]
+    torch.testing.assert_close(texts[1].embeds, torch.cat([expected, expected]))
 
 
 @pytest.mark.parametrize("task, weight", [("image_reconstruction", 2.0), ("video_reconstruction", 3.0)])

@@ -28,6 +28,17 @@ class TextEncoders:
     encoder_2: Any = None
     tokenizer_2: Any = None
 
+    @property
+    def towers(self) -> list[Any]:
+        """Lists the encoders that there are."""
+        return [each for each in (self.encoder, self.encoder_2) if each is not None]
+
+    def to(self, device: torch.device | str) -> "TextEncoders":
+        """Moves the encoders to a device, where they then encode."""
+        for tower in self.towers:
+            tower.to(device)
+        return self
+
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> TextCondition:
         """Encodes texts; the ends of those that are too long are left out."""
@@ -35,16 +46,15 @@ class TextEncoders:
 
     def fingerprint(self) -> str:
         """Tells encoders apart: a hash of all weights."""
-        towers = [each for each in (self.encoder, self.encoder_2) if each is not None]
-        return hashlib.sha256("".join(map(fingerprint, towers)).encode()).hexdigest()
+        return hashlib.sha256("".join(map(fingerprint, self.towers)).encode()).hexdigest()
 
 
-def open_text_encoders(loaded: LoadedModel, name: str | None = None, name_2: str | None = None) -> TextEncoders:
+def open_text_encoders(loaded: LoadedModel | None, name: str | None = None, name_2: str | None = None) -> TextEncoders:
     """
     Loads text encoders.
 
     Args:
-        loaded: the tokenizer of media, whose text tower is taken where `name` is None.
+        loaded: the tokenizer of media, whose text tower is taken where `name` is None; needed for that alone.
         name: folder or Hub name of an encoder of transformers, such as T5's.
         name_2: folder or Hub name of CLIP, for the vector of a whole text.
 

@@ -2,17 +2,20 @@
 
     accelerate launch -m atoken.training.generators.text_to_media.train \\
         training/generators/text_to_media/stages/images-256.yaml \\
-        --images CORPUS --tokenizer atoken-so-c --captions captions.safetensors --output runs/images
+        --images CORPUS --tokenizer atoken-so-c --captions CAPTIONS --output runs/images
 
-The corpora are what `atoken tokenize SOURCE CORPUS --keep caption` has written. With --videos, and --init-from
+The corpora are what `atoken tokenize SOURCE CORPUS --keep caption` has written, and CAPTIONS is what `encode_captions`
+has written; a training of one process encodes by itself what is missing there. With --videos, and --init-from
 runs/images/model, the same model goes on with videos. OUT/model holds the averaged weights and the statistics of
 latents; OUT/checkpoint-* hold all that a run needs to go on exactly where it was.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 
 from atoken.tokenizing.corpus.reading import AtokenTokens
@@ -21,7 +24,7 @@ from atoken.tokenizing.loading import load_model
 from ...agreement import Agreement
 from ...parallelism import build_accelerator
 from ...program import begin
-from ...trainer import TrainerSettings
+from ...trainer import StoppedElsewhere, TrainerSettings
 from ..running import run_training
 from ..train import (
     GradientCheckpointing,
@@ -40,26 +43,51 @@ from ..train import (
 )
 from .batches import Captioned, MediaBatches
 from .building import build_transformer, check_corpus, statistics_of
-from .captions import EMPTY, CaptionConditions, write_captions
+from .captions import EMPTY, CaptionConditions, captions_of, check_encoder, write_captions
 from .objective import TextToMediaObjective
 from .stage import TextToMediaStage
 from .text_encoders import TextEncoders, open_text_encoders
 
 
 def open_captions(
-    path: Path, media: dict[str, Captioned], encoders: TextEncoders, agreement: Agreement
+    folder: Path,
+    captions: Sequence[str],
+    open_encoders: Callable[[], TextEncoders],
+    device: torch.device,
+    agreement: Agreement,
 ) -> CaptionConditions:
     """
-    Opens the conditions of captions; the first process writes them where there are none, and the others wait.
+    Opens the conditions of captions.
+
+    The first process alone opens the encoders, which may be large, and checks that they are what has encoded the
+    captions. Only where there is no other process, which would have to wait, it encodes what is missing.
+
+    Args:
+        folder: of encoded captions.
+        captions: of all rows.
+        open_encoders: opens what has to have encoded them.
+        device: to encode on.
+        agreement: with the other processes.
 
     Raises:
-        ValueError: the file is of other encoders.
+        FileNotFoundError: there are several processes and no folder.
+        ValueError: the folder has captions of other encoders, or none.
+        StoppedElsewhere: the first process had one of these errors.
     """
-    name = encoders.fingerprint()
-    if agreement.rank == 0 and not path.is_file():
-        write_captions(path, (text for each in media.values() for text in each.captions), encoders.encode, name)
-    agreement.sum([0.0])
-    return CaptionConditions(path, name)
+    error = None
+    if agreement.rank == 0:
+        try:
+            encoders = open_encoders()
+            name = encoders.fingerprint()
+            if agreement.processes == 1:
+                for done, total in write_captions(folder, captions, encoders.to(device).encode, name):
+                    print(f"{done:,} of {total:,} captions", flush=True)
+            check_encoder(folder, name)
+        except Exception as caught:  # whatever it is, the other processes must not wait for this one
+            error = caught
+    if agreement.any(error is not None):
+        raise error or StoppedElsewhere("the first process cannot read the captions; its own message says why")
+    return CaptionConditions(folder)
 
 
 def open_media(corpora: dict[str, AtokenTokens], in_memory: bool) -> dict[str, Captioned]:
@@ -68,7 +96,7 @@ def open_media(corpora: dict[str, AtokenTokens], in_memory: bool) -> dict[str, C
         kind: Captioned(
             [corpus[index] for index in range(len(corpus))] if in_memory else corpus,
             corpus.sizes(),
-            [str(text) for text in corpus.column("caption")],
+            captions_of(corpus),
         )
         for kind, corpus in corpora.items()
     }
@@ -82,7 +110,9 @@ def main(
         ),
     ],
     tokenizer: Annotated[str, typer.Option(help="Tokenizer that has written the corpora: folder or Hub name.")],
-    captions: Annotated[Path, typer.Option(help="File of encoded captions; is written if there is none.")],
+    captions: Annotated[
+        Path, typer.Option(help="Folder of encoded captions; a training of one process encodes what is missing.")
+    ],
     output: Output,
     images: Annotated[Path | None, typer.Option(help="Corpus of images with captions.")] = None,
     videos: Annotated[Path | None, typer.Option(help="Corpus of videos with captions.")] = None,
@@ -122,7 +152,13 @@ def main(
     statistics = statistics_of(corpora, loaded, init_from)
     accelerator, agreement = build_accelerator(stage.optimizer.clip, tracker, output), Agreement()
     media = open_media(corpora, in_memory)
-    conditions = open_captions(captions, media, open_text_encoders(loaded, text_encoder, text_encoder_2), agreement)
+    conditions = open_captions(
+        captions,
+        [text for each in media.values() for text in each.captions],
+        lambda: open_text_encoders(loaded, text_encoder, text_encoder_2),
+        accelerator.device,
+        agreement,
+    )
     batches = MediaBatches(media, conditions, stage, seed, accelerator.process_index, accelerator.num_processes)
     model = build_transformer(stage, loaded.model.config.latent_channels, conditions, init_from)
     if gradient_checkpointing:

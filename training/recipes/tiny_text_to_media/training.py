@@ -39,7 +39,7 @@ def train(
         return run / "model"
     command = [sys.executable, "-m", "atoken.training.generators.text_to_media.train", str(STAGES / f"{stage}.yaml")]
     command += ["--tokenizer", str(tokenizer), "--output", str(run), "--in-memory", "--seed", str(seed)]
-    command += ["--captions", str(out / f"{'-'.join(sorted(corpora))}-captions.safetensors")]
+    command += ["--captions", str(out / f"{'-'.join(sorted(corpora))}-captions")]
     for kind, corpus in corpora.items():
         command += [f"--{kind}s", str(corpus)]
     if init_from is not None:

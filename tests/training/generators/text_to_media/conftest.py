@@ -45,4 +45,4 @@ def files(tmp_path_factory) -> Files:
     for kind, count in COUNTS.items():
         write_scenes(root / f"{kind}.parquet", kind, count)
         write_latents(root / f"{kind}.parquet", kind, TOKENIZER, root / f"{kind}s")
-    return Files(root, root / "images", root / "videos", root / "captions.safetensors")
+    return Files(root, root / "images", root / "videos", root / "captions")

@@ -25,8 +25,9 @@ def encode(texts) -> TextCondition:
 
 
 def captions(folder, texts) -> CaptionConditions:
-    write_captions(folder / "captions.safetensors", texts, encode, "encoder")
-    return CaptionConditions(folder / "captions.safetensors", "encoder")
+    for _ in write_captions(folder / "captions", texts, encode, "encoder"):
+        pass
+    return CaptionConditions(folder / "captions")
 
 
 def media(images: int = 10, videos: int = 5) -> dict[str, Captioned]:

@@ -25,7 +25,7 @@ STAGES = [
 
 
 def train(files, output: Path, stage: Path, videos: bool = True, **options) -> Path:
-    captions = files.root / ("captions.safetensors" if videos else "image-captions.safetensors")
+    captions = files.root / ("captions" if videos else "image-captions")
     given = {"images": files.images, "captions": captions, "log_every": 1, "save_every": 3, "keep": 9}
     given |= {"videos": files.videos} if videos else {}
     main(stage, str(TOKENIZER), output=output, **{**given, **options})
