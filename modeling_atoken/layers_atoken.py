@@ -129,6 +129,21 @@ def _is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
     return type(module) is kind and not hooks and "forward" not in vars(module)
 
 
+class WindowRemains:
+    """
+    Takes the keys and values that blocks leave behind in a window.
+
+    It is no container and no dataclass: FSDP2 hands every block a copy of those that hold tensors with gradients, and
+    what a block wrote into a copy would be lost.
+
+    Attributes:
+        layers: keys and values (K, heads, head width) by block.
+    """
+
+    def __init__(self):
+        self.layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+
 @dataclass
 class CacheWindow:
     """Shows one window's view of a [`TemporalCache`]: what came before it, and what it leaves behind."""
@@ -141,7 +156,7 @@ class CacheWindow:
     kept_coords: torch.Tensor  # (K, 4) of those, with t counted from the start of the video
     kept_sample: torch.Tensor  # (K,)
     end: int  # the latent frame after the window
-    present: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    present: WindowRemains = field(default_factory=WindowRemains)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "CacheWindow":
         """Gives a view of the same window for the blocks on a device, where their own keys and values lie already."""
@@ -156,7 +171,7 @@ class CacheWindow:
         if self.past:
             past_key, past_value = self.past[layer_idx]
             key, value = torch.cat([past_key, key]), torch.cat([past_value, value])
-        self.present[layer_idx] = (key[self.keep], value[self.keep])
+        self.present.layers[layer_idx] = (key[self.keep], value[self.keep])
         if self.order is not None:
             key, value = key[self.order], value[self.order]
         return key, value
@@ -224,7 +239,8 @@ class TemporalCache:
     def close_window(self, window: CacheWindow) -> None:
         """Takes over what the window leaves behind, once all blocks have run."""
         self.coords, self.sample, self.next_frame = window.kept_coords, window.kept_sample, window.end
-        self.layers = [window.present[i] for i in range(len(window.present))] if self.frames else []
+        left = window.present.layers
+        self.layers = [left[i] for i in range(len(left))] if self.frames else []
 
 
 def eager_attention_forward(

@@ -22,10 +22,17 @@ def folder_of(target: Path) -> Iterator[None]:
 
 
 class NewFolder:
-    """Makes a folder beside `path` to write into; it becomes `path` at the end, or goes if anything fails."""
+    """
+    Makes a folder beside `path` to write into; it becomes `path` at the end, or goes if anything fails.
 
-    def __init__(self, path: Path):
-        self.path = path
+    Args:
+        path: of the folder.
+        keep: whether a folder that is at `path` by then stays, and the new one goes; else it is replaced. Of several
+            processes that write the same, all find the one that was done first then.
+    """
+
+    def __init__(self, path: Path, keep: bool = False):
+        self.path, self.keep = path, keep
         self.temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
 
     def __enter__(self) -> Path:
@@ -36,6 +43,20 @@ class NewFolder:
         if kind is not None:
             shutil.rmtree(self.temporary, ignore_errors=True)
             return
+        if self.keep:
+            self._move_unless_there()
+        else:
+            self._move()
+
+    def _move_unless_there(self) -> None:
+        try:
+            self.temporary.rename(self.path)  # which fails where a folder with files is
+        except OSError:
+            shutil.rmtree(self.temporary, ignore_errors=True)
+            if not self.path.is_dir():
+                raise
+
+    def _move(self) -> None:
         old = self.temporary.with_name(f"{self.temporary.name}.old")
         if self.path.exists():
             self.path.rename(old)

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 TENSORS = "tensors"
 _COMPLETE = "complete.json"
 _PREFIX = "checkpoint-"
+_ABANDONED = "abandoned-"
 
 
 def folder_for(output: Path, step: int) -> Path:
@@ -68,6 +69,33 @@ def complete(folder: Path, processes: int, keep: int) -> None:
     _to_disk(folder.parent)
     for old in _folders(folder.parent)[:-keep]:
         shutil.rmtree(old)
+
+
+def set_aside_after(output: Path, step: int) -> Path | None:
+    """
+    Moves the checkpoints of later steps than the one that a run begins at into a new folder, `output`/abandoned-N.
+
+    A run that begins anew, or at an older checkpoint, would lose its own ones to them: those of the highest steps stay,
+    and the newest is gone on from. They are moved and not removed, so that nothing is lost if the run was begun anew by
+    mistake: moved back, or named as what to resume, they are what they were. If nobody wants them, remove the folder.
+
+    Args:
+        output: folder of a run's checkpoints.
+        step: that the run begins at; its own checkpoint stays.
+
+    Returns:
+        The new folder; None if there was nothing to move.
+    """
+    later = [folder for folder in _folders(output) if _number(folder, _PREFIX) > step]
+    if not later:
+        return None
+    before = max(0, *(_number(path, _ABANDONED) for path in output.iterdir()))
+    aside = output / f"{_ABANDONED}{before + 1}"
+    aside.mkdir()
+    for folder in later:
+        folder.rename(aside / folder.name)
+    logger.warning("checkpoints after step %d are in %s now: the run goes another way from there", step, aside)
+    return aside
 
 
 def read_part(folder: Path, rank: int) -> dict[str, Any]:
@@ -128,9 +156,16 @@ def _part(folder: Path, rank: int) -> Path:
     return folder / f"part-{rank:05d}.json"
 
 
+def _number(path: Path, prefix: str) -> int:
+    """Gives the number that the name of a file has after a prefix; -1 of other names."""
+    digits = path.name.removeprefix(prefix)
+    return int(digits) if path.name.startswith(prefix) and digits.isdecimal() else -1
+
+
 def _folders(output: Path) -> list[Path]:
-    found = [path for path in output.glob(f"{_PREFIX}*") if path.is_dir() and path.suffix != ".partial"]
-    return sorted(found, key=lambda path: path.name)
+    """Finds the checkpoints that were sealed, by their steps."""
+    found = [path for path in output.glob(f"{_PREFIX}*") if path.is_dir() and _number(path, _PREFIX) >= 0]
+    return sorted(found, key=lambda path: _number(path, _PREFIX))
 
 
 def _checksum(path: Path) -> str:

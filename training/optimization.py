@@ -167,8 +167,9 @@ class AveragedWeights:
     def update(self, model: nn.Module, step: int) -> None:
         """Moves the averages towards the model's weights after a step, counted from 1; on a ramp faster at first."""
         decay = min(self.decay, (1 + step) / (10 + step)) if self.ramp else self.decay
-        held = [_held(parameter).detach().float() for _, parameter in _trainable(model)]
-        torch._foreach_lerp_(list(self.values.values()), held, 1 - decay)
+        trained = _trainable(model)
+        held = [_held(parameter).detach().float() for _, parameter in trained]
+        torch._foreach_lerp_([self.values[name] for name, _ in trained], held, 1 - decay)
 
     def shards(self, model: nn.Module) -> dict[str, torch.Tensor]:
         """Gives the averages as parts of whole tensors, sharded as the model's parameters are; they share memory."""

@@ -50,8 +50,9 @@ def build_accelerator(clip: float, tracker: str, output: Path) -> Accelerator:
         config["train_micro_batch_size_per_gpu"] = 1
         config["gradient_accumulation_steps"] = 1
         config["gradient_clipping"] = clip
-        # Groups of their own rates and Muon are none of the optimizers that DeepSpeed has tested.
-        config["zero_allow_untested_optimizer"] = True
+        # By default it adds gradients up in the model's precision, bf16, within a process and over processes.
+        config["data_types"] = {"grad_accum_dtype": "fp32"}
+        config["communication_data_type"] = "fp32"
     return accelerator
 
 
@@ -61,3 +62,11 @@ def shards_of(accelerator: Accelerator) -> int:
         config = accelerator.parallelism_config
         return config.dp_shard_size if config is not None and config.dp_shard_enabled else accelerator.num_processes
     return accelerator.num_processes if accelerator.distributed_type == DistributedType.DEEPSPEED else 1
+
+
+def spreads_weights(accelerator: Accelerator) -> bool:
+    """Tells whether a pass through the model needs several processes, as each has a part of the weights alone."""
+    is_deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+    if is_deepspeed and accelerator.state.deepspeed_plugin.zero_stage < 3:
+        return False
+    return shards_of(accelerator) > 1

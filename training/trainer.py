@@ -128,7 +128,7 @@ class Trainer:
         hooks: what else is done.
 
     Raises:
-        ValueError: gradients are to be cut at a percentile, but DeepSpeed cuts them.
+        ValueError: DeepSpeed is to do what it cannot: Muon, or cutting gradients at a percentile.
     """
 
     def __init__(
@@ -139,6 +139,8 @@ class Trainer:
         settings: TrainerSettings,
         hooks: Sequence[Hook] = (),
     ):
+        if accelerator.distributed_type == DistributedType.DEEPSPEED:
+            _check_for_deepspeed(settings.optimizer)
         self.accelerator, self.batches, self.settings, self.hooks = accelerator, batches, settings, tuple(hooks)
         self.agreement = Agreement()
         self.writer = CheckpointWriter(settings.output, settings.keep, self.agreement)
@@ -150,8 +152,6 @@ class Trainer:
         self._adds_shards = accelerator.distributed_type == DistributedType.FSDP
         self.average = AveragedWeights(self.objective, settings.optimizer.average, settings.optimizer.average_ramp)
         self.clip = GradientClip(settings.optimizer.clip, settings.optimizer.clip_percentile)
-        if self.clip.follows and accelerator.distributed_type == DistributedType.DEEPSPEED:
-            raise ValueError("clip_percentile must be left out with DeepSpeed, which cuts gradients itself, got one")
         self.progress = Progress()
         self.interruption = Interruption()
         self._sums: dict[str, list[torch.Tensor]] = defaultdict(list)
@@ -163,6 +163,9 @@ class Trainer:
         """
         Trains to the last step and exports the averaged weights.
 
+        What the output folder has of later steps than this run begins at is of another run: checkpoints are set aside,
+        see `checkpoints.set_aside_after`, and lines of logs removed.
+
         Raises:
             Diverged: the gradients were not finite for too many steps in a row.
             Stopped: a signal asked for it; a checkpoint of the last step is complete.
@@ -170,8 +173,10 @@ class Trainer:
         """
         self.settings.output.mkdir(parents=True, exist_ok=True)
         if self.accelerator.is_main_process:
+            checkpoints.set_aside_after(self.settings.output, self.progress.step)
             for log in self.settings.output.glob("*.jsonl"):
                 _forget_after(log, self.progress.step)
+        self.agreement.wait()
         for hook in self.hooks:
             hook.on_start(self)
         try:
@@ -414,6 +419,19 @@ class Trainer:
                 for hook in self.hooks:
                     hook.on_export(new)
         self.accelerator.wait_for_everyone()
+
+
+def _check_for_deepspeed(settings: OptimizerSettings) -> None:
+    if settings.kind != "adamw":
+        raise ValueError(
+            'kind must be "adamw" with DeepSpeed, which hands optimizers flat pieces of weights and no matrices, '
+            f"got {settings.kind!r}; use whole copies or FSDP2"
+        )
+    if settings.clip_percentile is not None:
+        raise ValueError(
+            "clip_percentile must be left out with DeepSpeed, which cuts gradients itself, got "
+            f"{settings.clip_percentile}; use whole copies or FSDP2"
+        )
 
 
 def _forget_after(log: Path, step: int) -> None:

@@ -32,4 +32,5 @@ def load(accelerator: Accelerator, average: AveragedWeights, folder: Path) -> No
         )
     accelerator.load_state(str(folder / _STATE))
     averages = load_file(folder / f"average-{accelerator.process_index}.safetensors")
-    average.values = {name: value.to(accelerator.device) for name, value in averages.items()}
+    # In the order that the average has, not in the file's.
+    average.values = {name: averages[name].to(accelerator.device) for name in average.values}

@@ -29,6 +29,23 @@ def test_the_last_ones_stay_and_the_newest_is_found(tmp_path):
     assert checkpoints.newest(tmp_path).name == "checkpoint-00001000"
 
 
+def test_those_of_later_steps_are_set_aside_and_the_one_to_go_on_from_stays(tmp_path):
+    for step in (5, 10, 15):
+        write(tmp_path, step)
+    (tmp_path / "checkpoint-of-mine").mkdir()
+    assert checkpoints.set_aside_after(tmp_path, 15) is None
+    aside = checkpoints.set_aside_after(tmp_path, 5)
+    assert sorted(path.name for path in aside.iterdir()) == ["checkpoint-00000010", "checkpoint-00000015"]
+    assert all(checkpoints.damage(path) is None for path in aside.iterdir())
+    assert checkpoints.newest(tmp_path).name == "checkpoint-00000005"
+    # As often as it happens, what was set aside before stays as it is.
+    write(tmp_path, 10)
+    again = checkpoints.set_aside_after(tmp_path, 0)
+    assert again != aside and len(list(aside.iterdir())) == len(list(again.iterdir())) == 2
+    assert checkpoints.newest(tmp_path) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["abandoned-1", "abandoned-2", "checkpoint-of-mine"]
+
+
 def test_one_that_was_never_sealed_does_not_count(tmp_path):
     write(tmp_path, 5)
     partial = checkpoints.unfinished(checkpoints.folder_for(tmp_path, 10))

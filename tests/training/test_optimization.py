@@ -105,6 +105,18 @@ def test_averages_follow_their_formula_and_swap_back_exactly():
     assert torch.equal(net.weight, before) and torch.equal(average.values["weight"], kept)
 
 
+def test_averages_are_of_their_own_parameters_in_whatever_order_they_are_kept():
+    net = nn.ModuleDict({"z": nn.Linear(2, 2, bias=False), "a": nn.Linear(2, 2, bias=False)})
+    average = AveragedWeights(net, 0.5, ramp=False)
+    average.values = dict(sorted(average.values.items()))
+    before = {name: value.double() for name, value in average.values.items()}
+    with torch.no_grad():
+        net["z"].weight.add_(100.0)
+    average.update(net, 1)
+    torch.testing.assert_close(average.values["z.weight"].double(), before["z.weight"] + 50.0)
+    torch.testing.assert_close(average.values["a.weight"].double(), before["a.weight"])
+
+
 @pytest.mark.parametrize(
     "values, message",
     [

@@ -5,11 +5,12 @@ import math
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedType
 from accelerate.state import AcceleratorState, GradientState
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -190,6 +191,36 @@ def test_a_run_is_resumed_where_it_was(make, tmp_path):
     assert lines(tmp_path / "part") == lines(tmp_path / "whole")
     expected, found = (load_file(tmp_path / name / "model/linear.safetensors") for name in ("whole", "part"))
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+@pytest.mark.parametrize("begin", [0, 3])
+def test_a_run_that_begins_earlier_keeps_its_own_checkpoints(begin, make, tmp_path):
+    make(tmp_path).run()
+    earlier = make(tmp_path, steps=begin + 2, save_every=1, keep=2)
+    if begin:
+        earlier.resume(checkpoints.folder_for(tmp_path, begin))
+    earlier.run()
+    own = [begin + 1, begin + 2]
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [f"checkpoint-{step:08d}" for step in own]
+    newest = checkpoints.newest(tmp_path)
+    assert checkpoints.read_part(newest, 0)["progress"]["step"] == begin + 2
+    # The others can be gone on from, too.
+    again = make(tmp_path)
+    again.resume(tmp_path / "abandoned-1/checkpoint-00000008")
+    assert again.progress.step == 8
+
+
+@pytest.mark.parametrize(
+    "optimizer, message",
+    [
+        ({"kind": "muon"}, "kind must be \"adamw\" with DeepSpeed, .*, got 'muon'; use whole copies or FSDP2"),
+        ({"clip_percentile": 95.0}, "clip_percentile must be left out with DeepSpeed, .*, got 95.0; use whole copies"),
+    ],
+)
+def test_what_deepspeed_cannot_do_is_refused(optimizer, message, tmp_path):
+    settings = TrainerSettings(tmp_path, 1, OptimizerSettings(**optimizer))
+    with pytest.raises(ValueError, match=message):
+        Trainer(SimpleNamespace(distributed_type=DistributedType.DEEPSPEED), Fit(), RandomNumbers(), settings)
 
 
 def test_a_run_ends_when_its_time_is_over_and_rates_fall_with_time(make, tmp_path, monkeypatch):

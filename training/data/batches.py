@@ -38,6 +38,7 @@ class TrainingBatch:
         views: a (K, 3, S, S) uint8 tensor for every sample, and its cameras, of 3D reconstruction.
         layout: what the model wants to know of this batch beforehand, as whoever opened the data asked for.
         step_samples: samples that each process has in this step of this task.
+        step_frames: that clips have in this step, in every process, unless they are shorter; None for other media.
         text_embeds: (B, d), the texts' embeddings, in place of `input_ids` where they have been computed already.
         true_values: (N,) int32, how many values of a token are the medium's own; None if all are. Others become 0.
     """
@@ -54,6 +55,7 @@ class TrainingBatch:
     cameras: list[Cameras] = field(default_factory=list)
     layout: Any = None
     step_samples: list[int] = field(default_factory=list)
+    step_frames: int | None = None
     text_embeds: torch.Tensor | None = None
     true_values: torch.Tensor | None = None
 
@@ -118,6 +120,7 @@ def pack(
     tokenize: Tokenize | None,
     make_layout: MakeLayout | None = None,
     step_samples: Sequence[int] = (),
+    step_frames: int | None = None,
 ) -> TrainingBatch:
     """
     Packs samples as bytes.
@@ -128,7 +131,7 @@ def pack(
         numbers: of the samples.
         tokenize: turns their captions into ids, or into embeddings, where they have any.
         make_layout: see `TrainingBatch.layout`.
-        step_samples: samples that each process has in this step.
+        step_samples, step_frames: see `TrainingBatch`.
     """
     lengths = [len(sample) for sample in samples]
     captions = [sample.caption for sample in samples]
@@ -149,6 +152,7 @@ def pack(
         [sample.cameras for sample in samples if sample.cameras is not None],
         None if make_layout is None else make_layout(task, coords, lengths),
         list(step_samples),
+        step_frames,
         texts if is_embedded else None,
         true_values,
     )

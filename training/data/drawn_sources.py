@@ -8,7 +8,7 @@ from safetensors import safe_open
 from atoken.miniature.captions import full_caption
 from atoken.miniature.world import MiniatureWorld
 
-from .object_shards import open_object_shards
+from .object_shards import open_object_shards, undamaged
 from .pans import glide
 from .shards import open_hub, open_parquet, open_webdataset
 from .sources import IndexedSource, Opener, existing_folder, open_folder
@@ -36,7 +36,7 @@ def open_objects(kind: str, seed: int, path: str, size: float | None = None) -> 
     files = sorted(existing_folder(path).rglob("*.safetensors"))
 
     def read(index: int) -> dict[str, Any]:
-        with safe_open(files[index], "pt") as file:
+        with undamaged(str(files[index])), safe_open(files[index], "pt") as file:
             caption = (file.metadata() or {}).get("caption")
         return {"media": files[index], **({"caption": caption} if caption else {})}
 

@@ -2,8 +2,8 @@
 
     python -m atoken.training.data.embed_captions CACHE DATA.yaml --model START --shard 0/8
 
-writes those of the captions of all tasks of understanding, one part for each source and shard. Parts that are there are
-left as they are, so it goes on where it was stopped.
+writes those of the captions of all tasks of understanding, one part for each source and shard. START is what the
+trainer is given as --init-from. Parts that are there are left as they are, so it goes on where it was stopped.
 """
 
 import json
@@ -15,11 +15,10 @@ import torch
 import typer
 from safetensors.torch import save_file
 
-from atoken import AtokenModel
-from atoken.processing import AtokenProcessor
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.processing.text_processing_atoken import tokenize_text
 
+from ..starts import load_start
 from .drawn_sources import OPENERS
 from .sources import open_source
 from .tasks import KINDS, read_data
@@ -88,14 +87,16 @@ def tower_embedder(model: Any, tokenizer: Any) -> Callable[[Sequence[str]], torc
 def main(
     cache: Annotated[Path, typer.Argument(help="Folder to write.")],
     data: Annotated[Path, typer.Argument(help="YAML file with the data sources of every task.")],
-    model: Annotated[str, typer.Option(help="Model whose text tower embeds: a folder with a processor.")],
+    model: Annotated[
+        str, typer.Option(help="Model that the training starts from, whose text tower embeds. Folder or Hub name.")
+    ],
     device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
     shard: Annotated[str, typer.Option(help="Which part of all captions: I/N.")] = "0/1",
 ) -> None:
     """Embeds the captions of all tasks of understanding."""
     index, _, count = shard.partition("/")
-    loaded = AtokenModel.from_pretrained(model, dtype=torch.float32).eval().to(device)
-    embed = tower_embedder(loaded, AtokenProcessor.from_pretrained(model).tokenizer)
+    loaded, processor = load_start(model)
+    embed = tower_embedder(loaded.eval().to(device), processor.tokenizer)
     writer = CaptionEmbeddings(cache, fingerprint(loaded.text_model), embed)
     for task, entries in read_data(data).items():
         if not task.endswith("understanding"):

@@ -9,6 +9,7 @@ where in the tar each object is, and what it shows.
 import io
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 
 from .sources import IndexedSource, existing_folder
@@ -91,11 +93,15 @@ class StoredObject(Mapping[str, Any]):
 
     @cached_property
     def _tokens(self) -> dict[str, torch.Tensor]:
-        return load(self._read(*self.tokens))
+        return self._tensors(*self.tokens)
 
     @cached_property
     def _views(self) -> dict[str, torch.Tensor]:
-        return load(self._read(*self.views))
+        return self._tensors(*self.views)
+
+    def _tensors(self, start: int, size: int) -> dict[str, torch.Tensor]:
+        with undamaged(f"{self.shard} at byte {start}"):
+            return load(self._read(start, size))
 
     def _read(self, start: int, size: int) -> bytes:
         with open(self.shard, "rb") as file:
@@ -106,11 +112,31 @@ class StoredObject(Mapping[str, Any]):
         return content
 
 
+@contextmanager
+def undamaged(name: str) -> Iterator[None]:
+    """
+    Reads a prepared object within, and says which one it is if that fails.
+
+    Raises:
+        ValueError: in place of safetensors' own error, as of other media that are damaged.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        raise ValueError(f"objects must be whole, got {name}, which is not ({error}); prepare it again") from error
+
+
 def open_object(media: Any) -> Mapping[str, Any]:
-    """Opens a prepared object: of a shard, of a file, or of a file's bytes."""
+    """
+    Opens a prepared object: of a shard, of a file, or of a file's bytes.
+
+    Raises:
+        ValueError: it is damaged; an object of a shard says so when its tensors are asked for.
+    """
     if isinstance(media, StoredObject):
         return media
-    return load(media) if isinstance(media, bytes) else load_file(media)
+    with undamaged("one that is given as bytes" if isinstance(media, bytes) else str(media)):
+        return load(media) if isinstance(media, bytes) else load_file(media)
 
 
 def open_object_shards(kind: str, seed: int, path: str, size: float | None = None) -> IndexedSource:

@@ -35,6 +35,7 @@ def open_webdataset(
     Opens tars in which an example is files of one name; `media` and `caption` are their endings.
 
     Their index is in the folder `index`, or made beside the first tar and found again while the tars stay as they are.
+    Where several processes make it at once, all take the one that is done first.
     """
     if index is not None and Path(index).exists():
         folder = Path(index)
@@ -43,7 +44,7 @@ def open_webdataset(
         folder = _index_beside(tars, media, caption) if index is None else Path(index)
         if not folder.exists():
             try:
-                write_index(folder, tars, media, caption)
+                write_index(folder, tars, media, caption, keep=True)
             except PermissionError as error:
                 raise ValueError(f"index must be a folder that can be written, got {folder}: {error}") from error
     shards, counts, examples = read_index(folder, media, caption)

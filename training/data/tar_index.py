@@ -2,8 +2,8 @@
 
     python -m atoken.training.data.tar_index INDEX "dfn/*.tar" --media jpg --caption txt --processes 16
 
-An example is a sample as `tar_samples` finds it. INDEX is what the data file then gives as `index`. Without it, opening
-the source makes the index, in one process.
+An example is a sample as `tar_samples` finds it. INDEX is what the data file then gives as `index`. Without it, every
+process of a run that opens the source makes the index, and all take the one that is done first.
 """
 
 import glob
@@ -90,7 +90,9 @@ def _side(tar: tarfile.TarFile, member: tarfile.TarInfo) -> float:
         return float("inf")
 
 
-def write_index(folder: Path, files: Sequence[Path], media: str, caption: str | None, processes: int = 1) -> None:
+def write_index(
+    folder: Path, files: Sequence[Path], media: str, caption: str | None, processes: int = 1, keep: bool = False
+) -> None:
     """
     Writes the index of tars into a new folder, whole or not at all.
 
@@ -99,6 +101,7 @@ def write_index(folder: Path, files: Sequence[Path], media: str, caption: str | 
         files: the tars.
         media, caption: see `index_tar`.
         processes: that read tars.
+        keep: whether an index that is there when this one is done stays, see `NewFolder`.
 
     Raises:
         ValueError: a file is no tar, or no tar has an example.
@@ -114,7 +117,7 @@ def write_index(folder: Path, files: Sequence[Path], media: str, caption: str | 
     examples = np.concatenate(parts)
     if not len(examples):
         raise ValueError(f"media must be the ending of files in the tars, got {media!r}, which none of them has")
-    with NewFolder(folder) as new:
+    with NewFolder(folder, keep) as new:
         np.save(new / EXAMPLES, examples)
         shards = {"media": media, "caption": caption, "files": [str(path.absolute()) for path in files]}
         shards["counts"] = [len(part) for part in parts]

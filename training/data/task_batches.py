@@ -148,7 +148,8 @@ class Batches:
             self._sample(number, Draw(share, order.frames), tally)
             for number, share in zip(order.numbers, order.shares, strict=True)
         ]
-        batch = pack(self.task, samples, order.numbers, self.tokenize, self.make_layout, order.step_samples)
+        planned = order.step_samples, order.frames
+        batch = pack(self.task, samples, order.numbers, self.tokenize, self.make_layout, *planned)
         return Made(batch, tally)
 
     def _sample(self, number: int, draw: Draw, tally: Tally) -> TrainingSample:

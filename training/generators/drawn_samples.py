@@ -22,7 +22,7 @@ class DrawnSamples(Hook):
     Draws the same classes with the same numbers every so often, into OUTPUT/samples/STEP.png, in the first process.
 
     Args:
-        model: the generator.
+        model: the generator, of which the first process has all weights.
         vae: the autoencoder of its tokens.
         every: steps between pictures.
         guidance_scale: of the pictures.

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from atoken.tokenizing.corpus.reading import AtokenTokens
 
 from ..agreement import Agreement
-from ..parallelism import build_accelerator
+from ..parallelism import build_accelerator, spreads_weights
 from ..program import begin
 from ..trainer import Hook, Trainer, TrainerSettings
 from .building import build_generator, build_objective, open_tokenizer
@@ -106,6 +106,11 @@ def main(
     if gradient_checkpointing:
         model.enable_gradient_checkpointing()
     accelerator, agreement = build_accelerator(stage.optimizer.clip, tracker, output), Agreement()
+    if draw_every is not None and spreads_weights(accelerator):
+        raise ValueError(
+            "draw_every must be left out where weights are spread over processes (FSDP2, ZeRO-3), as the first one "
+            f"draws alone, got {draw_every}; use whole copies, or draw with the model that is exported at the end"
+        )
     rows = TokensInMemory(corpus) if in_memory else corpus
     batches = TokenBatches(rows, stage.batch_size, seed, accelerator.process_index, accelerator.num_processes)
     objective = build_objective(model, stage, seed).to(accelerator.device)

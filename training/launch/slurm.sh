@@ -3,7 +3,7 @@
 #     sbatch --nodes 32 training/launch/slurm.sh training/tokenizer/stages/so400m-1.yaml --data DATA.yaml \
 #         --init-from SIGLIP2 --teacher SIGLIP2 --output runs/1
 # Five minutes before its time is over, the job saves, ends and is requeued, to go on from that checkpoint. A job whose
-# machine fails is requeued by SLURM. CONFIG names another launcher file.
+# machine fails is requeued by SLURM. CONFIG names another launcher file. --resume holds for the first start alone.
 #SBATCH --job-name=atoken
 #SBATCH --ntasks-per-node=1
 #SBATCH --gpus-per-node=8
@@ -21,6 +21,11 @@ export MAIN
 over=""
 trap 'over=yes; scancel --signal=USR1 "$SLURM_JOB_ID.0"' USR1
 
+# A job that was requeued goes on from its own newest checkpoint, whatever its first start was told.
+if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
+    set -- "$@" --resume auto
+fi
+
 # Every machine starts one launcher, which starts one process for each of its GPUs.
 srun bash -c 'trap "" USR1
     sizes=(--num_machines "$SLURM_NNODES" --num_processes "$((SLURM_NNODES * SLURM_GPUS_ON_NODE))")
@@ -30,7 +35,7 @@ srun bash -c 'trap "" USR1
     fi
     accelerate launch --config_file "$CONFIG" "${sizes[@]}" --machine_rank "$SLURM_NODEID" \
         --main_process_ip "$MAIN" --main_process_port 29500 --rdzv_backend static \
-        -m atoken.training.tokenizer.train "$@" --resume auto' launcher "$@" &
+        -m atoken.training.tokenizer.train "$@"' launcher "$@" &
 launchers=$!
 status=0
 while kill -0 "$launchers" 2> /dev/null; do

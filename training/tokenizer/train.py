@@ -24,10 +24,11 @@ from ..frozen_rows import ProtectedRows
 from ..parallelism import build_accelerator, shards_of
 from ..program import begin, run_to_its_end
 from ..resuming import checkpoint_to_resume
+from ..starts import load_start, load_teacher
 from ..trainer import Hook, Trainer, TrainerSettings
 from .curriculum import Stage, fit_to_quantizer, latent_deviations, prepare_model
 from .memory import device_memory, estimate
-from .networks import CLIP, ImageLosses, load_start, load_teacher
+from .networks import CLIP, ImageLosses
 from .objective import Objective, trained_parameters
 from .tiles import Tiles
 from .turns import TurnBatches
@@ -161,7 +162,9 @@ def main(
         tiles.layout,
         None if text_cache is None else TextCache(text_cache, fingerprint(model.text_model)),
     )
-    objective = Objective(model, stage.losses, tower, scale, *networks, seed, processor, tiles).to(accelerator.device)
+    asked = None if text_cache is None else agreement
+    objective = Objective(model, stage.losses, tower, scale, *networks, seed, processor, tiles, asked)
+    objective.to(accelerator.device)
     if is_new_quantizer:
         # On the device, and the same factors in all processes.
         rebuilt = [task for task in tasks if task.endswith("reconstruction")]

@@ -187,15 +187,15 @@ def test_failures_and_warnings_are_recorded_with_reasons(loaded, tmp_path, monke
 
 def test_what_readers_warn_about_is_recorded(loaded, pictures, tmp_path, monkeypatch):
     from atoken.processing.media_warnings_atoken import warn_about_media
-    from atoken.tokenizing.corpus import decoding
+    from atoken.tokenizing import images
 
-    read = decoding.read_picture
+    read = images.read_picture
 
     def warn(data, label):
         warn_about_media(f"{label} is odd")
         return read(data, label)
 
-    monkeypatch.setattr(decoding, "read_picture", warn)
+    monkeypatch.setattr(images, "read_picture", warn)
     plan = complete(pictures, tmp_path / "out", loaded["continuous"], flip=True)
     assert [plan.files.read(unit).warnings["count"] for unit in range(3)] == [4, 4, 2]
     assert plan.files.read(0).warnings["first"][0].endswith("class0/000.png is odd")

@@ -155,6 +155,24 @@ def test_damage_is_replaced_and_counted_and_too_much_of_it_stops(tmp_path):
         next(open_photos(folder, 4))
 
 
+def open_prepared(source: str, folder) -> Batches:
+    mixture = Mixture([open_source({"source": source, "path": str(folder)}, "object", 0, OPENERS)], 0)
+    tokenize = lambda texts: torch.zeros(len(texts), 1, dtype=torch.int64)  # noqa: E731
+    return Batches("3d_understanding", mixture, Limits(object_voxels=16), BatchSize(6, 6), 0, tokenize)
+
+
+@pytest.mark.parametrize("content", [b"", b"no object, but more than eight bytes", b"\x08\0\0\0\0\0\0\0{}      "])
+def test_a_damaged_object_is_replaced_and_counted(content, tmp_path, caplog):
+    damaged = write_objects(tmp_path, 6) / "0.safetensors"
+    damaged.write_bytes(content)
+    batches = open_prepared("objects", tmp_path)
+    assert next(batches).num_samples == 6
+    assert batches.unreadable >= 1 and batches.seen == 6 + batches.unreadable
+    # An object without tensors is one, but none that can be trained on.
+    named = f"objects must be whole, got {damaged}" if not content.startswith(b"\x08") else "rgb"
+    assert "3d_understanding: sample cannot be read: " in caplog.text and named in caplog.text
+
+
 def test_wrong_data_files_are_named(tmp_path):
     path = tmp_path / "data.yaml"
     path.write_text("image_understanding: {source: miniature}\n")

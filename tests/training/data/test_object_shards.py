@@ -118,6 +118,20 @@ def test_training_reads_of_a_shard_what_it_reads_of_a_file(fast, tmp_path):
                 assert torch.equal(ours.cameras.world_to_camera, theirs.cameras.world_to_camera)
 
 
+def test_a_damaged_object_of_a_shard_is_named(fast, tmp_path):
+    write_shard(tmp_path, 0, listed(tmp_path, "cup", "ball"), Preparation(), InPlace())
+    tar, found = tmp_path / "objects-000000.tar", source(tmp_path)
+    start, _ = found.read(1)["media"].views
+    content = tar.read_bytes()
+    tar.write_bytes(content[:start] + b"\xff" * 8 + content[start + 8 :])
+    media = found.read(1)["media"]
+    assert torch.equal(media["rgb"], tensors_of("ball")["rgb"])
+    with pytest.raises(ValueError, match=f"objects must be whole, got {tar} at byte {start}, which is not"):
+        media["images"]
+    with pytest.raises(ValueError, match="objects must be whole, got one that is given as bytes"):
+        open_object(b"no object")
+
+
 def test_a_shard_is_a_tar_and_understanding_reads_no_views(fast, tmp_path):
     write_shard(tmp_path / "out", 3, listed(tmp_path, "cup"), Preparation(), InPlace())
     with tarfile.open(tmp_path / "out/objects-000003.tar") as tar:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from atoken.training.data import tar_index
 from atoken.training.data.drawn_sources import OPENERS
 from atoken.training.data.mixing import Mixture
 from atoken.training.data.shard_order import ShardSource
@@ -86,6 +87,23 @@ def test_an_index_is_made_once_and_again_when_tars_change(tmp_path, monkeypatch)
     os.utime(tmp_path / "0.tar", (1, 1))
     opened(entry)
     assert len(list(tmp_path.glob(".atoken-index-*"))) == 2
+
+
+def test_processes_that_index_at_once_take_the_index_that_is_done_first(tmp_path, monkeypatch):
+    entry, usual, other = write_pictures("webdataset", tmp_path), tar_index.index_tar, {}
+
+    def slow(*given):
+        if not other:
+            other["begins"] = True
+            other["source"] = opened(entry)
+            other["place"] = [folder.stat().st_ino for folder in tmp_path.glob(".*index-*") if any(folder.iterdir())]
+        return usual(*given)
+
+    monkeypatch.setattr(tar_index, "index_tar", slow)
+    source = opened(entry)
+    (folder,) = tmp_path.glob(".*index-*")
+    assert [folder.stat().st_ino] == other["place"]
+    assert names(source, 0, 12) == names(other["source"], 0, 12)
 
 
 def test_an_index_knows_how_large_pictures_are(tmp_path):

@@ -4,30 +4,32 @@ import pytest
 import torch
 import yaml
 
-from atoken import AtokenModel
-from atoken.processing import AtokenProcessor
 from atoken.training.data import embed_captions
 from atoken.training.data.embed_captions import CaptionEmbeddings, main
 from atoken.training.data.limits import Limits
 from atoken.training.data.tasks import open_tasks
 from atoken.training.data.text_cache import TextCache, caption_key, fingerprint
-from atoken.training.recipes.tiny.text_tower import LENGTH
+from atoken.training.starts import load_start
 
-from ..stage_samples import make_start
+from ..stage_samples import WIDTH, make_start
+from ..tokenizer.siglip2_samples import write_siglip2
 from .picture_sources import write_pictures
 
 
-@pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    return make_start(tmp_path_factory.mktemp("start"))
+@pytest.fixture(scope="module", params=["AToken", "SigLIP 2"])
+def start(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("start")
+    return make_start(folder) if request.param == "AToken" else write_siglip2(folder, WIDTH)
 
 
 @pytest.fixture(scope="module")
-def model(start):
-    return AtokenModel.from_pretrained(start, dtype=torch.float32)
+def loaded(start):
+    """What the trainer starts from."""
+    return load_start(str(start))
 
 
-def test_batches_have_what_the_tower_makes_of_their_captions(start, model, tmp_path, monkeypatch):
+def test_batches_have_what_the_tower_makes_of_their_captions(start, loaded, tmp_path, monkeypatch):
+    model, processor = loaded
     (tmp_path / "shards").mkdir()
     data = {"image_understanding": [write_pictures("webdataset", tmp_path / "shards")]}
     (tmp_path / "data.yaml").write_text(yaml.safe_dump(data))
@@ -37,11 +39,11 @@ def test_batches_have_what_the_tower_makes_of_their_captions(start, model, tmp_p
     parts = sorted(path.name for path in (tmp_path / "cache").glob("part-*"))
     assert parts == [f"part-image_understanding-0-{index}-of-2.safetensors" for index in range(2)]
     cache = TextCache(tmp_path / "cache", fingerprint(model.text_model))
-    tokenizer = AtokenProcessor.from_pretrained(start).tokenizer
+    length = model.config.text_config.max_position_embeddings
 
     def batch(**options):
         sizes = {"image_understanding": 6}
-        opened = open_tasks(list(data), data, sizes, Limits(), tokenizer, LENGTH, 0, 0, 1, 0, **options)
+        opened = open_tasks(list(data), data, sizes, Limits(), processor.tokenizer, length, 0, 0, 1, 0, **options)
         return next(opened["image_understanding"])
 
     plain, cached = batch(), batch(text_cache=cache)
@@ -82,7 +84,8 @@ def _stopped():
     raise RuntimeError("stopped")
 
 
-def test_embeddings_of_another_tower_are_refused(model, tmp_path):
+def test_embeddings_of_another_tower_are_refused(loaded, tmp_path):
+    model, _ = loaded
     with pytest.raises(ValueError, match="folder must be one that embed_captions has written, got"):
         TextCache(tmp_path, "tower")
     CaptionEmbeddings(tmp_path, "tower", embeddings)

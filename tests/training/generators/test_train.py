@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from atoken import AutoencoderAtoken
 from atoken.generation import LightningDiTTransformer2DModel, TokenBridgeModel
 from atoken.tokenizing.corpus.reading import AtokenTokens
+from atoken.training.generators import train as program
 from atoken.training.generators.building import build_generator, build_objective
 from atoken.training.generators.drawn_samples import DrawnSamples
 from atoken.training.generators.stage import GeneratorStage
@@ -143,6 +144,13 @@ def test_samples_are_drawn_of_the_averages_and_change_nothing(kind, files, tmp_p
     plain.batches.close()
     expected, found = weights(tmp_path / "plain"), weights(tmp_path)
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_no_samples_are_drawn_by_one_process_of_a_model_that_is_spread_over_several(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(program, "spreads_weights", lambda accelerator: True)
+    with pytest.raises(ValueError, match="draw_every must be left out where weights are spread .*, got 2; use whole"):
+        train(files["token-bridge"], tmp_path, draw_every=2)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from atoken.training.tokenizer.curriculum import (
     prepare_model,
 )
 from atoken.training.tokenizer.memory import estimate
+from atoken.training.tokenizer.tiles import Tiles
 
 from ...modeling.helpers import make_model
 from .test_micro_batches import whole_batch
@@ -176,9 +177,10 @@ def test_an_encoder_that_does_not_learn_costs_a_third_and_keeps_nothing():
     prepare_model(alone, stage)
     batch = whole_batch("image_reconstruction")
     shapes = [(frames, rows * columns) for frames, rows, columns in batch.grids]
-    encoder, decoder = (tower_flops(tower, shapes) for tower in (whole.vision_model, whole.decoder))
-    assert training_flops(whole, batch, False) == pytest.approx(encoder + decoder)
-    assert training_flops(alone, batch, False) == pytest.approx(encoder / 3 + decoder)
+    cuts = Tiles(whole.config).cuts(batch.task, 0)
+    encoder, decoder = (tower_flops(tower, shapes, cuts) for tower in (whole.vision_model, whole.decoder))
+    assert training_flops(whole, batch, False, cuts) == pytest.approx(encoder + decoder)
+    assert training_flops(alone, batch, False, cuts) == pytest.approx(encoder / 3 + decoder)
     full, less = (estimate(each, None, stage, 1, 1, None) for each in (whole, alone))
     assert 0 < less.activations < full.activations and 0 < less.inputs < full.inputs and less.states < full.states
 

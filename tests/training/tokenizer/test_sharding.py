@@ -7,6 +7,9 @@ import pytest
 import torch
 import yaml
 
+from atoken.training.data.embed_captions import main as embed_captions
+
+from ..data.picture_sources import write_pictures
 from ..stage_samples import make_start, write_data, write_stage
 from . import trainer_runs
 from .trainer_runs import losses, train, weights
@@ -55,6 +58,38 @@ def test_shards_train_resume_and_equal_whole_copies(files, copies, sharded, tmp_
     assert all(torch.equal(resumed[name], value) for name, value in whole.items())
     for name, value in whole.items():
         torch.testing.assert_close(value, expected[name], rtol=0, atol=1e-5, msg=name)
+
+
+def train_both_ways(given, output, *options) -> None:
+    """Trains two processes with whole copies and with shards, which end alike."""
+    for sharded in ("", "fsdp2"):
+        train(given, output / f"run-{sharded}", "--steps", "5", *options, processes=2, sharded=sharded)
+    expected, found = (weights(output / f"run-{sharded}") for sharded in ("", "fsdp2"))
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-5, msg=name)
+
+
+def test_one_process_may_have_captions_that_are_not_in_the_cache(files, tmp_path):
+    pictures, known = tmp_path / "pictures", tmp_path / "known"
+    for folder in (pictures, known):
+        folder.mkdir()
+        write_pictures("folder", folder)
+        path = folder.with_suffix(".yaml")
+        path.write_text(yaml.safe_dump({"image_understanding": [{"source": "folder", "path": str(folder)}]}))
+    for path in sorted(known.iterdir())[12:]:
+        path.unlink()
+    embed_captions(tmp_path / "cache", tmp_path / "known.yaml", str(files["start"]))
+    stage = write_stage(tmp_path / "stage.yaml", ratios={})
+    given = {**files, "stage": stage, "data": tmp_path / "pictures.yaml"}
+    train_both_ways(given, tmp_path, "--text-cache", str(tmp_path / "cache"))
+
+
+def test_one_process_may_have_shorter_clips(files, tmp_path):
+    clips = [{"source": "miniature", "length": 40, "pixels": 32, "frames": frames, "size": 1} for frames in (8, 32)]
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump({"video_reconstruction": clips}))
+    changes = {"tile_frames": "sample", "cached_share": 1.0, "trained": ["decoder"]}
+    stage = write_stage(tmp_path / "stage.yaml", ratios={"video_reconstruction": 1}, frames=[32], **changes)
+    train_both_ways({**files, "stage": stage, "data": tmp_path / "data.yaml"}, tmp_path)
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,9 @@ from ...data.tasks import open_tasks, read_data
 from ...frozen_rows import ProtectedRows
 from ...parallelism import build_accelerator
 from ...program import begin, run_to_its_end
+from ...starts import load_start, load_teacher
 from ...tokenizer.curriculum import Stage, prepare_model
-from ...tokenizer.networks import CLIP, ImageLosses, load_start, load_teacher
+from ...tokenizer.networks import CLIP, ImageLosses
 from ...tokenizer.objective import Objective
 from ...tokenizer.perceptual import Crops
 from ...tokenizer.train import ProgressBar

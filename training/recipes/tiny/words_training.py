@@ -20,8 +20,8 @@ from ...data.tasks import open_tasks, read_data
 from ...frozen_rows import ProtectedRows
 from ...parallelism import build_accelerator
 from ...program import begin, run_to_its_end
+from ...starts import load_start, load_teacher
 from ...tokenizer.curriculum import DISTILLED, Stage, prepare_model
-from ...tokenizer.networks import load_start, load_teacher
 from ...tokenizer.train import ProgressBar
 from ...tokenizer.turns import TurnBatches
 from ...trainer import Trainer, TrainerSettings

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers.trainer_utils import get_last_checkpoint
-
 from atoken.mllm import AtokenLlavaForConditionalGeneration, AtokenLlavaProcessor
 from atoken.tokenizing.files import NewFolder
 
+from ...mllm.checkpoints import last_whole_checkpoint
 from ...mllm.collator import ConversationCollator
 from ...mllm.stage import build_trainer, read_stage
 from .conversations import conversations
@@ -144,7 +143,8 @@ def train_part(
         clock,
     )
     trainer = build_trainer(stage, model, processor, dataset, out, features, [clock, watch])
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(out)))
+    trainer.train(resume_from_checkpoint=last_whole_checkpoint(out))
     (out / "log.json").write_text(json.dumps(trainer.state.log_history), encoding="utf-8")
-    trainer.save_model(str(out / "model"))
-    processor.save_pretrained(out / "model")
+    with NewFolder(out / "model") as new:
+        trainer.save_model(str(new))
+        processor.save_pretrained(new)

@@ -17,7 +17,7 @@ from atoken.training.recipes.tiny.words_objective import (
 )
 from atoken.training.recipes.tiny.words_targets import MAP_CHANNELS
 from atoken.training.recipes.tiny.words_task import WordBatches
-from atoken.training.tokenizer.networks import load_start
+from atoken.training.starts import load_start
 from atoken.training.tokenizer.objective import Objective
 
 from ...stage_samples import WIDTH, make_start

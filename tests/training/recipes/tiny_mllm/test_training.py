@@ -2,13 +2,14 @@
 
 import json
 import math
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from atoken.training.mllm.collator import ConversationCollator
-from atoken.training.recipes.tiny_mllm import watching
+from atoken.training.recipes.tiny_mllm import training, watching
 from atoken.training.recipes.tiny_mllm.held_out import MEASURES
 from atoken.training.recipes.tiny_mllm.measuring import ask_all, ask_blind, chance, share_right
 from atoken.training.recipes.tiny_mllm.subjects import subject_of
@@ -44,6 +45,42 @@ def test_the_rate_rises_and_falls_with_the_time():
     assert rate_at(0.0, 0.1) == pytest.approx(0.01) and rate_at(0.05, 0.1) == pytest.approx(0.5)
     assert rate_at(0.1, 0.1) == 1 and rate_at(1.0, 0.1) == 0 and rate_at(2.0, 0.1) == 0
     assert rate_at(0.55, 0.1) == pytest.approx(0.5 * (1 + math.cos(math.pi / 2)))
+
+
+class StoppedWhileSaving:
+    """Stands in for a trainer: notes where it goes on from, and is stopped while it writes the model."""
+
+    def __init__(self, stops: bool):
+        self.stops, self.began_at, self.state = stops, [], SimpleNamespace(log_history=[])
+
+    def train(self, resume_from_checkpoint: str | None) -> None:
+        self.began_at.append(resume_from_checkpoint)
+
+    def save_model(self, folder: str) -> None:
+        (Path(folder) / "model.safetensors").write_text("half")
+        if self.stops:
+            raise KeyboardInterrupt
+
+
+def test_a_stopped_stage_goes_on_from_a_whole_checkpoint_and_is_done_with_a_whole_model(parts, tmp_path, monkeypatch):
+    start, out = tmp_path / "start", tmp_path / "out"
+    for each in parts:
+        each.save_pretrained(start)
+    for step, state in ((2, "{}"), (10, None)):  # killed while it wrote the second one
+        (out / f"checkpoint-{step}").mkdir(parents=True)
+        if state is not None:
+            (out / f"checkpoint-{step}/trainer_state.json").write_text(state)
+    monkeypatch.setattr(training, "conversations", lambda *_: [])
+    monkeypatch.setattr(training, "watched_rows", lambda *_: {})
+    stopped, whole, never = StoppedWhileSaving(True), StoppedWhileSaving(False), StoppedWhileSaving(False)
+    for trainer in (stopped, whole, never):
+        monkeypatch.setattr(training, "build_trainer", lambda *_, trainer=trainer: trainer)
+        try:
+            training.train_part(training.PARTS[0], start, out, {"pictures": 1}, None, 1.0)
+        except KeyboardInterrupt:
+            assert trainer is stopped and not (out / "model").exists()
+    assert stopped.began_at == whole.began_at == [str(out / "checkpoint-2")] and never.began_at == []
+    assert {"model.safetensors", "processor_config.json"} <= {path.name for path in (out / "model").iterdir()}
 
 
 def test_time_before_an_interruption_counts(tmp_path):
