@@ -841,11 +841,12 @@ def _regroup(pieces: Iterable[torch.Tensor], size: int, name: str, ndim: int) ->
         waiting.append(piece)
         held += piece.shape[0]
         while held >= size:
-            joined = torch.cat(waiting)
+            # One long piece is cut as it is: joining would copy all that is left of it for every cut.
+            joined = waiting[0] if len(waiting) == 1 else torch.cat(waiting)
             yield joined[:size]
             waiting, held = [joined[size:]], held - size
     if held:
-        yield torch.cat(waiting)
+        yield waiting[0] if len(waiting) == 1 else torch.cat(waiting)
 
 
 bind_to_package(__name__)
