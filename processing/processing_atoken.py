@@ -304,10 +304,11 @@ class AtokenProcessor(ProcessorMixin):
 
 def _common_device(options: dict[str, dict[str, Any]]) -> torch.device | None:
     """The device that images and videos are asked for on, where voxels go as well; None if nobody asks for one."""
-    devices = {options[kind]["device"] for kind in ("images_kwargs", "videos_kwargs") if options[kind].get("device")}
+    asked = (options[kind].get("device") for kind in ("images_kwargs", "videos_kwargs"))
+    devices = {torch.device(each) for each in asked if each is not None}
     if len(devices) > 1:
         raise ValueError(f"device must be one for images and videos, got {' and '.join(sorted(map(str, devices)))}.")
-    return torch.device(devices.pop()) if devices else None
+    return devices.pop() if devices else None
 
 
 def _check_is_video(is_video: Any, count: int) -> list[bool | None]:

@@ -143,7 +143,8 @@ def test_options_reach_the_part_that_knows_them(processor):
 
 def test_one_device_for_all_media(processor):
     views = Views(torch.zeros(1, 3, 8, 8), turntable_cameras(1), torch.full((1, 8, 8), 2.0))
-    for options in ({"device": "meta"}, {"images_kwargs": {"device": "meta"}}):
+    both = {"images_kwargs": {"device": "meta"}, "videos_kwargs": {"device": torch.device("meta")}}
+    for options in ({"device": "meta"}, {"images_kwargs": {"device": "meta"}}, both):
         batch = processor(images=photo(), voxels=[views], **options)
         assert {value.device.type for value in batch.values()} == {"meta"}
     with pytest.raises(ValueError, match="device must be one for images and videos, got cpu and meta"):
