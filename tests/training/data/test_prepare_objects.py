@@ -50,6 +50,10 @@ def test_tensors_of_one_object(tensors):
         "images": ((16, 3, 32, 32), torch.uint8),
         "world_to_camera": ((16, 4, 4), torch.float32),
         "intrinsics": ((16, 3, 3), torch.float32),
+        "surface": ((count, 16, 3), torch.uint8),
+        "surface_normals": ((count, 16, 3), torch.int8),
+        "surface_rgb": ((count, 16, 3), torch.uint8),
+        "surface_counts": ((count,), torch.uint8),
     }
     assert {name: (tuple(value.shape), value.dtype) for name, value in tensors.items()} == shapes
     # In a grid of 16 the plate spans 16 x 8 x 2 voxels, about the middle; a face on a boundary may touch the next.

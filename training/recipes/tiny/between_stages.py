@@ -14,6 +14,7 @@ from ...tokenizer.curriculum import grow_latents
 from .dead_rows import fill_dead_rows
 from .fsq_allocation import measure, plan
 from .fsq_blocks import add_blocks, moved_name
+from .local_averages import looking_parameters
 from .pca_start import spare_channels
 
 
@@ -32,11 +33,12 @@ def widen(model_folder: Path, template: Path, out: Path) -> None:
 
 
 def with_gaussians(model_folder: Path, gaussians: Path, out: Path) -> None:
-    """Writes stage 2's model with a Gaussian decoder of `train_gaussians`, trained on decoded voxels, for stage 3."""
+    """Writes stage 2's model with a Gaussian decoder of `train_gaussians` for stage 3, which leaves its looks alone."""
     model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32)
     attach_gaussian_decoder(model, AtokenModel.from_pretrained(gaussians, dtype=torch.float32).gaussian_decoder)
     _write(model, model_folder, out)
-    copy_rows(model_folder, out)
+    looks = ProtectedRows.of(model, [(p, torch.arange(len(p))) for p in looking_parameters(model.gaussian_decoder)])
+    ProtectedRows(ProtectedRows.load(str(model_folder)).rows | looks.rows).save(out)
 
 
 def with_codes(model_folder: Path, batches: list[TrainingBatch], out: Path, seed: int) -> None:
@@ -52,8 +54,9 @@ def with_codes(model_folder: Path, batches: list[TrainingBatch], out: Path, seed
     torch.manual_seed(seed)
     model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32).eval()
     recorded = ProtectedRows.load(str(model_folder)).rows
-    if not recorded:
+    if "decoder.input_layer.weight" not in recorded:  # it began without switches and spare channels
         _write(model, model_folder, out)
+        copy_rows(model_folder, out)
         return
     # The first latent tells images from videos, see `indicator_first`.
     coding = plan(*measure(model, batches), model.config.latent_channels, switches=(0,))

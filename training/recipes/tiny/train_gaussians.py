@@ -1,10 +1,13 @@
-"""Trains a small 3D Gaussian decoder on top of a trained tokenizer, whose own weights stay as they are.
+"""Trains a small 3D Gaussian decoder for a trained tokenizer, whose own weights stay as they are.
 
     python -m atoken.training.recipes.tiny.train_gaussians OBJECTS CHECKPOINT OUT --minutes 60
 
-OBJECTS is what `python -m atoken.training.data.prepare_objects` writes. The loss is the released decoder's on black, L1
+OBJECTS is what `python -m atoken.training.data.prepare_objects` writes. The first minutes teach where surfaces are, by
+points of them and without drawing anything (`surface_loss`). Then the loss is the released decoder's on black, L1
 + 0.2 (1 - MS-SSIM), with the log of the mean squared error in the place of its LPIPS term, whose weights need the
-network: it is PSNR, but for a factor, so a picture that is almost right counts as much as one that is not. OUT receives
+network: it is PSNR, but for a factor, so a picture that is almost right counts as much as one that is not. Features are
+patches as they are encoded, not as CHECKPOINT decodes them, which takes longer than a step and makes next to no
+difference: held-out scores are of decoded ones. OUT receives
 CHECKPOINT with the decoder in it, and `training_3d.json`: data, command, seed, steps, the curve and the held-out scores
 beside those of flat voxels.
 """
@@ -16,7 +19,7 @@ import random
 import shutil
 import sys
 import time
-from functools import cache
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -33,8 +36,12 @@ from atoken.processing.atomic_files_atoken import atomic_file
 from ...muon import Muon
 from ...program import begin
 from ...tokenizer.losses import log_mse_of_views
+from .dead_rows import fill_dead_rows
+from .local_averages import HEAD_DIM, looking_parameters
 from .prepared_objects import PreparedObject, decoded_voxels, flat_voxels, measure_views
 from .stepping import average, remember_peaks, set_rates
+from .surface_start import see_surfaces
+from .surface_steps import learn_surfaces
 
 SSIM_WEIGHT = 0.2
 # Outputs of an untrained decoder: dense enough that the first pictures are solid, so that colors learn at once.
@@ -47,7 +54,7 @@ def build_decoder(width: int, layers: int, num_gaussians: int) -> AtokenGaussian
         hidden_size=width,
         intermediate_size=4 * width,
         num_hidden_layers=layers,
-        num_attention_heads=width // 32,
+        num_attention_heads=width // HEAD_DIM,
         num_gaussians=num_gaussians,
     )
     decoder = AtokenGaussianDecoder(config)
@@ -55,14 +62,14 @@ def build_decoder(width: int, layers: int, num_gaussians: int) -> AtokenGaussian
     # The released activations: softplus(s + softplus^-1(0.004)) and sigmoid(o + logit(0.1)).
     parts[2].fill_(math.log(math.expm1(START_SCALE)) - math.log(math.expm1(0.004)))
     parts[4].fill_(math.log(START_OPACITY / (1 - START_OPACITY)) - math.log(0.1 / 0.9))
-    nn.init.normal_(decoder.input_layer.weight, std=decoder.config.in_channels**-0.5)
     return decoder
 
 
 def build_optimizers(decoder: AtokenGaussianDecoder, rate: float) -> list[torch.optim.Optimizer]:
     """Makes Muon for the matrices of the blocks and AdamW for the rest; every group keeps its peak rate as "peak"."""
-    matrices = [p for name, p in decoder.named_parameters() if p.ndim == 2 and name.startswith("blocks.")]
-    rest = [p for name, p in decoder.named_parameters() if p.ndim < 2 or not name.startswith("blocks.")]
+    learned = [(name, p) for name, p in decoder.named_parameters() if p.requires_grad]
+    matrices = [p for name, p in learned if p.ndim == 2 and name.startswith("blocks.")]
+    rest = [p for name, p in learned if p.ndim < 2 or not name.startswith("blocks.")]
     optimizers = [
         Muon(matrices, lr=rate, momentum=0.95),
         torch.optim.AdamW(rest, lr=rate, betas=(0.9, 0.99), weight_decay=0.0),
@@ -95,8 +102,10 @@ def evaluate(decoder: AtokenGaussianDecoder, model: AtokenModel, paths: list[Pat
 
 
 def save(decoder: AtokenGaussianDecoder, model: AtokenModel, out: Path) -> None:
-    """Writes `model` with a copy of `decoder` in it, in the dtype of `model`."""
-    attach_gaussian_decoder(model, copy.deepcopy(decoder).to(model.device, model.dtype))
+    """Writes `model` with a copy of `decoder` in it, without rows of zeros, in the dtype of `model`."""
+    decoder = copy.deepcopy(decoder)
+    fill_dead_rows(decoder)
+    attach_gaussian_decoder(model, decoder.to(model.device, model.dtype))
     model.save_pretrained(out)
 
 
@@ -105,11 +114,12 @@ def main(
     checkpoint: Annotated[Path, typer.Argument(help="The tokenizer whose decoded voxels it is trained on.")],
     out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.")],
     minutes: Annotated[float, typer.Option(help="Time for training steps; evaluation comes on top.")] = 60.0,
-    width: Annotated[int, typer.Option(help="Width of the Gaussian decoder, a multiple of 32.")] = 128,
+    surface_share: Annotated[float, typer.Option(help="Share of the time, at first, for points of surfaces.")] = 0.3,
+    width: Annotated[int, typer.Option(help="Width of the Gaussian decoder, a multiple of 32 from 96 on.")] = 128,
     layers: Annotated[int, typer.Option()] = 4,
     num_gaussians: Annotated[int, typer.Option(help="Gaussians per voxel.")] = 8,
     views: Annotated[int, typer.Option(help="Pictures of an object in a step.")] = 2,
-    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 2e-3,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-4,
     log_mse: Annotated[float, typer.Option(help="Weight of the log of the mean squared error.")] = 0.2,
     device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
     start: Annotated[Path | None, typer.Option(help="Checkpoint whose Gaussian decoder to go on from.")] = None,
@@ -130,17 +140,25 @@ def main(
     model = AtokenModel.from_pretrained(checkpoint)
     frozen = AtokenModel.from_pretrained(checkpoint, dtype=torch.float32).eval().to(device)
 
-    @cache
-    def features_of(path: Path) -> torch.Tensor:
-        return decoded_voxels(frozen, PreparedObject.load(path).to(device)).half()
-
     shutil.copytree(checkpoint, out, dirs_exist_ok=True)
     if start is None:
         decoder = build_decoder(width, layers, num_gaussians)
+        see_surfaces(decoder, train, rng)
     else:
         decoder = AtokenModel.from_pretrained(start, dtype=torch.float32).gaussian_decoder.train()
+    for parameter in looking_parameters(decoder):
+        parameter.requires_grad_(False)
     decoder.to(device)
     averaged = copy.deepcopy(decoder).eval()
+    surface_minutes = surface_share * minutes
+    minutes -= surface_minutes
+    optimizers = build_optimizers(decoder, rate)
+    with tqdm(desc="surfaces", total=surface_minutes, unit="min", disable=not sys.stderr.isatty()) as bar:
+        surfaces = learn_surfaces(
+            decoder, averaged, optimizers, train, surface_minutes, rng, lambda done: bar.update(done - bar.n)
+        )
+    print(json.dumps({"surfaces": surfaces[-1:]}), flush=True)
+    decoder.load_state_dict(averaged.state_dict())
     optimizers = build_optimizers(decoder, rate)
     curve = []
     spent, step, next_report, recent = 0.0, 0, 5.0, []
@@ -151,7 +169,7 @@ def main(
             path = rng.choice(train)
             item = PreparedObject.load(path).to(device)
             chosen = rng.sample(range(len(item.images)), views)
-            gaussians = decode(decoder, item, features_of(path).float())
+            gaussians = decode(decoder, item, item.rgb.float() / 127.5 - 1)
             pictures = render(gaussians, item.cameras[chosen], item.images.shape[-1])
             loss = loss_of(pictures, item.images[chosen].float() / 255, log_mse)
             decoder.zero_grad(set_to_none=True)
@@ -189,12 +207,16 @@ def main(
         ),
         "data": {
             "objects": len(train),
-            "source": "training/recipes/tiny/meshes.json, split 'train'; held-out scores are on split 'heldout'",
+            "by_folder": dict(Counter(path.relative_to(objects / "train").parts[0] for path in train)),
+            "source": "training/recipes/tiny/meshes.json, split 'train', and in solids/, where there are any, those of "
+            "prepare_solids; held-out scores are on split 'heldout'",
         },
-        "loss": f"L1 + 0.2 (1 - MS-SSIM) + {log_mse:g} log MSE on black, {views} views of an object a step; no LPIPS",
+        "loss": f"points of surfaces for {surface_minutes:g} minutes, then on black L1 + 0.2 (1 - MS-SSIM) + "
+        f"{log_mse:g} log MSE, {views} views of an object a step; no LPIPS",
         "seed": seed,
         "steps": step,
-        "minutes": round(spent, 1),
+        "minutes": round(spent + surface_minutes, 1),
+        "surfaces": surfaces,
         "parameters": sum(p.numel() for p in averaged.parameters()),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),

@@ -53,7 +53,13 @@ def test_between_stages_models_grow_and_keep_what_is_protected(start, tmp_path):
     expected = AtokenModel.from_pretrained(tmp_path / "gaussians").gaussian_decoder.state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in whole.gaussian_decoder.state_dict().items())
     assert torch.equal(whole.latent_proj.weight, grown.latent_proj.weight)
-    assert all((tmp_path / name / FILE).is_file() for name in ("stage-2", "stage-3"))
+    assert (tmp_path / "stage-2" / FILE).is_file()
+    # What was protected still is, and so is where the Gaussian decoder looks.
+    rows = ProtectedRows.load(tmp_path / "stage-3").rows
+    assert rows.pop("decoder.input_layer.weight").tolist() == [0, 1]
+    looks = {f"gaussian_decoder.{name}" for name, _ in whole.gaussian_decoder.named_parameters()}
+    assert {name for name in looks if "norm1" in name or ".attn." in name or "input_layer" in name} == set(rows)
+    assert all(len(indices) == len(whole.get_parameter(name)) for name, indices in rows.items())
 
 
 def test_released_weights_go_on_where_it_is_known_what_was_written_by_hand(start, tmp_path):
