@@ -14,7 +14,7 @@ from ...tokenizer.curriculum import grow_latents
 from .dead_rows import fill_dead_rows
 from .fsq_allocation import measure, plan
 from .fsq_blocks import add_blocks, moved_name
-from .local_averages import looking_parameters
+from .local_averages import protect_looks
 from .pca_start import spare_channels
 
 
@@ -37,8 +37,7 @@ def with_gaussians(model_folder: Path, gaussians: Path, out: Path) -> None:
     model = AtokenModel.from_pretrained(model_folder, dtype=torch.float32)
     attach_gaussian_decoder(model, AtokenModel.from_pretrained(gaussians, dtype=torch.float32).gaussian_decoder)
     _write(model, model_folder, out)
-    looks = ProtectedRows.of(model, [(p, torch.arange(len(p))) for p in looking_parameters(model.gaussian_decoder)])
-    ProtectedRows(ProtectedRows.load(str(model_folder)).rows | looks.rows).save(out)
+    protect_looks(model, model_folder, out)
 
 
 def with_codes(model_folder: Path, batches: list[TrainingBatch], out: Path, seed: int) -> None:

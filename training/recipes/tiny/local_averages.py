@@ -7,11 +7,16 @@ a small training budget does not find this at all.
 """
 
 import math
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from atoken import AtokenGaussianDecoder
+from atoken import AtokenGaussianConfig, AtokenGaussianDecoder, AtokenModel
+from atoken.gaussian_decoder_atoken import AtokenWindowAttention
+
+from ...frozen_rows import ProtectedRows
 
 HEAD_DIM = 16
 # What a head but the first averages around, in voxels from its own.
@@ -29,13 +34,64 @@ _STILL = 0.35  # radians over the grid
 _BLOCKS = 2  # one for each way to cut windows
 
 
+@dataclass(frozen=True)
+class Channels:
+    """
+    Says which channels of a decoder's hidden states hold what; positions fill all of them, see `sinusoidal_positions`.
+
+    Attributes:
+        frequencies: (F,) of positions, in radians per voxel, falling.
+        matched, ramp: indices of the frequencies that queries and keys, and values, read.
+        written: nine channels for mean offsets: three around a voxel, six next to it.
+        featured: channels of features, where positions change next to nothing over the grid, as in `written`.
+    """
+
+    frequencies: torch.Tensor
+    matched: list[int]
+    ramp: list[int]
+    written: list[int]
+    featured: list[int]
+
+    @classmethod
+    def of(cls, config: AtokenGaussianConfig) -> "Channels":
+        """Chooses them for a decoder."""
+        count = config.hidden_size // 6
+        frequencies = 10000.0 ** (-torch.arange(count) / count)
+        matched, ramp = (
+            [int((frequencies / frequency).log().abs().argmin()) for frequency in wanted]
+            for wanted in (_MATCHED, _RAMP)
+        )
+        # The last one is left out: it is the constant.
+        still = [i for i in range(count - 2, -1, -1) if float(frequencies[i]) * config.resolution < _STILL]
+        unfilled = cls(frequencies, matched, ramp, [], [])
+        free = [channel for i in still for axis in range(3) for channel in unfilled.waves(i, axis)]
+        return replace(unfilled, written=free[:9], featured=free[9:])
+
+    def waves(self, index: int, axis: int) -> list[int]:
+        """Lists the channels of sine and cosine of a frequency along x, y or z."""
+        count = len(self.frequencies)
+        return [2 * count * axis + index, 2 * count * axis + count + index]
+
+    def ramp_waves(self, axis: int) -> list[int]:
+        """Lists the channels of all frequencies of ramps along an axis."""
+        return [channel for index in self.ramp for channel in self.waves(index, axis)]
+
+    @property
+    def constant(self) -> int:
+        """Gives the channel of the cosine of next to nothing."""
+        return self.waves(len(self.frequencies) - 1, 0)[1]
+
+    def target(self, place: tuple[int, int, int], axis: int) -> int | None:
+        """Gives the channel for a mean offset along an axis around a place: next to a voxel only along the way there."""
+        if not any(place):
+            return self.written[axis]
+        return self.written[3 + PLACES.index(place) - 1] if place[axis] else None
+
+
 @torch.no_grad()
 def look_around(decoder: AtokenGaussianDecoder, patches: torch.Tensor) -> None:
     """
-    Sets what the heads of the first two blocks read and where they write it, and keeps the rest out of those channels.
-
-    Features are weak up to there, `_STRENGTH` beside positions of hidden_size / 2: the norm before attention would mix
-    how much is in a patch with where it is.
+    Sets what the heads of the first two blocks read and where they write it, and puts features into other channels.
 
     Args:
         decoder: of width 96 or more, with heads of 16 channels, not trained yet.
@@ -46,69 +102,80 @@ def look_around(decoder: AtokenGaussianDecoder, patches: torch.Tensor) -> None:
     """
     if decoder.config.hidden_size < 96:
         raise ValueError(f"decoder must have a hidden_size of at least 96, got {decoder.config.hidden_size}")
-    config, count = decoder.config, decoder.config.hidden_size // 6
-    heads = config.num_attention_heads
-    frequencies = 10000.0 ** (-torch.arange(count) / count)  # as in `sinusoidal_positions`
+    channels = Channels.of(decoder.config)
+    _set_features(decoder, channels, patches)
+    for block in decoder.blocks:
+        # What blocks add begins as nothing, so that weak features are not lost in it, but they read features as strong.
+        block.attn.out_proj.weight.zero_()
+        block.mlp.fc2.weight.zero_()
+        block.mlp.fc1.weight[:, channels.featured] *= (len(channels.featured) / _STRENGTH) ** 0.5 / 2
+    ramps = ramp_factors(channels.frequencies[channels.ramp], decoder.config.resolution) / _NORM
+    for block in decoder.blocks[:_BLOCKS]:
+        for head in range(decoder.config.num_attention_heads):
+            place = PLACES[(head - 1) % len(PLACES)] if head else (0, 0, 0)
+            spread = NEXT if any(place) else AROUND if head else ITSELF
+            _aim(block.attn, head, place, spread, channels)
+            _read_places(block.attn, head, place, ramps, channels)
 
-    def nearest(wanted: tuple[float, ...]) -> list[int]:
-        return [int((frequencies / frequency).log().abs().argmin()) for frequency in wanted]
 
-    def waves(index: int, axis: int) -> list[int]:
-        """Lists the channels of sine and cosine of a frequency."""
-        return [2 * count * axis + index, 2 * count * axis + count + index]
-
-    matched, ramp = nearest(_MATCHED), nearest(_RAMP)
-    constant = waves(count - 1, 0)[1]  # the cosine of next to nothing
-    # Mean offsets and features go where positions change next to nothing over the grid.
-    still = [i for i in range(count - 2, -1, -1) if float(frequencies[i]) * config.resolution < _STILL]
-    free = [c for index in still for axis in range(3) for c in waves(index, axis)]
-    written, featured = free[:9], free[9:]
+def _set_features(decoder: AtokenGaussianDecoder, channels: Channels, patches: torch.Tensor) -> None:
+    """Makes features of principal components, weak beside positions: the norm would stretch ramps by what a patch holds."""
+    count = len(channels.featured)
     values, axes = torch.linalg.eigh(patches.mT @ patches / len(patches))
-    values, axes = values.flip(0)[: len(featured)], axes.flip(1)[:, : len(featured)]
+    values, axes = values.flip(0)[:count], axes.flip(1)[:, :count]
     # Large components are larger, but the small ones are not lost.
     scales = values.clamp(min=1e-6) ** -0.25
     scales = scales * (_STRENGTH / (values * scales**2).sum()).sqrt()
     decoder.input_layer.weight.zero_()
-    decoder.input_layer.weight[featured] = (axes * scales).mT
-    for block in decoder.blocks:
-        # What blocks add begins as nothing, so that weak features are not lost in it, but they read features as strong.
-        block.attn.out_proj.weight.zero_(), block.mlp.fc2.weight.zero_()
-        block.mlp.fc1.weight[:, featured] *= (len(featured) / _STRENGTH) ** 0.5 / 2
-    factors = ramp_factors(frequencies[ramp], config.resolution) / _NORM
-    for block in decoder.blocks[:_BLOCKS]:
-        query, key, value = (part.unflatten(0, (heads, HEAD_DIM)) for part in block.attn.qkv.weight.chunk(3))
-        output = block.attn.out_proj.weight  # (hidden_size, heads * HEAD_DIM)
-        for head in range(heads):
-            place = PLACES[(head - 1) % len(PLACES)] if head else (0, 0, 0)
-            spread = NEXT if any(place) else AROUND if head else ITSELF
-            query[head], key[head] = 0.0, 0.0
-            row, top = 0, 0.0
-            for axis in range(3):
-                for index in matched:
-                    frequency = float(frequencies[index])
-                    # Each of the frequencies makes half of the fall from the place to the next voxel.
-                    strength = 1 / (2 * spread**2) / len(matched) / (1 - math.cos(frequency))
-                    size, angle = math.sqrt(strength / block.attn.scaling) / _NORM, frequency * place[axis]
-                    sine, cosine = size * math.sin(angle), size * math.cos(angle)
-                    pair = slice(row, row + 2)
-                    query[head, pair, waves(index, axis)] = torch.tensor([[cosine, sine], [-sine, cosine]])
-                    key[head, pair, waves(index, axis)] = size * torch.eye(2)
-                    row, top = row + 2, top + strength
-                value[head, axis] = 0.0
-                value[head, axis, [c for index in ramp for c in waves(index, axis)]] = factors
-                # Around itself all of the offset counts; next to itself whether there is a voxel, along the way there.
-                if head and (place[axis] or not any(place)):
-                    channel = written[3 + PLACES.index(place) - 1] if any(place) else written[axis]
-                    output[channel, HEAD_DIM * head + axis] = GAIN
-                    output[channel, axis] = -GAIN
-            # The cap of logits must not flatten the best of them.
-            query[head, row, constant], key[head, row, constant] = -(top - _LOGIT) / block.attn.scaling / _NORM**2, 1.0
+    decoder.input_layer.weight[channels.featured] = (axes * scales).mT
+
+
+def _aim(
+    attention: AtokenWindowAttention, head: int, place: tuple[int, int, int], spread: float, channels: Channels
+) -> None:
+    """Lets a head's queries match keys around a place, with the logits of a Gaussian."""
+    query, key, _ = (part.unflatten(0, (-1, HEAD_DIM))[head] for part in attention.qkv.weight.chunk(3))
+    query.zero_(), key.zero_()
+    row, top = 0, 0.0
+    for axis in range(3):
+        for index in channels.matched:
+            frequency = float(channels.frequencies[index])
+            # Each of the frequencies makes an equal part of the fall from the place to the next voxel.
+            strength = 1 / (2 * spread**2) / len(channels.matched) / (1 - math.cos(frequency))
+            size, angle = math.sqrt(strength / attention.scaling) / _NORM, frequency * place[axis]
+            sine, cosine = size * math.sin(angle), size * math.cos(angle)
+            pair = slice(row, row + 2)
+            query[pair, channels.waves(index, axis)] = torch.tensor([[cosine, sine], [-sine, cosine]])
+            key[pair, channels.waves(index, axis)] = size * torch.eye(2)
+            row, top = row + 2, top + strength
+    # The cap of logits must not flatten the best of them.
+    query[row, channels.constant], key[row, channels.constant] = -(top - _LOGIT) / attention.scaling / _NORM**2, 1.0
+
+
+def _read_places(
+    attention: AtokenWindowAttention, head: int, place: tuple[int, int, int], ramps: torch.Tensor, channels: Channels
+) -> None:
+    """Lets a head's first three values be ramps along the axes, of which the first head's are subtracted."""
+    value = attention.qkv.weight.chunk(3)[2].unflatten(0, (-1, HEAD_DIM))[head]
+    for axis in range(3):
+        value[axis] = 0.0
+        value[axis, channels.ramp_waves(axis)] = ramps
+        target = channels.target(place, axis)
+        if head and target is not None:
+            attention.out_proj.weight[target, HEAD_DIM * head + axis] = GAIN
+            attention.out_proj.weight[target, axis] = -GAIN
 
 
 def looking_parameters(decoder: AtokenGaussianDecoder) -> list[nn.Parameter]:
     """Lists what `look_around` set and training must leave alone: its steps would blur at once where heads look."""
     parts = [part for block in decoder.blocks[:_BLOCKS] for part in (block.norm1, block.attn)]
     return [parameter for part in (decoder.input_layer, *parts) for parameter in part.parameters()]
+
+
+def protect_looks(model: AtokenModel, source: Path, out: Path) -> None:
+    """Writes down beside a model, OUT, what is protected beside SOURCE and what `look_around` set in the model."""
+    rows = [(parameter, torch.arange(len(parameter))) for parameter in looking_parameters(model.gaussian_decoder)]
+    ProtectedRows(ProtectedRows.load(str(source)).rows | ProtectedRows.of(model, rows).rows).save(out)
 
 
 def ramp_factors(frequencies: torch.Tensor, resolution: int) -> torch.Tensor:

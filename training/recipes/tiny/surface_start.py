@@ -16,8 +16,6 @@ from .surface_steps import ObjectSurface
 REACH = 0.75  # of centers from that of their voxel, in voxels
 _RANGE = 2.0  # of raw offsets
 _RIDGE = 1e-5
-
-
 _OBJECTS, _PATCHES = 48, 200  # that the start is fitted to, and patches of each for principal components
 
 
@@ -55,13 +53,13 @@ def fit_last_layer(decoder: AtokenGaussianDecoder, items: list[ObjectSurface]) -
             lengths = torch.tensor([0, len(item.coords)], dtype=torch.int32)
             decoder(item.rgb.float() / 127.5 - 1, item.coords, lengths)
             hidden = torch.nn.functional.pad(seen.pop().double(), (0, 1), value=1.0)  # (N, width + 1)
-            surface = item.surface
+            known, surface = item.surface.counts > 0, item.surface
             place = surface.places.double().mean(1) / 255 - 0.5 + DEPTH * inward(surface.normals.double() / 127)
             offset = raw_offsets(place, decoder.offset_perturbation.double())
             color = (surface.rgb.double().mean(1) / 255 - 0.5) / SH_C0
-            wanted = torch.cat([offset, color], 1) * (surface.counts > 0)[:, None]
-            square += hidden.mT @ hidden / len(hidden)
-            product += hidden.mT @ wanted / len(hidden)
+            hidden, wanted = hidden[known], torch.cat([offset, color], 1)[known]
+            square += hidden.mT @ hidden / len(item.coords)
+            product += hidden.mT @ wanted / len(item.coords)
     finally:
         hook.remove()
     square += _RIDGE * square.diagonal().mean() * torch.eye(width + 1, dtype=torch.float64)

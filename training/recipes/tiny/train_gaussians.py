@@ -37,7 +37,7 @@ from ...muon import Muon
 from ...program import begin
 from ...tokenizer.losses import log_mse_of_views
 from .dead_rows import fill_dead_rows
-from .local_averages import HEAD_DIM, looking_parameters
+from .local_averages import HEAD_DIM, looking_parameters, protect_looks
 from .prepared_objects import PreparedObject, decoded_voxels, flat_voxels, measure_views
 from .stepping import average, remember_peaks, set_rates
 from .surface_start import see_surfaces
@@ -199,6 +199,7 @@ def main(
                 next_report += 20.0
 
     save(averaged, model, out)
+    protect_looks(model, checkpoint, out)
     stored = AtokenModel.from_pretrained(out, dtype=torch.float32).gaussian_decoder.to(device)
     places = {str(start): "START", str(objects): "OBJECTS", str(checkpoint): "CHECKPOINT", str(out): "OUT"}
     record = {
