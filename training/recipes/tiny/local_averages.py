@@ -82,7 +82,7 @@ class Channels:
         return self.waves(len(self.frequencies) - 1, 0)[1]
 
     def target(self, place: tuple[int, int, int], axis: int) -> int | None:
-        """Gives the channel for a mean offset along an axis around a place: next to a voxel only along the way there."""
+        """Gives the channel for mean offsets along an axis around a place: next to a voxel only along the way there."""
         if not any(place):
             return self.written[axis]
         return self.written[3 + PLACES.index(place) - 1] if place[axis] else None
@@ -119,7 +119,7 @@ def look_around(decoder: AtokenGaussianDecoder, patches: torch.Tensor) -> None:
 
 
 def _set_features(decoder: AtokenGaussianDecoder, channels: Channels, patches: torch.Tensor) -> None:
-    """Makes features of principal components, weak beside positions: the norm would stretch ramps by what a patch holds."""
+    """Makes features of principal components, weak beside positions: strong ones would stretch ramps in the norm."""
     count = len(channels.featured)
     values, axes = torch.linalg.eigh(patches.mT @ patches / len(patches))
     values, axes = values.flip(0)[:count], axes.flip(1)[:, :count]
