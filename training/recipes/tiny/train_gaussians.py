@@ -119,7 +119,7 @@ def main(
     layers: Annotated[int, typer.Option()] = 4,
     num_gaussians: Annotated[int, typer.Option(help="Gaussians per voxel.")] = 8,
     views: Annotated[int, typer.Option(help="Pictures of an object in a step.")] = 2,
-    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-4,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 7e-4,
     log_mse: Annotated[float, typer.Option(help="Weight of the log of the mean squared error.")] = 0.2,
     device: Annotated[str, typer.Option(help='"cpu" or "cuda".')] = "cpu",
     start: Annotated[Path | None, typer.Option(help="Checkpoint whose Gaussian decoder to go on from.")] = None,
