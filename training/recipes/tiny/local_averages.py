@@ -172,6 +172,11 @@ def looking_parameters(decoder: AtokenGaussianDecoder) -> list[nn.Parameter]:
     return [parameter for part in (decoder.input_layer, *parts) for parameter in part.parameters()]
 
 
+def has_looks(checkpoint: Path) -> bool:
+    """Tells whether it is recorded beside a checkpoint that `look_around` set its Gaussian decoder."""
+    return "gaussian_decoder.input_layer.weight" in ProtectedRows.load(str(checkpoint)).rows
+
+
 def protect_looks(model: AtokenModel, source: Path, out: Path) -> None:
     """Writes down beside a model, OUT, what is protected beside SOURCE and what `look_around` set in the model."""
     rows = [(parameter, torch.arange(len(parameter))) for parameter in looking_parameters(model.gaussian_decoder)]

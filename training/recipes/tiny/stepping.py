@@ -1,4 +1,4 @@
-"""Learning rates and averaged weights of trainings that last a given time."""
+"""Learning rates, steps and averaged weights of trainings that last a given time."""
 
 import math
 
@@ -31,6 +31,15 @@ def set_rates(optimizers: list[torch.optim.Optimizer], done: float, warm_up: flo
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = factor * group["peak"]
+
+
+def descend(loss: torch.Tensor, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> None:
+    """Takes a step of all optimizers down the gradient of a loss, of norm 1 at most."""
+    model.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
 
 
 @torch.no_grad()

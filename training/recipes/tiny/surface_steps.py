@@ -8,12 +8,11 @@ from pathlib import Path
 
 import torch
 from safetensors import safe_open
-from torch import nn
 
 from atoken import AtokenGaussianDecoder
 
 from ...data.surface_samples import SurfaceSamples
-from .stepping import average, set_rates
+from .stepping import average, descend, set_rates
 from .surface_loss import surface_loss
 
 # Of an object that has more, those around one of them are a step's: a step then takes less than half a second.
@@ -44,7 +43,7 @@ class ObjectSurface:
             if not set(names) <= set(data.keys()):
                 raise ValueError(
                     f"OBJECTS must hold points of surfaces to learn them, got {path} without; remove it and run "
-                    "prepare_objects again, or give --surface-share 0"
+                    "prepare_objects again"
                 )
             surface = SurfaceSamples(*(data.get_tensor(name) for name in names))
             return cls(data.get_tensor("coords").long(), data.get_tensor("rgb"), surface)
@@ -95,11 +94,7 @@ def learn_surfaces(
         lengths = torch.tensor([0, len(coords)], dtype=torch.int32, device=device)
         gaussians = decoder(item.rgb.to(device).float() / 127.5 - 1, coords, lengths)[0]
         loss = surface_loss(gaussians, coords, item.surface.to(device), resolution)
-        decoder.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-        for optimizer in optimizers:
-            optimizer.step()
+        descend(loss, decoder, optimizers)
         step += 1
         average(averaged, decoder, step)
         recent.append(loss.detach())

@@ -37,9 +37,9 @@ from ...muon import Muon
 from ...program import begin
 from ...tokenizer.losses import log_mse_of_views
 from .dead_rows import fill_dead_rows
-from .local_averages import HEAD_DIM, looking_parameters, protect_looks
+from .local_averages import HEAD_DIM, has_looks, looking_parameters, protect_looks
 from .prepared_objects import PreparedObject, decoded_voxels, flat_voxels, measure_views
-from .stepping import average, remember_peaks, set_rates
+from .stepping import average, descend, remember_peaks, set_rates
 from .surface_start import see_surfaces
 from .surface_steps import learn_surfaces
 
@@ -111,10 +111,10 @@ def save(decoder: AtokenGaussianDecoder, model: AtokenModel, out: Path) -> None:
 
 def main(
     objects: Annotated[Path, typer.Argument(help="Folder written by prepare_objects.")],
-    checkpoint: Annotated[Path, typer.Argument(help="The tokenizer whose decoded voxels it is trained on.")],
+    checkpoint: Annotated[Path, typer.Argument(help="The tokenizer whose decoded voxels it is for.")],
     out: Annotated[Path, typer.Argument(help="Folder for the checkpoint.")],
     minutes: Annotated[float, typer.Option(help="Time for training steps; evaluation comes on top.")] = 60.0,
-    surface_share: Annotated[float, typer.Option(help="Share of the time, at first, for points of surfaces.")] = 0.3,
+    surface_share: Annotated[float, typer.Option(help="Share of the time for surfaces first, but for --start.")] = 0.3,
     width: Annotated[int, typer.Option(help="Width of the Gaussian decoder, a multiple of 32 from 96 on.")] = 128,
     layers: Annotated[int, typer.Option()] = 4,
     num_gaussians: Annotated[int, typer.Option(help="Gaussians per voxel.")] = 8,
@@ -146,11 +146,13 @@ def main(
         see_surfaces(decoder, train, rng)
     else:
         decoder = AtokenModel.from_pretrained(start, dtype=torch.float32).gaussian_decoder.train()
-    for parameter in looking_parameters(decoder):
+    looks = looking_parameters(decoder) if start is None or has_looks(start) else []
+    for parameter in looks:
         parameter.requires_grad_(False)
     decoder.to(device)
     averaged = copy.deepcopy(decoder).eval()
-    surface_minutes = surface_share * minutes
+    # A decoder that pictures have trained already would forget what they taught it.
+    surface_minutes = surface_share * minutes if start is None else 0.0
     minutes -= surface_minutes
     optimizers = build_optimizers(decoder, rate)
     with tqdm(desc="surfaces", total=surface_minutes, unit="min", disable=not sys.stderr.isatty()) as bar:
@@ -172,11 +174,7 @@ def main(
             gaussians = decode(decoder, item, item.rgb.float() / 127.5 - 1)
             pictures = render(gaussians, item.cameras[chosen], item.images.shape[-1])
             loss = loss_of(pictures, item.images[chosen].float() / 255, log_mse)
-            decoder.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-            for optimizer in optimizers:
-                optimizer.step()
+            descend(loss, decoder, optimizers)
             step += 1
             recent.append(loss.detach())
             average(averaged, decoder, step)
@@ -199,7 +197,8 @@ def main(
                 next_report += 20.0
 
     save(averaged, model, out)
-    protect_looks(model, checkpoint, out)
+    if looks:
+        protect_looks(model, checkpoint, out)
     stored = AtokenModel.from_pretrained(out, dtype=torch.float32).gaussian_decoder.to(device)
     places = {str(start): "START", str(objects): "OBJECTS", str(checkpoint): "CHECKPOINT", str(out): "OUT"}
     record = {
@@ -208,12 +207,12 @@ def main(
         ),
         "data": {
             "objects": len(train),
-            "by_folder": dict(Counter(path.relative_to(objects / "train").parts[0] for path in train)),
+            "by_folder": dict(Counter(path.parent.relative_to(objects / "train").as_posix() for path in train)),
             "source": "training/recipes/tiny/meshes.json, split 'train', and in solids/, where there are any, those of "
             "prepare_solids; held-out scores are on split 'heldout'",
         },
-        "loss": f"points of surfaces for {surface_minutes:g} minutes, then on black L1 + 0.2 (1 - MS-SSIM) + "
-        f"{log_mse:g} log MSE, {views} views of an object a step; no LPIPS",
+        "loss": (f"points of surfaces for {surface_minutes:g} minutes, then " if surface_minutes else "")
+        + f"L1 + 0.2 (1 - MS-SSIM) + {log_mse:g} log MSE on black, {views} views of an object a step; no LPIPS",
         "seed": seed,
         "steps": step,
         "minutes": round(spent + surface_minutes, 1),

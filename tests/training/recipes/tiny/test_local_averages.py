@@ -3,10 +3,23 @@
 import pytest
 import torch
 
+from atoken.gaussian_conversion_atoken import attach_gaussian_decoder
 from atoken.gaussian_decoder_atoken import sinusoidal_positions
 from atoken.gaussian_windows_atoken import shifted_windows
-from atoken.training.recipes.tiny.local_averages import AROUND, GAIN, HEAD_DIM, NEXT, look_around, looking_parameters
+from atoken.training.frozen_rows import ProtectedRows
+from atoken.training.recipes.tiny.local_averages import (
+    AROUND,
+    GAIN,
+    HEAD_DIM,
+    NEXT,
+    has_looks,
+    look_around,
+    looking_parameters,
+    protect_looks,
+)
 from atoken.training.recipes.tiny.train_gaussians import build_decoder
+
+from ....modeling.helpers import make_model
 
 
 @pytest.fixture(scope="module", params=[96, 128])
@@ -74,3 +87,15 @@ def test_what_looks_around_is_not_trained(looking):
         f"blocks.{i}.{name}" for i in (0, 1) for name in ("norm1.weight", "attn.qkv.weight", "attn.out_proj.weight")
     }
     assert kept == attention | {"input_layer.weight"}
+
+
+def test_it_is_recorded_beside_a_model_where_its_decoder_looks(tmp_path):
+    model = attach_gaussian_decoder(make_model(), build_decoder(width=96, layers=3, num_gaussians=2))
+    before = tmp_path / "before"
+    before.mkdir()
+    ProtectedRows({"decoder.input_layer.weight": torch.tensor([3])}).save(before)
+    protect_looks(model, before, tmp_path)
+    assert has_looks(tmp_path) and not has_looks(before)
+    rows = ProtectedRows.load(str(tmp_path)).rows
+    assert rows["decoder.input_layer.weight"].tolist() == [3]
+    assert len(rows["gaussian_decoder.input_layer.weight"]) == model.gaussian_decoder.config.hidden_size

@@ -44,7 +44,7 @@ def test_voxels_around_one_are_cut_out_with_their_points(floor):
 
 def test_an_object_prepared_without_its_surface_is_refused(tmp_path):
     save_file({"coords": torch.zeros(1, 3), "rgb": torch.zeros(1, 768)}, tmp_path / "old.safetensors")
-    with pytest.raises(ValueError, match="OBJECTS must hold points of surfaces.*old.safetensors.*--surface-share 0"):
+    with pytest.raises(ValueError, match="OBJECTS must hold points of surfaces.*old.safetensors.*prepare_objects"):
         ObjectSurface.load(tmp_path / "old.safetensors")
 
 
