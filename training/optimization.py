@@ -20,7 +20,8 @@ class OptimizerSettings:
     Says how weights are updated.
 
     Attributes:
-        kind: "adamw", or "muon", which updates the blocks' matrices by Muon at `rate` and the rest by AdamW.
+        kind: "adamw", or "muon", which updates the blocks' matrices, but those of norms, by Muon at `rate` and the rest
+            by AdamW.
         rate, final_rate: peak and end of the cosine.
         adamw_rate: peak for what Muon leaves to AdamW.
         warm_up: steps of linear warm-up.
@@ -50,6 +51,8 @@ class OptimizerSettings:
     def __post_init__(self):
         if self.kind not in ("adamw", "muon"):
             raise ValueError(f'kind must be "adamw" or "muon", got {self.kind!r}')
+        if self.rate <= 0:
+            raise ValueError(f"rate must be above 0, got {self.rate}")
         if not 0 <= self.final_rate <= self.rate:
             raise ValueError(f"final_rate must be from 0 to rate, {self.rate}, got {self.final_rate}")
         if not 0 <= self.average < 1:
@@ -109,7 +112,7 @@ def build_optimizer(model: nn.Module, settings: OptimizerSettings) -> torch.opti
             continue
         is_norm = "norm" in name
         factor = settings.encoder_factor if "vision_model." in name else 1.0
-        if settings.kind == "muon" and parameter.ndim == 2 and ".blocks." in name:
+        if settings.kind == "muon" and parameter.ndim == 2 and "blocks." in name and not is_norm:
             muon.setdefault(factor * settings.rate, []).append(parameter)
             continue
         if is_norm or any(part in name for part in _EDGES):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from atoken import AtokenModel
+from atoken.generation import SparseStructureFlowModel, TokenBridgeModel
 from atoken.training.optimization import AveragedWeights, OptimizerSettings, build_optimizer, set_rates
 
 from .stage_samples import make_start
@@ -59,6 +60,20 @@ def test_every_parameter_has_its_rate_and_decay(model, kind):
         assert (group["lr"], group.get("weight_decay", 0.0)) == (pytest.approx(rate), decay)
     set_rates(optimizer, 0.25)
     assert all(group["lr"] == 0.25 * group["peak"] for group in optimizer.param_groups)
+
+
+def test_muon_updates_matrices_of_generators_blocks_too():
+    bridge = TokenBridgeModel.from_preset("tiny", sample_size=2, num_classes=2)
+    flow = SparseStructureFlowModel.from_preset("tiny", sample_size=4, in_channels=2, num_layers=1)
+    settings = OptimizerSettings("muon", rate=3e-4, adamw_rate=1e-4)
+    for model, by_muon, by_adamw in [
+        (bridge, bridge.encoder_blocks[0].mlp.fc1.weight, bridge.class_embed.weight),
+        (bridge, bridge.head.blocks[0].attn.to_qkv.weight, bridge.head.code_outputs[0].weight),
+        (flow, flow.transformer_blocks[0].attn.to_qkv.weight, flow.transformer_blocks[0].attn.norm_q.weight),
+    ]:
+        optimizer = build_optimizer(model, settings)
+        assert (group_of(optimizer, by_muon)["lr"], group_of(optimizer, by_adamw)["lr"]) == (3e-4, 1e-4)
+        assert by_adamw.ndim == 2
 
 
 def test_two_optimizers_behave_and_save_as_one():
@@ -121,6 +136,7 @@ def test_averages_are_of_their_own_parameters_in_whatever_order_they_are_kept():
     "values, message",
     [
         ({"kind": "sgd"}, "kind must be"),
+        ({"rate": 0.0}, "rate must be above 0"),
         ({"final_rate": 1.0}, "final_rate must be from 0 to rate"),
         ({"average": 1.0}, "average must be from 0"),
         ({"clip": 0.0}, "clip must be above 0"),

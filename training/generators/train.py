@@ -23,6 +23,7 @@ from ..program import begin
 from ..trainer import Hook, Trainer, TrainerSettings
 from .building import build_generator, build_objective, open_tokenizer
 from .drawn_samples import DrawnSamples
+from .initial_weights import load_start
 from .running import run_training
 from .stage import GeneratorStage
 from .token_batches import TokenBatches, TokensInMemory
@@ -78,6 +79,9 @@ def main(
     tokenizer: Annotated[str, typer.Option(help="Tokenizer that has written it: folder or Hub name.")],
     output: Output,
     class_names: Annotated[Path | None, typer.Option(help="Text file with the name of one class a line.")] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="Weights to begin with: a generator of the stage's sizes, as OUTPUT/model is.")
+    ] = None,
     resume: Resume = "auto",
     steps: Steps = None,
     minutes: Minutes = None,
@@ -103,6 +107,8 @@ def main(
     vae = open_tokenizer(tokenizer, corpus)
     names = None if class_names is None else class_names.read_text(encoding="utf-8").splitlines()
     model = build_generator(stage, corpus, vae, names)
+    if init_from is not None:
+        load_start(model, init_from)
     if gradient_checkpointing:
         model.enable_gradient_checkpointing()
     accelerator, agreement = build_accelerator(stage.optimizer.clip, tracker, output), Agreement()

@@ -1,10 +1,12 @@
 """Whole trainings of both generators on a corpus of a dozen scenes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file
@@ -164,6 +166,21 @@ def test_corpora_that_do_not_fit(generator, of, message, files):
     stage, corpus = GeneratorStage.read(files[generator].stage), AtokenTokens(files[of].tokens)
     with pytest.raises(ValueError, match=message):
         build_generator(stage, corpus, AutoencoderAtoken.from_pretrained(files[of].tokenizer))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_begins_with_weights_that_are_given(kind, files, whole, tmp_path):
+    stage = yaml.safe_load(files[kind].stage.read_text())
+    stage["optimizer"] = {"rate": 1e-30, "final_rate": 0.0, "weight_decay": 0.0, "average": 0.0}
+    still = tmp_path / "still.yaml"
+    still.write_text(yaml.safe_dump(stage))
+    output = train(replace(files[kind], stage=still), tmp_path / "run", steps=1, init_from=whole[kind] / "model")
+    expected, found = weights(whole[kind]), weights(output)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    stage["model"] |= {"num_layers": 2} if kind == "lightning-dit" else {"encoder_num_layers": 2}
+    still.write_text(yaml.safe_dump(stage))
+    with pytest.raises(ValueError, match="init_from must be the folder of a .* of the stage's sizes"):
+        train(replace(files[kind], stage=still), tmp_path / "other", init_from=whole[kind] / "model")
 
 
 def test_a_tokenizer_that_did_not_write_the_corpus(files):

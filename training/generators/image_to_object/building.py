@@ -11,12 +11,13 @@ from torch import nn
 
 from atoken.generation import SparseStructureAutoencoder, SparseStructureFlowModel, StructuredLatentFlowModel
 
+from ..initial_weights import load_start
 from .batches import Grids, ObjectBatches, Place, VoxelLatents
 from .features import ObjectFeatures
 from .flow_objectives import StructuredLatentFlowObjective, StructureFlowObjective
 from .rows import ObjectRows
 from .stage import ObjectStage
-from .starts import add_lora, load_start, start_structure_vae
+from .starts import add_lora, start_structure_vae
 from .structure_vae_objective import StructureVaeObjective
 
 Reader = Callable[[int, np.random.Generator], Any]

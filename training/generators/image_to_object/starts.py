@@ -1,10 +1,9 @@
-"""What a training begins with: random weights of the structure VAE, trained weights, and LoRA, which adds to them."""
+"""What a training begins with: random weights of the structure VAE, and LoRA, which adds to trained ones."""
 
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers.models.modeling_utils import ModelMixin
 from torch import nn
 
 from atoken.generation import SparseStructureAutoencoder
@@ -28,22 +27,6 @@ def start_structure_vae(model: SparseStructureAutoencoder, stage: ObjectStage) -
         nn.init.constant_(model.encoder.conv_out.bias.detach().chunk(2)[1], stage.start_logvar)
     if stage.start_logit is not None:
         nn.init.constant_(model.decoder.conv_out.bias, stage.start_logit)
-
-
-def load_start(model: ModelMixin, folder: Path) -> None:
-    """
-    Reads weights into a model of the same sizes; statistics of latents stay the model's own.
-
-    Raises:
-        ValueError: the folder holds another kind of model, or one of other sizes.
-    """
-    try:
-        start = type(model).from_pretrained(folder)
-        model.load_state_dict(start.state_dict())
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"init_from must be the folder of a {type(model).__name__} of the stage's sizes, got {folder}: {error}"
-        ) from error
 
 
 def add_lora(model: Any, options: dict[str, Any]) -> None:
