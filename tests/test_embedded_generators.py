@@ -10,9 +10,8 @@ from safetensors.torch import load_file
 
 from atoken.generation import LightningDiTPipeline, TokenBridgePipeline
 from atoken.training.recipes.tiny_generators.card import card_of
-from atoken.training.recipes.tiny_generators.judge import load_judge
+from atoken.training.recipes.tiny_generators.judge import JUDGE, load_judge
 from atoken.training.recipes.tiny_generators.measures import shares
-from atoken.training.recipes.tiny_generators.run import JUDGE
 from atoken.training.recipes.tiny_generators.scenes import CLASS_NAMES, draw_scenes
 from atoken.training.recipes.tiny_generators.subjects import SUBJECTS, sample
 

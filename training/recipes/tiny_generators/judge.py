@@ -14,6 +14,7 @@ from atoken.processing.atomic_files_atoken import atomic_file
 
 from .scenes import draw_scenes, label_of
 
+JUDGE = Path(__file__).with_name("judge.safetensors")  # the released one
 WIDTH = 128  # of its features
 _BATCH = 64
 _RATE = 2e-3
@@ -65,24 +66,43 @@ def train_judge(path: Path, scenes: int, epochs: int, seed: int = 0) -> Iterator
     Yields:
         The mean loss of each epoch.
     """
+    pictures, labels = draw_scenes("judge", scenes), torch.tensor([label_of(index) for index in range(scenes)])
+    yield from fit_judge(path, pictures, labels // len(FLAT_SHAPES), labels % len(FLAT_SHAPES), epochs, seed)
+
+
+def fit_judge(
+    path: Path, pictures: np.ndarray, colors: torch.Tensor, shapes: torch.Tensor, epochs: int, seed: int = 0
+) -> Iterator[float]:
+    """
+    Trains a judge on pictures, and writes its weights in fp16.
+
+    Args:
+        path: of the weights.
+        pictures: (N, 3, 64, 64) uint8, at least 64.
+        colors, shapes: (N,) numbers of what is right.
+        epochs: how often all are seen.
+        seed: of everything.
+
+    Yields:
+        The mean loss of each epoch.
+    """
     torch.manual_seed(seed)
-    judge, pictures = SceneJudge().to(memory_format=torch.channels_last), torch.from_numpy(draw_scenes("judge", scenes))
-    labels = torch.tensor([label_of(index) for index in range(scenes)])
-    steps = epochs * (scenes // _BATCH)
+    judge, seen = SceneJudge().to(memory_format=torch.channels_last), torch.from_numpy(pictures)
+    count = len(seen) // _BATCH * _BATCH
     optimizer = torch.optim.AdamW(judge.parameters(), weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=epochs * count // _BATCH)
     for _ in range(epochs):
         losses = []
-        for rows in torch.randperm(scenes)[: scenes // _BATCH * _BATCH].split(_BATCH):
-            colors, shapes = judge.train()(_varied(pictures[rows]))
-            color, shape = labels[rows] // len(FLAT_SHAPES), labels[rows] % len(FLAT_SHAPES)
-            loss = F.cross_entropy(colors, color) + F.cross_entropy(shapes, shape)
+        for rows in torch.randperm(len(seen))[:count].split(_BATCH):
+            found_colors, found_shapes = judge.train()(_varied(seen[rows]))
+            loss = F.cross_entropy(found_colors, colors[rows]) + F.cross_entropy(found_shapes, shapes[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
             losses.append(float(loss.detach()))
         yield sum(losses) / len(losses)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as temporary:
         save_file({name: _halved(value) for name, value in judge.state_dict().items()}, temporary)
 

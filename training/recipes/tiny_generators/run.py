@@ -26,7 +26,6 @@ from .release import RECORD, record_of, release
 from .scenes import CLASS_NAMES, SIZE
 from .subjects import SUBJECTS, Subject
 
-JUDGE = Path(__file__).with_name("judge.safetensors")  # the released one
 JUDGE_SCENES, JUDGE_EPOCHS = 8192, 6
 MOST_STEPS = 1_000_000  # time ends a training
 PROTOCOL = (

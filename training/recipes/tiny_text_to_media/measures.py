@@ -11,9 +11,6 @@ from atoken.evaluation.metrics.understanding import class_embeddings
 from atoken.miniature.captions import MEDIUM, MOTION_WORDS
 from atoken.miniature.scenes import COLOURS, FLAT_SHAPES, MOTIONS, Scene
 
-from ..tiny_generators.judge import SceneJudge
-from .motion_judge import MotionJudge
-
 CHANCE = {"color": 1 / 8, "shape": 1 / 8, "pair": 1 / 64, "motion": 1 / 8, "all": 1 / 512}
 
 
@@ -38,18 +35,6 @@ def shares_right(scenes: Sequence[Scene], found: dict[str, torch.Tensor]) -> dic
     if "motion" in right:
         right["all"] = right["pair"] & right["motion"]
     return {name: float(each.double().mean()) for name, each in right.items()}
-
-
-@torch.no_grad()
-def judged(pictures: np.ndarray, judge: SceneJudge, motion_judge: MotionJudge) -> dict[str, torch.Tensor]:
-    """Tells by the judges what (N, T, 3, 64, 64) uint8 show; of clips color and shape by the sum over frames."""
-    colors, shapes = [], []
-    for frames in torch.from_numpy(pictures[:, ::2]).unbind(1):
-        features = torch.cat([judge.eval().features(batch) for batch in frames.split(64)])
-        colors.append(judge.colors(features).log_softmax(1))
-        shapes.append(judge.shapes(features).log_softmax(1))
-    found = {"color": torch.stack(colors).sum(0).argmax(1), "shape": torch.stack(shapes).sum(0).argmax(1)}
-    return found | ({"motion": motion_judge.judged(pictures)} if pictures.shape[1] > 1 else {})
 
 
 def zero_shot(pictures: np.ndarray, embedder: Embedder) -> dict[str, torch.Tensor]:

@@ -10,10 +10,9 @@ import numpy as np
 from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder
 from atoken.generation import TextToMediaPipeline
 
-from ..tiny_generators.judge import SceneJudge
 from ..tiny_generators.pictures import save_grid
-from .measures import CHANCE, as_facts, judged, share_of, shares_right, zero_shot
-from .motion_judge import MotionJudge
+from .judges import Judges
+from .measures import CHANCE, as_facts, share_of, shares_right, zero_shot
 from .sampling import sample, through_tokenizer
 from .worlds import MEASURED, caption_of, drawn, measured_scenes
 
@@ -28,9 +27,7 @@ SHOWN = 8  # captions of a grid
 SHOWN_FRAMES = (0, 5, 10, 15)
 
 
-def choose(
-    pipeline: TextToMediaPipeline, kind: str, judge: SceneJudge, motion_judge: MotionJudge
-) -> list[dict[str, Any]]:
+def choose(pipeline: TextToMediaPipeline, kind: str, judges: Judges) -> list[dict[str, Any]]:
     """
     Tries scales and intervals of guidance on scenes whose pairs of color and shape were learned, best first.
 
@@ -42,7 +39,7 @@ def choose(
     for scale, interval in itertools.product(GUIDANCE, INTERVALS):
         settings = {"num_inference_steps": STEPS, "guidance_scale": scale, "guidance_interval": interval}
         made = sample(pipeline, captions, kind, CHOICE_SEED, **settings)
-        tried.append({"settings": settings, **as_facts(scenes, judged(made, judge, motion_judge))})
+        tried.append({"settings": settings, **as_facts(scenes, judges.judged(made))})
     return sorted(tried, key=lambda each: -each["all" if kind == "video" else "pair"])
 
 
@@ -51,7 +48,7 @@ def measure(
     kind: str,
     count: int,
     settings: dict[str, Any],
-    judges: tuple[SceneJudge, MotionJudge],
+    judges: Judges,
     embedder: AtokenEmbedder,
     out: Path,
 ) -> dict[str, Any]:
@@ -69,14 +66,14 @@ def measure(
     began = time.perf_counter()
     made = sample(pipeline, [caption_of(scene) for scene in scenes], kind, MEASURED, **settings)
     seconds = (time.perf_counter() - began) / count
-    found, ceiling = (shares_right(scenes, judged(each, *judges)) for each in (made, best))
+    found, ceiling = (shares_right(scenes, judges.judged(each)) for each in (made, best))
     seen = measured_scenes(kind, "train", count)
-    of_seen = judged(sample(pipeline, [caption_of(scene) for scene in seen], kind, MEASURED, **settings), *judges)
+    of_seen = judges.judged(sample(pipeline, [caption_of(scene) for scene in seen], kind, MEASURED, **settings))
     _save_samples(best, made, out / f"{kind}-samples.png")
     return {
         "samples": {"count": count, **found},
         "ceiling": ceiling,
-        "scenes": shares_right(scenes, judged(true, *judges)),
+        "scenes": shares_right(scenes, judges.judged(true)),
         "seen": shares_right(seen, of_seen),
         "share_of_ceiling": share_of(found, ceiling),
         "chance": {name: CHANCE[name] for name in found},

@@ -16,29 +16,29 @@ from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder
 from atoken_headers.model_folders import CHECKPOINTS
 
 from ..text_files import write_text
-from ..tiny_generators.judge import load_judge
-from ..tiny_generators.run import JUDGE
 from .card import card_of
+from .clip_judge import train_clip_judge
 from .corpora import write_latents, write_scenes
-from .measures import as_facts, judged
+from .judges import CLIP_JUDGE, MOTION_JUDGE, Judges, load_judges
+from .measures import as_facts
 from .measuring import choose, measure
-from .motion_judge import load_motion_judge, train_motion_judge
+from .motion_judge import train_motion_judge
 from .release import NAME, RECORD, TOKENIZER, release, rounded, training_facts
 from .sampling import open_pipeline, sample
 from .training import train
 from .worlds import KINDS, MEASURED, caption_of, measured_scenes
 
-MOTION_JUDGE = Path(__file__).with_name("motion_judge.safetensors")  # the released one
-JUDGE_CLIPS, JUDGE_EPOCHS = 2560, 12
+# Clips that a judge learns of, and how often all of them.
+JUDGES = {CLIP_JUDGE: (train_clip_judge, 4096, 6), MOTION_JUDGE: (train_motion_judge, 2560, 12)}
 PROTOCOL = (
-    "Right: color and shape by a network trained on other scenes (of clips by the sum over every second frame), motion "
-    "by another one over frames, counted over samples. Ceiling: the same new scenes as drawn, through the tokenizer. "
-    "Zero-shot: by atoken-tiny's own text tower. Weights rounded to bf16, run in fp32"
+    "Right: color and shape by networks trained on other scenes, one for images and one for clips, which sums over "
+    "every second frame, motion by another one over frames, counted over samples. Ceiling: the same new scenes as "
+    "drawn, through the tokenizer. Zero-shot: by atoken-tiny's own text tower. Weights rounded to bf16, run in fp32"
 )
 
 
 def compare_with_scratch(
-    out: Path, grown: Path, scratch: Path, count: int, settings: dict[str, Any], judges: tuple
+    out: Path, grown: Path, scratch: Path, count: int, settings: dict[str, Any], judges: Judges
 ) -> dict[str, Any]:
     """
     Judges clips of two trainings on videos of as many steps: one begun with the weights for images, one from nothing.
@@ -53,7 +53,7 @@ def compare_with_scratch(
         made = sample(pipeline, captions, "video", MEASURED, **settings)
         facts = training_facts(trained, "videos")
         loss = facts["curve"][-1].get("video loss")
-        found[name] = {"steps": facts["steps"], "loss": loss, **as_facts(scenes, judged(made, *judges))}
+        found[name] = {"steps": facts["steps"], "loss": loss, **as_facts(scenes, judges.judged(made))}
     return found
 
 
@@ -62,10 +62,10 @@ def conclude(out: Path, counts: dict[str, int], facts: dict[str, Any], arms: tup
     released, tokenizer, trained = out / "released" / NAME, CHECKPOINTS / TOKENIZER, out / "video-stage/model"
     if (released / RECORD).is_file():
         return
-    judges = load_judge(JUDGE), load_motion_judge(out / "motion_judge.safetensors")
+    judges = load_judges(out)
     choices = {}
     for kind in KINDS:
-        choices[kind] = choose(open_pipeline(trained, tokenizer), kind, *judges)
+        choices[kind] = choose(open_pipeline(trained, tokenizer), kind, judges)
         print(f"{kind}: " + json.dumps(choices[kind]), flush=True)
     sampling = {kind: choices[kind][0]["settings"] for kind in KINDS}
     if not released.is_dir():
@@ -114,10 +114,10 @@ def main(
         train(out, "grown-arm", tokenizer, corpora, "videos", arm_steps, of_images, seed)
         train(out, "scratch-arm", tokenizer, corpora, "videos", arm_steps, None, seed)
         arms = out / "grown-arm", out / "scratch-arm"
-    judge = out / "motion_judge.safetensors"
-    if not judge.is_file():
-        for epoch, loss in enumerate(train_motion_judge(judge, JUDGE_CLIPS, JUDGE_EPOCHS)):
-            print(f"motion judge: epoch {epoch + 1} of {JUDGE_EPOCHS}, loss {loss:.4f}", flush=True)
+    for name, (train_judge, clips, epochs) in JUDGES.items():
+        if not (out / name).is_file():
+            for epoch, loss in enumerate(train_judge(out / name, clips, epochs)):
+                print(f"{name}: epoch {epoch + 1} of {epochs}, loss {loss:.4f}", flush=True)
     facts = {
         "command": "python -m atoken.training.recipes.tiny_text_to_media.run OUT "
         f"--image-steps {image_steps} --video-steps {video_steps}" + (f" --arm-steps {arm_steps}" if arm_steps else ""),

@@ -6,12 +6,10 @@ import torch
 
 from atoken.miniature.scenes import COLOURS, FLAT_SHAPES, MOTIONS, Scene, is_held_out, is_pair_held_out
 from atoken.tokenizing.clips import read_frames
-from atoken.training.recipes.tiny_generators.judge import load_judge
-from atoken.training.recipes.tiny_generators.run import JUDGE
 from atoken.training.recipes.tiny_text_to_media.corpora import _png
-from atoken.training.recipes.tiny_text_to_media.measures import judged, share_of, shares_right, zero_shot
+from atoken.training.recipes.tiny_text_to_media.judges import load_judges
+from atoken.training.recipes.tiny_text_to_media.measures import share_of, shares_right, zero_shot
 from atoken.training.recipes.tiny_text_to_media.motion_judge import (
-    MotionJudge,
     judged_scene,
     load_motion_judge,
     train_motion_judge,
@@ -57,7 +55,7 @@ def test_shares_that_are_right():
 
 def test_the_judge_of_pictures_also_knows_images_of_this_world():
     scenes = measured_scenes("image", "held_out", 64)
-    found = judged(drawn(scenes), load_judge(JUDGE), MotionJudge())
+    found = load_judges().judged(drawn(scenes))
     assert set(found) == {"color", "shape"} and shares_right(scenes, found)["pair"] >= 0.9
 
 
