@@ -14,6 +14,9 @@ from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.processing.views_atoken import mesh_views
 from atoken.token_layouts_atoken import PackedSequences
 
+_VIEW_SIZE = 256  # pixels of the views of a solid, as the processor makes patches of so many
+# Ways to take colors out of a picture, with what gray is multiplied by for red, green and blue.
+COLORLESS = {"gray": (1, 1, 1), "negative": (1, 1, 1), "cyan": (0.25, 1, 0.95), "lime": (0.62, 1, 0.15)}
 _LUMA = np.array([0.299, 0.587, 0.114])  # of red, green and blue (BT.601)
 
 
@@ -63,15 +66,22 @@ def describe(
     return Described(tokens, torch.cat(embeddings))
 
 
-def gray(picture: np.ndarray) -> np.ndarray:
-    """Gives a gray copy of (..., 3, H, W) uint8, three equal channels."""
-    luma = (picture * _LUMA[:, None, None]).sum(-3, keepdims=True).round().astype(np.uint8)
-    return np.repeat(luma, 3, axis=-3)
+def colorless(picture: np.ndarray, way: str) -> np.ndarray:
+    """
+    Gives a copy of a picture in which nothing has a color with a name in the miniature world.
+
+    Args:
+        picture: (..., 3, H, W) uint8.
+        way: one of `COLORLESS`: "gray", its "negative", or gray times a "cyan" or a "lime".
+    """
+    luma = (picture * _LUMA[:, None, None]).sum(-3, keepdims=True)
+    factors = np.array(COLORLESS[way])[:, None, None]
+    return ((255 - luma if way == "negative" else luma) * factors).round().astype(np.uint8)
 
 
 def _inputs(samples: Sequence[Any]) -> dict[str, Any]:
     if isinstance(samples[0], ColoredMesh):
-        return {"voxels": [mesh_views(sample) for sample in samples]}
+        return {"voxels": [mesh_views(sample, size=_VIEW_SIZE) for sample in samples]}
     if samples[0].ndim == 4:
         options = {"do_sample_frames": False, "input_data_format": "channels_first"}
         return {"videos": list(samples), "videos_kwargs": options}

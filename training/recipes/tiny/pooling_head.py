@@ -4,11 +4,13 @@
 
 Training never shows twelve of the 64 pairs of color and shape. Of the others the head tells all shapes, so that more of
 the same teaches it nothing, but it has learned them color by color: of gray copies of the same scenes it tells less
-than half. Here it learns the shapes of scenes and of gray copies of them, in which there is no pair, while embeddings
-of scenes, clips, solids and photos are held to what they were. What the encoder makes of all these is computed once.
-Latents and codes stay bit by bit. OUT/released becomes the checkpoint; its record takes over all that is reconstructed.
+than half. Here it learns the shapes of scenes and of copies without any color of the world, in which there is no pair,
+while embeddings of scenes, clips, solids and photos are held to what they were. What the encoder makes of all these is
+computed once. Latents and codes stay bit by bit. OUT/released becomes the checkpoint; its record takes over all that is
+reconstructed.
 """
 
+import itertools
 import json
 import shutil
 import time
@@ -28,33 +30,40 @@ from atoken.evaluation.metrics.understanding import class_embeddings
 from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder
 from atoken.miniature.captions import MEDIUM
 from atoken.miniature.scenes import FLAT_SHAPES
+from atoken.miniature.small_solids import small_solid
 from atoken.miniature.world import MiniatureWorld
 from atoken.processing import AtokenProcessor
+from atoken.processing.colored_mesh_atoken import ColoredMesh
 
 from ...tokenizer.validation import validate
 from ..text_files import write_text
 from .curriculum import EVALUATION, RELEASED, localized
 from .decoders import check_the_rest_is_the_same, stage_of
-from .described_samples import Described, describe, gray
+from .described_samples import COLORLESS, Described, colorless, describe
 from .photo_files import load_photo, photos_below
 from .release import MEASURES
 
 SEED = 31  # of the worlds of which scenes are drawn
 SCENE_SIZE, CLIP_FRAMES, PHOTO_SIDE = 64, 8, 128  # pixels and frames
 BATCH = {"scenes": 128, "clips": 32, "solids": 4, "photos": 16}  # of a step
-AT_ONCE = {"scenes": 128, "clips": 32, "solids": 1, "photos": 8}  # that the encoder sees
-HELD = 10.0  # weight of the distance to the embeddings before
-RATE, DECAY = 1e-3, 0.01
+AT_ONCE = {"scenes": 128, "clips": 32, "solids": 4, "photos": 8}  # that the encoder sees
+COPIES = 3.0  # weight of the shapes of copies
+HELD, OTHERS_HELD = 30.0, 8.0  # weights of the distance to the embeddings before, of scenes and of what else there is
+RATE, DECAY = 3e-3, 0.01
 
 
-def draw_scenes(kind: str, count: int) -> tuple[list[Any], torch.Tensor]:
-    """Draws scenes of pairs that training may show: their samples, and the numbers of their shapes (N,)."""
+def draw_scenes(kind: str, count: int) -> tuple[list[np.ndarray], torch.Tensor]:
+    """Draws images or clips of pairs that training may show, and gives the numbers of their shapes (N,) beside them."""
     world = MiniatureWorld(kind, "train", count, SEED, SCENE_SIZE, CLIP_FRAMES)
     items = [world[index] for index in range(count)]
-    samples = [item["sample"] if kind == "object" else item["sample"].numpy() for item in items]
-    names = [item["scene"]["shape"] for item in items]
-    shapes = [FLAT_SHAPES.index(name) if name in FLAT_SHAPES else -1 for name in names]
-    return samples, torch.tensor(shapes)
+    shapes = [FLAT_SHAPES.index(item["scene"]["shape"]) for item in items]
+    return [item["sample"].numpy() for item in items], torch.tensor(shapes)
+
+
+def draw_solids(count: int) -> list[ColoredMesh]:
+    """Draws solids, so small that each has less than 2,000 voxels."""
+    world = MiniatureWorld("object", "train", count, SEED)
+    return [small_solid(world.describe(index)[0]) for index in range(count)]
 
 
 def read_photos(folder: Path) -> list[np.ndarray]:
@@ -97,7 +106,7 @@ def train_head(
 
     Args:
         head: is changed.
-        scenes: in color, and the same in gray.
+        scenes: in color, and the same without.
         shapes: numbers of the scenes' shapes, (N,).
         others: samples whose embeddings are to stay, by names of `BATCH`.
         classes: unit vectors of the shapes' words, (C, d).
@@ -119,12 +128,12 @@ def train_head(
             order = torch.randperm(len(shapes), generator=numbers)[: len(shapes) // size * size].split(size)
         rows = order[step % len(order)]
         loss = HELD * distance(head, scenes[0], rows)
-        for described in scenes:
+        for described, weight in zip(scenes, (1.0, COPIES), strict=True):
             cosines = F.normalize(head(*described.packed(rows)), dim=-1) @ classes.T
-            loss = loss + F.cross_entropy(scale * cosines, shapes[rows])
+            loss = loss + weight * F.cross_entropy(scale * cosines, shapes[rows])
         for name, described in others.items():
             drawn = torch.randint(len(described), (BATCH[name],), generator=numbers)
-            loss = loss + HELD * distance(head, described, drawn)
+            loss = loss + OTHERS_HELD * distance(head, described, drawn)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -145,10 +154,10 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder that `make data` has filled.")],
     out: Annotated[Path, typer.Argument(help="Folder for the run.")],
     checkpoint: Annotated[Path, typer.Argument(help="Released weights of this recipe.")],
-    scenes: Annotated[int, typer.Option(help="Scenes to learn of.")] = 16384,
+    scenes: Annotated[int, typer.Option(help="Scenes to learn of.")] = 32768,
     clips: Annotated[int, typer.Option(help="Clips whose embeddings are held.")] = 2048,
-    solids: Annotated[int, typer.Option(help="Solids whose embeddings are held.")] = 160,
-    epochs: Annotated[int, typer.Option(help="How often all scenes are seen.")] = 10,
+    solids: Annotated[int, typer.Option(help="Solids whose embeddings are held.")] = 128,
+    epochs: Annotated[int, typer.Option(help="How often all scenes are seen.")] = 12,
     evaluate: Annotated[bool, typer.Option(help="Measure understanding.")] = True,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
@@ -164,10 +173,12 @@ def main(
         return describe(model, processor, samples, AT_ONCE[name.split()[-1]], name)
 
     pictures, shapes = draw_scenes("image", scenes)
-    of_scenes = described("scenes", pictures), described("gray scenes", [gray(each) for each in pictures])
+    ways = itertools.cycle(COLORLESS)
+    copies = [colorless(picture, way) for picture, way in zip(pictures, ways, strict=False)]
+    of_scenes = described("scenes", pictures), described("colorless scenes", copies)
     others = {
         "clips": described("clips", draw_scenes("video", clips)[0]),
-        "solids": described("solids", draw_scenes("object", solids)[0]),
+        "solids": described("solids", draw_solids(solids)),
         "photos": described("photos", read_photos(data / "photos/train")),
     }
     began, curve = time.perf_counter(), []
@@ -196,7 +207,7 @@ def main(
         before = {}
     record["pooling_head"] = {
         "command": f"python -m atoken.training.recipes.tiny.pooling_head DATA OUT checkpoints/{checkpoint.name}",
-        "data": {"scenes": scenes, "gray scenes": scenes, **{name: len(each) for name, each in others.items()}},
+        "data": {"scenes": scenes, "colorless scenes": scenes, **{name: len(each) for name, each in others.items()}},
         "steps": steps,
         "minutes": round(minutes, 1),
         "batch_sizes": BATCH,

@@ -1,4 +1,4 @@
-"""A pooling head that goes on alone: gray copies, samples that are described once, and what changes of a checkpoint."""
+"""A pooling head that goes on alone: copies without color, samples described once, and what changes of a checkpoint."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ from atoken.miniature.world import MiniatureWorld
 from atoken.processing import AtokenProcessor
 from atoken.training.recipes.tiny import pooling_head
 from atoken.training.recipes.tiny.curriculum import EVALUATION, localized
-from atoken.training.recipes.tiny.described_samples import describe, gray
+from atoken.training.recipes.tiny.described_samples import COLORLESS, colorless, describe
 from atoken.training.tokenizer.validation import write_configuration
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -29,12 +29,15 @@ def parts():
     return AtokenModel.from_pretrained(CHECKPOINT, dtype=torch.float32), AtokenProcessor.from_pretrained(CHECKPOINT)
 
 
-def test_gray_copies_keep_the_luminance():
+def test_copies_have_the_luminance_and_no_color():
     picture = np.array([[[255, 0, 0, 255, 7]], [[0, 255, 0, 255, 7]], [[0, 0, 255, 255, 7]]], dtype=np.uint8)
-    copy = gray(picture)
+    copy = colorless(picture, "gray")
     assert copy.dtype == np.uint8 and copy.shape == picture.shape
     assert copy[0].tolist() == copy[1].tolist() == copy[2].tolist() == [[76, 150, 29, 255, 7]]  # BT.601
-    assert np.array_equal(gray(np.stack([picture, picture]))[1], copy)
+    assert np.array_equal(colorless(picture, "negative"), 255 - copy)
+    assert colorless(picture, "lime")[:, 0, 3].tolist() == [158, 255, 38]
+    for way in COLORLESS:
+        assert np.array_equal(colorless(np.stack([picture, picture]), way)[1], colorless(picture, way))
 
 
 @pytest.mark.parametrize("kind", ["image", "video"])
@@ -62,10 +65,13 @@ def test_only_understanding_is_measured(tmp_path):
     assert len(config.sets) == 11 and "reconstruction" not in {entry.task for entry in config.sets}
 
 
-def test_shapes_of_gray_copies_are_learned(parts):
+def test_shapes_of_copies_are_learned(parts):
     model, processor = parts
     pictures, shapes = pooling_head.draw_scenes("image", 256)
-    scenes = [describe(model, processor, each, 64, "scenes") for each in (pictures, [gray(each) for each in pictures])]
+    scenes = [
+        describe(model, processor, each, 64, "scenes")
+        for each in (pictures, [colorless(each, "gray") for each in pictures])
+    ]
     classes = F.normalize(torch.stack([scenes[0].embeddings[shapes == i].mean(0) for i in range(8)]), dim=-1)
     head, every = copy.deepcopy(model.vision_model.head), torch.arange(256)
 

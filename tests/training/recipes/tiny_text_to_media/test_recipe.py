@@ -6,6 +6,8 @@ import torch
 
 from atoken.miniature.scenes import COLOURS, FLAT_SHAPES, MOTIONS, Scene, is_held_out, is_pair_held_out
 from atoken.tokenizing.clips import read_frames
+from atoken.training.recipes.tiny_generators.judge import load_judge
+from atoken.training.recipes.tiny_text_to_media.clip_judge import judge_clips, train_clip_judge
 from atoken.training.recipes.tiny_text_to_media.corpora import _png
 from atoken.training.recipes.tiny_text_to_media.judges import load_judges
 from atoken.training.recipes.tiny_text_to_media.measures import share_of, shares_right, zero_shot
@@ -57,6 +59,23 @@ def test_the_judge_of_pictures_also_knows_images_of_this_world():
     scenes = measured_scenes("image", "held_out", 64)
     found = load_judges().judged(drawn(scenes))
     assert set(found) == {"color", "shape"} and shares_right(scenes, found)["pair"] >= 0.9
+
+
+def test_a_judge_of_clips_learns_and_sums_over_every_second_frame(tmp_path):
+    losses = list(train_clip_judge(tmp_path / "judge.safetensors", 32, 3))
+    assert losses[-1] < losses[0]
+    judge, clips = load_judge(tmp_path / "judge.safetensors"), drawn([judged_scene(index) for index in range(3)])
+    color, shape = judge_clips(judge, clips)
+    with torch.no_grad():
+        logits = [judge(torch.from_numpy(clips[:, frame])) for frame in range(0, FRAMES, 2)]
+    for found, which in ((color, 0), (shape, 1)):
+        chances = torch.stack([each[which].double().softmax(1) for each in logits]).log().sum(0)
+        assert torch.equal(found, chances.argmax(1))
+
+
+def test_the_judges_of_clips_know_held_out_ones():
+    scenes = measured_scenes("video", "held_out", 48)
+    assert shares_right(scenes, load_judges().judged(drawn(scenes)))["all"] >= 0.97
 
 
 def test_a_judge_of_motion_learns_and_is_read_again(tmp_path):
