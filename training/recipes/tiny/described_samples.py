@@ -1,12 +1,11 @@
 """What an encoder makes of samples, computed once: the tokens that its pooling head sees."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from atoken import AtokenModel
 from atoken.processing import AtokenProcessor
@@ -45,7 +44,11 @@ class Described:
 
 @torch.no_grad()
 def describe(
-    model: AtokenModel, processor: AtokenProcessor, samples: Sequence[Any], batch_size: int, name: str
+    model: AtokenModel,
+    processor: AtokenProcessor,
+    samples: Sequence[Any],
+    batch_size: int,
+    watch: Callable[[range], Iterable[int]] = iter,
 ) -> Described:
     """
     Computes what the encoder makes of samples.
@@ -54,11 +57,11 @@ def describe(
         model, processor: whose pooling head is to learn.
         samples: pictures (3, H, W) uint8, clips (T, 3, H, W) uint8, or meshes; all of one kind.
         batch_size: samples at a time.
-        name: of the samples, for the progress bar.
+        watch: goes through the batches in their order, such as with a progress bar.
     """
     tokens: list[torch.Tensor] = []
     embeddings: list[torch.Tensor] = []
-    for start in tqdm(range(0, len(samples), batch_size), desc=name):
+    for start in watch(range(0, len(samples), batch_size)):
         packed = processor(**_inputs(samples[start : start + batch_size]))
         found = model.vision_model(packed.pixel_values, packed.coords, packed.cu_seqlens)
         tokens += found.last_hidden_state.split(packed.cu_seqlens.diff().tolist())

@@ -15,6 +15,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ import typer
 import yaml
 from torch import nn
 from torch.nn import functional as F
+from tqdm import tqdm
 
 from atoken import AtokenModel
 from atoken.evaluation.metrics.understanding import class_embeddings
@@ -170,7 +172,7 @@ def main(
     classes = class_embeddings(embedder.embed_texts, FLAT_SHAPES, templates, embedder.canonical_prompts).float()
 
     def described(name: str, samples: Sequence[Any]) -> Described:
-        return describe(model, processor, samples, AT_ONCE[name.split()[-1]], name)
+        return describe(model, processor, samples, AT_ONCE[name.split()[-1]], partial(tqdm, desc=name))
 
     pictures, shapes = draw_scenes("image", scenes)
     ways = itertools.cycle(COLORLESS)

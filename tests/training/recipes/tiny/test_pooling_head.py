@@ -43,7 +43,7 @@ def test_copies_have_the_luminance_and_no_color():
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_tokens_that_are_described_once_give_the_embeddings_of_the_model(parts, kind):
     samples, _ = pooling_head.draw_scenes(kind, 5)
-    described = describe(*parts, samples, 2, kind)
+    described = describe(*parts, samples, 2)
     rows = torch.tensor([4, 1])
     with torch.no_grad():
         found = parts[0].vision_model.head(*described.packed(rows))
@@ -69,8 +69,7 @@ def test_shapes_of_copies_are_learned(parts):
     model, processor = parts
     pictures, shapes = pooling_head.draw_scenes("image", 256)
     scenes = [
-        describe(model, processor, each, 64, "scenes")
-        for each in (pictures, [colorless(each, "gray") for each in pictures])
+        describe(model, processor, each, 64) for each in (pictures, [colorless(each, "gray") for each in pictures])
     ]
     classes = F.normalize(torch.stack([scenes[0].embeddings[shapes == i].mean(0) for i in range(8)]), dim=-1)
     head, every = copy.deepcopy(model.vision_model.head), torch.arange(256)
