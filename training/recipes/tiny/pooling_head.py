@@ -30,6 +30,7 @@ from tqdm import tqdm
 from atoken import AtokenModel
 from atoken.evaluation.metrics.understanding import class_embeddings
 from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder
+from atoken.layers_atoken import AtokenPoolingHead
 from atoken.miniature.captions import MEDIUM
 from atoken.miniature.scenes import FLAT_SHAPES
 from atoken.miniature.small_solids import small_solid
@@ -144,6 +145,22 @@ def train_head(
     return steps
 
 
+@torch.no_grad()
+def restore_length(head: AtokenPoolingHead, described: Described) -> None:
+    """
+    Brings embeddings back to about their length before, as cosines leave it free: by a power of two, exact in bf16.
+
+    Args:
+        head: is changed in the layers that end its two branches.
+        described: samples whose embeddings are looked at.
+    """
+    found = head(*described.packed(torch.arange(len(described))))
+    exponent = torch.log2(described.embeddings.norm(dim=1).mean() / found.norm(dim=1).mean()).round()
+    for layer in (head.attention.out_proj, head.mlp.fc2):
+        layer.weight.mul_(2**exponent)
+        layer.bias.mul_(2**exponent)
+
+
 def understood(template: Path) -> None:
     """Takes everything but understanding out of one of the harness's files."""
     values = yaml.safe_load(template.read_text(encoding="utf-8"))
@@ -193,6 +210,7 @@ def main(
     scale = float(model.logit_scale.detach().exp())
     head = model.vision_model.head.train()
     steps = train_head(head, of_scenes, shapes, others, classes, scale, epochs, seed, report)
+    restore_length(head, of_scenes[0])
     minutes = (time.perf_counter() - began) / 60
     shutil.copytree(checkpoint, released, dirs_exist_ok=True)
     model.eval().to(torch.bfloat16).save_pretrained(released)

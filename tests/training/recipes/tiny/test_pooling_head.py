@@ -1,6 +1,7 @@
 """A pooling head that goes on alone: copies without color, samples described once, and what changes of a checkpoint."""
 
 import copy
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -90,6 +91,17 @@ def test_shapes_of_copies_are_learned(parts):
     share, far = share_right(), distance()
     steps = pooling_head.train_head(head, tuple(scenes), shapes, {}, classes, 20.0, epochs=20)
     assert steps == 40 and share_right() > share + 0.2 and distance() < 0.5 * far
+
+
+def test_embeddings_get_their_length_back_and_keep_their_directions(parts):
+    model, processor = parts
+    described = describe(model, processor, pooling_head.draw_scenes("image", 32)[0], 32)
+    longer = dataclasses.replace(described, embeddings=3.5 * described.embeddings)
+    head = copy.deepcopy(model.vision_model.head)
+    pooling_head.restore_length(head, longer)
+    with torch.no_grad():
+        found = head(*described.packed(torch.arange(32)))
+    torch.testing.assert_close(found, 4 * described.embeddings, rtol=1e-5, atol=1e-4)  # the nearest power of two
 
 
 def test_nothing_but_the_head_changes(tmp_path):
