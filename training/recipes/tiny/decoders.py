@@ -26,6 +26,7 @@ from ...tokenizer.curriculum import Stage
 from ..text_files import write_text
 from .between_stages import continued
 from .curriculum import EVALUATION, HERE, PERCEPTION, RELEASED, localized, measure_released, run_gaussians, run_stage
+from .evaluation_parts import drop_understanding
 from .release import record_of, release, tables_of
 
 # Sources beside those of the curriculum, with their size there.
@@ -41,16 +42,6 @@ def with_scenes(data_file: Path) -> None:
     for task, scenes in SCENES.items():
         sources[task].append(scenes)
     write_text(data_file, yaml.safe_dump(sources, sort_keys=False))
-
-
-def drop_understanding(template: Path) -> list[str]:
-    """Takes the sets of understanding out of one of the harness's files; gives their names."""
-    values = yaml.safe_load(template.read_text(encoding="utf-8"))
-    values.pop("embedders", None)
-    understood = [name for name, entry in values["sets"].items() if "task" in entry]
-    values["sets"] = {name: entry for name, entry in values["sets"].items() if name not in understood}
-    write_text(template, yaml.safe_dump(values, sort_keys=False))
-    return understood
 
 
 def check_the_rest_is_the_same(checkpoint: Path, released: Path, trained: tuple[str, ...]) -> None:

@@ -22,7 +22,6 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-import yaml
 from torch import nn
 from torch.nn import functional as F
 from tqdm import tqdm
@@ -38,13 +37,13 @@ from atoken.miniature.world import MiniatureWorld
 from atoken.processing import AtokenProcessor
 from atoken.processing.colored_mesh_atoken import ColoredMesh
 
-from ...tokenizer.validation import validate
 from ..text_files import write_text
-from .curriculum import EVALUATION, RELEASED, localized
+from .curriculum import EVALUATION, RELEASED, localized, measure_released
 from .decoders import check_the_rest_is_the_same, stage_of
 from .described_samples import COLORLESS, Described, colorless, describe
+from .evaluation_parts import drop_reconstruction
 from .photo_files import load_photo, photos_below
-from .release import MEASURES
+from .release import MEASURES, command_of
 
 SEED = 31  # of the worlds of which scenes are drawn
 SCENE_SIZE, CLIP_FRAMES, PHOTO_SIDE = 64, 8, 128  # pixels and frames
@@ -53,6 +52,7 @@ AT_ONCE = {"scenes": 128, "clips": 32, "solids": 4, "photos": 8}  # that the enc
 COPIES = 3.0  # weight of the shapes of copies
 HELD, OTHERS_HELD = 30.0, 8.0  # weights of the distance to the embeddings before, of scenes and of what else there is
 RATE, DECAY = 3e-3, 0.01
+LOOKED_AT = 1024  # embeddings by which lengths are compared
 
 
 def draw_scenes(kind: str, count: int) -> tuple[list[np.ndarray], torch.Tensor]:
@@ -64,7 +64,7 @@ def draw_scenes(kind: str, count: int) -> tuple[list[np.ndarray], torch.Tensor]:
 
 
 def draw_solids(count: int) -> list[ColoredMesh]:
-    """Draws solids, so small that each has less than 2,000 voxels."""
+    """Draws solids, so small that they have about 1,600 voxels."""
     world = MiniatureWorld("object", "train", count, SEED)
     return [small_solid(world.describe(index)[0]) for index in range(count)]
 
@@ -88,9 +88,9 @@ def read_photos(folder: Path) -> list[np.ndarray]:
     return photos
 
 
-def distance(head: nn.Module, described: Described, rows: torch.Tensor) -> torch.Tensor:
-    """Gives one minus the cosine between new embeddings of samples and those before, on average."""
-    return 1 - F.cosine_similarity(head(*described.packed(rows)), described.embeddings[rows]).mean()
+def distance(found: torch.Tensor, described: Described, rows: torch.Tensor) -> torch.Tensor:
+    """Gives one minus the cosine between new embeddings of samples, (n, d), and those before, on average."""
+    return 1 - F.cosine_similarity(found, described.embeddings[rows]).mean()
 
 
 def train_head(
@@ -130,13 +130,14 @@ def train_head(
         if step % (len(shapes) // size) == 0:
             order = torch.randperm(len(shapes), generator=numbers)[: len(shapes) // size * size].split(size)
         rows = order[step % len(order)]
-        loss = HELD * distance(head, scenes[0], rows)
-        for described, weight in zip(scenes, (1.0, COPIES), strict=True):
-            cosines = F.normalize(head(*described.packed(rows)), dim=-1) @ classes.T
+        of_scenes, of_copies = (head(*described.packed(rows)) for described in scenes)
+        loss = HELD * distance(of_scenes, scenes[0], rows)
+        for found, weight in ((of_scenes, 1.0), (of_copies, COPIES)):
+            cosines = F.normalize(found, dim=-1) @ classes.T
             loss = loss + weight * F.cross_entropy(scale * cosines, shapes[rows])
         for name, described in others.items():
             drawn = torch.randint(len(described), (BATCH[name],), generator=numbers)
-            loss = loss + OTHERS_HELD * distance(head, described, drawn)
+            loss = loss + OTHERS_HELD * distance(head(*described.packed(drawn)), described, drawn)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -152,21 +153,14 @@ def restore_length(head: AtokenPoolingHead, described: Described) -> None:
 
     Args:
         head: is changed in the layers that end its two branches.
-        described: samples whose embeddings are looked at.
+        described: samples, the first of which are looked at.
     """
-    found = head(*described.packed(torch.arange(len(described))))
-    exponent = torch.log2(described.embeddings.norm(dim=1).mean() / found.norm(dim=1).mean()).round()
+    rows = torch.arange(min(len(described), LOOKED_AT))
+    found = head(*described.packed(rows))
+    exponent = torch.log2(described.embeddings[rows].norm(dim=1).mean() / found.norm(dim=1).mean()).round()
     for layer in (head.attention.out_proj, head.mlp.fc2):
         layer.weight.mul_(2**exponent)
         layer.bias.mul_(2**exponent)
-
-
-def understood(template: Path) -> None:
-    """Takes everything but understanding out of one of the harness's files."""
-    values = yaml.safe_load(template.read_text(encoding="utf-8"))
-    values.pop("tokenizers")
-    values["sets"] = {name: entry for name, entry in values["sets"].items() if "task" in entry}
-    write_text(template, yaml.safe_dump(values, sort_keys=False))
 
 
 def main(
@@ -218,15 +212,16 @@ def main(
     record = json.loads((checkpoint / "training.json").read_text(encoding="utf-8"))
     if evaluate:
         template = localized(EVALUATION, data, out / EVALUATION.name)
-        understood(template)
-        found, _ = validate(template, released, out / "evaluation")
+        drop_reconstruction(template)
+        found = measure_released(stage_of(checkpoint), out, [template])
         kept = {name: round(value, 5) for name, value in found.items() if name.endswith(MEASURES)}
         before = {name: record["stages"][str(stage_of(checkpoint))].get(name) for name in kept}
         record["stages"][str(stage_of(checkpoint))] |= kept
     else:
         before = {}
+    places = {str(data): "DATA", str(out): "OUT", str(checkpoint): f"checkpoints/{checkpoint.name}"}
     record["pooling_head"] = {
-        "command": f"python -m atoken.training.recipes.tiny.pooling_head DATA OUT checkpoints/{checkpoint.name}",
+        "command": command_of("pooling_head", places),
         "data": {"scenes": scenes, "colorless scenes": scenes, **{name: len(each) for name, each in others.items()}},
         "steps": steps,
         "minutes": round(minutes, 1),

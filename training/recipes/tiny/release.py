@@ -108,6 +108,11 @@ def _measure_latents(model: AtokenModel, batches: list[TrainingBatch]) -> None:
     model.config.latents_std = [round(value, 5) for value in (square - mean.square()).sqrt().tolist()]
 
 
+def command_of(module: str, places: dict[str, str]) -> str:
+    """Says with which command a module of the recipe runs, with other names in place of its folders."""
+    return " ".join([f"python -m atoken.training.recipes.tiny.{module}", *(places.get(a, a) for a in sys.argv[1:])])
+
+
 def record_of(
     numbers: dict[str, dict[str, float]],
     run: Path,
@@ -142,9 +147,7 @@ def record_of(
     stages = sorted(int(number) for number in kept)
     logs = {number: _log(run, number) for number in stages}
     return {
-        "command": " ".join(
-            [f"python -m atoken.training.recipes.tiny.{module}", *(places.get(a, a) for a in sys.argv[1:])]
-        ),
+        "command": command_of(module, places),
         "data": "training/recipes/tiny/sources/tiny.yaml; media.json and meshes.json list the files of split 'train'",
         "steps": {str(number): log[-1]["step"] for number, log in logs.items()},
         "minutes": {str(number): round(log[-1]["minutes"], 1) for number, log in logs.items()},

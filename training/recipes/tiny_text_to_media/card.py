@@ -31,8 +31,8 @@ It knows the words of the miniature world, in sentences of at most 16 tokens.
 
 {images} images, then {videos} clips with two fifths of the steps on images, begun with the weights of the images:
 {image_steps:,} steps in {image_minutes:.0f} minutes and {video_steps:,} steps in {video_minutes:.0f} minutes, on a part
-of one of two CPU cores. Twelve of the 64 pairs of color and shape occur in no caption of training; the captions of the
-tables below have no other pairs. `training.json` is the whole record, with the losses; the command is
+of one of two CPU cores. {going_on}Twelve of the 64 pairs of color and shape occur in no caption of training; the
+captions of the tables below have no other pairs. `training.json` is the whole record, with the losses; the command is
 
     {command}
 
@@ -58,10 +58,22 @@ def card_of(record: dict[str, Any]) -> str:
         image_minutes=record["image_stage"]["minutes"],
         video_steps=record["video_stage"]["steps"],
         video_minutes=record["video_stage"]["minutes"],
+        going_on=_going_on(record["video_stage"]),
         command=record["command"],
         tables="\n\n".join(_table(kind, record[kind]) for kind in ("image", "video")),
         arms=_arms(record["arms"]) if "arms" in record else "",
         protocol=record["protocol"],
+    )
+
+
+def _going_on(stage: dict[str, Any]) -> str:
+    """Says what was different at the end of a training that went on."""
+    if "going_on" not in stage:
+        return ""
+    last = stage["going_on"]
+    return (
+        f"The last {last['steps']:,} steps, {last['minutes']:.0f} minutes, had {last['images']:,} images and "
+        f"{last['videos']:,} clips, with {100 * last['image_share']:.0f} % of the steps on images.\n"
     )
 
 

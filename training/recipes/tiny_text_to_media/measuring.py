@@ -17,8 +17,7 @@ from .sampling import sample, through_tokenizer
 from .worlds import MEASURED, caption_of, drawn, measured_scenes
 
 STEPS = 32
-# Scales and intervals of which the best are chosen. At the end of sampling, guidance pulls clips away from what the
-# tokenizer decodes well.
+# Scales and intervals of which the best are chosen: guidance at the end of sampling makes clips better or worse.
 GUIDANCE = (2.0, 3.0, 4.0)
 INTERVALS = ([0.0, 1.0], [0.5, 1.0])
 CHOSEN_BY = 192  # samples of each: with 64, several were equally good

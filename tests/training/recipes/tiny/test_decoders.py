@@ -12,6 +12,7 @@ from atoken.training.data.tasks import read_data
 from atoken.training.frozen_rows import FILE, ProtectedRows
 from atoken.training.recipes.tiny import decoders
 from atoken.training.recipes.tiny.curriculum import EVALUATION, PERCEPTION, localized
+from atoken.training.recipes.tiny.evaluation_parts import drop_understanding
 from atoken.training.recipes.tiny.release import release
 from atoken.training.tokenizer.curriculum import Stage
 from atoken.training.tokenizer.validation import write_configuration
@@ -50,7 +51,7 @@ def save_as_bf16(folder):
 def test_only_reconstruction_is_measured_again(tmp_path):
     for path, count in ((EVALUATION, 11), (PERCEPTION, 0)):
         template = localized(path, Path("/somewhere"), tmp_path / path.name)
-        assert len(decoders.drop_understanding(template)) == count
+        assert len(drop_understanding(template)) == count
         config = write_configuration(template, Path("/a/model"), tmp_path / "filled.yaml")
         assert config.embedders == () and {entry.task for entry in config.sets} == {"reconstruction"}
 

@@ -19,6 +19,7 @@ from atoken.processing import AtokenProcessor
 from atoken.training.recipes.tiny import pooling_head
 from atoken.training.recipes.tiny.curriculum import EVALUATION, localized
 from atoken.training.recipes.tiny.described_samples import COLORLESS, colorless, describe
+from atoken.training.recipes.tiny.evaluation_parts import drop_reconstruction
 from atoken.training.tokenizer.validation import write_configuration
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -61,7 +62,7 @@ def test_scenes_have_no_pair_that_is_held_out():
 
 def test_only_understanding_is_measured(tmp_path):
     template = localized(EVALUATION, Path("/somewhere"), tmp_path / "evaluation.yaml")
-    pooling_head.understood(template)
+    assert len(drop_reconstruction(template)) == 7
     config = write_configuration(template, Path("/a/model"), tmp_path / "filled.yaml")
     assert len(config.sets) == 11 and "reconstruction" not in {entry.task for entry in config.sets}
 
@@ -86,7 +87,7 @@ def test_shapes_of_copies_are_learned(parts):
 
     def distance() -> float:
         with torch.no_grad():
-            return float(pooling_head.distance(head, scenes[0], every))
+            return float(pooling_head.distance(head(*scenes[0].packed(every)), scenes[0], every))
 
     share, far = share_right(), distance()
     steps = pooling_head.train_head(head, tuple(scenes), shapes, {}, classes, 20.0, epochs=20)
@@ -104,7 +105,9 @@ def test_embeddings_get_their_length_back_and_keep_their_directions(parts):
     torch.testing.assert_close(found, 4 * described.embeddings, rtol=1e-5, atol=1e-4)  # the nearest power of two
 
 
-def test_nothing_but_the_head_changes(tmp_path):
+def test_nothing_but_the_head_changes(tmp_path, monkeypatch):
+    folders = [str(tmp_path / "data"), str(tmp_path / "out"), str(CHECKPOINT)]
+    monkeypatch.setattr("sys.argv", ["pooling_head", *folders, "--scenes", "128"])
     photos = tmp_path / "data/photos/train/package"
     photos.mkdir(parents=True)
     shutil.copy(ROOT / "examples/media/cat.jpg", photos)
@@ -112,6 +115,8 @@ def test_nothing_but_the_head_changes(tmp_path):
     pooling_head.main(tmp_path / "data", tmp_path / "out", CHECKPOINT, **options)
     released = tmp_path / "out/released"
     record = json.loads((released / "training.json").read_text())["pooling_head"]
+    expected = "python -m atoken.training.recipes.tiny.pooling_head DATA OUT checkpoints/atoken-tiny --scenes 128"
+    assert record["command"] == expected
     assert record["steps"] == 3 and record["data"]["photos"] == 1
     before, after = (load_file(folder / "model.safetensors") for folder in (CHECKPOINT, released))
     changed = {name for name in before if not torch.equal(before[name], after[name])}

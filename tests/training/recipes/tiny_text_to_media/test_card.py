@@ -51,3 +51,6 @@ def test_figures_are_those_of_the_record():
     assert "Grown from images" not in card
     arms = {"grown": {"steps": 500, "loss": 0.5, **VIDEO}, "from_scratch": {"steps": 500, "loss": 0.75, **VIDEO}}
     assert "two trainings of 500 steps each: loss of clips 0.500 / 0.750" in card_of({**record, "arms": arms})
+    last = {"steps": 500, "minutes": 8.6, "images": 16384, "videos": 9000, "image_share": 0.3}
+    record["video_stage"]["going_on"] = last
+    assert "The last 500 steps, 9 minutes, had 16,384 images and 9,000 clips, with 30 % of" in card_of(record)
