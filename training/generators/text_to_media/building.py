@@ -100,7 +100,8 @@ def build_transformer(
         stage: says its size, and what LoRA is added to.
         channels: of latents.
         captions: whose widths it takes.
-        start: folder of weights to begin with, such as those of the image stage; no parameter is new in videos.
+        start: folder of weights to begin with, such as those of the image stage; no parameter is new in videos, unless
+            the stage has more blocks.
 
     Raises:
         FileNotFoundError: there are no such weights.
@@ -136,10 +137,13 @@ def start_at_zero(model: HunyuanVideoTransformer3DModel) -> None:
 
 def load_start(model: HunyuanVideoTransformer3DModel, folder: Path) -> None:
     """
-    Reads weights into a transformer of the same sizes.
+    Reads weights into a transformer of the same sizes, or of more blocks.
+
+    Blocks that are added come last. As `start_at_zero` leaves them, they change nothing, so that the deeper model
+    begins as the one that was trained.
 
     Raises:
-        FileNotFoundError: there are none.
+        FileNotFoundError: there are no weights.
         ValueError: they are of other sizes.
     """
     if not (folder / "config.json").is_file():
@@ -147,13 +151,15 @@ def load_start(model: HunyuanVideoTransformer3DModel, folder: Path) -> None:
     given = HunyuanVideoTransformer3DModel.from_pretrained(folder)
     names = [name for name in model.config if not name.startswith("_")]
     differing = [name for name in names if _plain(given.config[name]) != _plain(model.config[name])]
+    if given.config["num_layers"] < model.config["num_layers"]:
+        differing.remove("num_layers")
     if differing:
         name = differing[0]
         raise ValueError(
             f"init_from must have the sizes of the stage, got another {', '.join(differing)} in {folder}: {name} is "
             f"{given.config[name]}, not {model.config[name]}"
         )
-    model.load_state_dict(given.state_dict())
+    model.load_state_dict({**model.state_dict(), **given.state_dict()})
 
 
 def _plain(value: Any) -> Any:
