@@ -15,7 +15,8 @@ from .scenes import CLASS_NAMES, draw_scenes
 from .subjects import Subject, sample, through_tokenizer
 
 REFERENCE = 4096  # true scenes that features are compared with
-CHOSEN_BY = 256  # samples of each setting
+CHOSEN_BY = 512  # samples of each setting
+COMPARED = 256  # samples whose neighbors in training are looked for
 CHOICE_SEED, SAMPLE_SEED = 1, 0  # so that no sample that is reported has taken part in the choice
 CLOSE = 0.02  # settings whose share of right pairs is so near the best are told apart by their distance
 COLUMNS, NEIGHBORS = 16, 12  # of the pictures
@@ -78,7 +79,7 @@ def measure(
 
 def _neighbors(made: np.ndarray, best: np.ndarray, trained: np.ndarray, path: Path) -> dict[str, float]:
     """Compares samples with their nearest scenes of training, and as a scale new scenes with theirs."""
-    few = slice(0, min(len(made), CHOSEN_BY))
+    few = slice(0, min(len(made), COMPARED))
     distances, index = nearest(made[few], len(trained), lambda rows: trained[rows.start : rows.stop])
     others, _ = nearest(best[few], len(trained), lambda rows: trained[rows.start : rows.stop])
     shown = np.argsort(distances)[:NEIGHBORS]

@@ -67,7 +67,7 @@ def conclude(subject: Subject, out: Path, count: int, facts: dict[str, str]) -> 
 
 def main(
     out: Annotated[Path, typer.Argument(help="Folder for all of it.")],
-    minutes: Annotated[float, typer.Option(help="Time for the steps of both trainings together.")] = 120.0,
+    minutes: Annotated[float, typer.Option(help="Time for the steps of all trainings together.")] = 120.0,
     scenes: Annotated[int, typer.Option(help="Scenes that the generators learn of.")] = 16384,
     count: Annotated[int, typer.Option("--samples", help="Samples that are measured.")] = 1000,
     only: Annotated[str | None, typer.Option(help="Name of the one generator to make. Default: both.")] = None,
@@ -84,12 +84,13 @@ def main(
     for subject in subjects:
         tokenizer = CHECKPOINTS / subject.tokenizer
         write_corpus(pictures, tokenizer, out / subject.corpus)
-        train(subject, out, tokenizer, minutes / len(SUBJECTS), seed)
+        train(subject, out, tokenizer, minutes / len(subjects), seed)
     if not judged.is_file():
         for epoch, loss in enumerate(train_judge(judged, JUDGE_SCENES, JUDGE_EPOCHS)):
             print(f"judge: epoch {epoch + 1} of {JUDGE_EPOCHS}, loss {loss:.4f}", flush=True)
+    command = f"python -m atoken.training.recipes.tiny_generators.run OUT --minutes {minutes:g} --scenes {scenes}"
     facts = {
-        "command": f"python -m atoken.training.recipes.tiny_generators.run OUT --minutes {minutes:g}",
+        "command": f"{command} --samples {count} --seed {seed}" + (f" --only {only}" if only else ""),
         "data": f"{scenes:,} scenes of the miniature world at {SIZE} pixels, drawn by scenes.py of the recipe",
         "protocol": PROTOCOL,
     }

@@ -77,7 +77,7 @@ SUBJECTS = (
         "codes",
         tuple(
             {"num_inference_steps": 16, "guidance_scale": scale, "temperature": temperature}
-            for scale, temperature in ((3.1, 0.96), (3.1, 0.5), (2.0, 0.2), (3.1, 0.2), (4.5, 0.2))
+            for scale, temperature in ((3.1, 0.96), (3.1, 0.5), (2.0, 0.2), (2.0, 0.1), (2.5, 0.1), (3.1, 0.1))
         ),
     ),
 )
