@@ -67,13 +67,12 @@ def card_of(record: dict[str, Any]) -> str:
 
 
 def _going_on(stage: dict[str, Any]) -> str:
-    """Says what was different at the end of a training that went on."""
-    if "going_on" not in stage:
-        return ""
-    last = stage["going_on"]
-    return (
-        f"The last {last['steps']:,} steps, {last['minutes']:.0f} minutes, had {last['images']:,} images and "
-        f"{last['videos']:,} clips, with {100 * last['image_share']:.0f} % of the steps on images.\n"
+    """Says what was different in the parts by which a training went on."""
+    return "".join(
+        f"From step {part['from_step']:,} on, for {part['minutes']:.0f} minutes, there were {part['images']:,} images\n"
+        f"and {part['videos']:,} clips, {100 * part['image_share']:.0f} % of the steps on images, "
+        f"and {part['num_layers']} blocks.\n"
+        for part in stage.get("going_on", ())
     )
 
 

@@ -51,6 +51,12 @@ def test_figures_are_those_of_the_record():
     assert "Grown from images" not in card
     arms = {"grown": {"steps": 500, "loss": 0.5, **VIDEO}, "from_scratch": {"steps": 500, "loss": 0.75, **VIDEO}}
     assert "two trainings of 500 steps each: loss of clips 0.500 / 0.750" in card_of({**record, "arms": arms})
-    last = {"steps": 500, "minutes": 8.6, "images": 16384, "videos": 9000, "image_share": 0.3}
-    record["video_stage"]["going_on"] = last
-    assert "The last 500 steps, 9 minutes, had 16,384 images and 9,000 clips, with 30 % of" in card_of(record)
+    parts = [
+        {"from_step": 500, "minutes": 8.6, "images": 16384, "videos": 9000, "image_share": 0.3, "num_layers": 4},
+        {"from_step": 1500, "minutes": 5.2, "images": 16384, "videos": 18000, "image_share": 0.15, "num_layers": 6},
+    ]
+    record["video_stage"]["going_on"] = parts
+    card = card_of(record)
+    assert "From step 500 on, for 9 minutes, there were 16,384 images\nand 9,000 clips, 30 % of the steps on" in card
+    assert "From step 1,500 on, for 5 minutes, there were 16,384 images\nand 18,000 clips, 15 % of the steps" in card
+    assert "and 6 blocks." in card
