@@ -51,7 +51,7 @@ def tokenize(
         typer.Option(
             "--autoencoder",
             metavar="NAME",
-            help="In place of --model: an AutoencoderKL or AutoencoderDC of diffusers, by folder or Hub name.",
+            help="In place of --model: an autoencoder of diffusers, by folder or Hub name (docs/corpora.md).",
             show_default=False,
         ),
     ] = None,

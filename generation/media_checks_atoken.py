@@ -3,6 +3,7 @@
 from typing import Any
 
 from .flow_schedulers_atoken import check_scheduler
+from .media_autoencoders_atoken import MediaAutoencoder, describe_autoencoder
 from .media_sampling_atoken import media_sampling
 from .media_statistics_atoken import check_statistics, check_vae_statistics
 from .text_conditions_atoken import TextCondition, pooled_width
@@ -16,11 +17,11 @@ def check_media_parts(pipeline: Any) -> None:
         ValueError: naming the part that does not fit.
     """
     config, vae = pipeline.transformer.config, pipeline.vae
-    channels = vae.config.get("latent_channels")
+    channels = describe_autoencoder(vae).channels
     if channels != config.in_channels:
         raise ValueError(f"vae must have the transformer's {config.in_channels} latent channels, got {channels}")
-    if config.patch_size != 1 or config.patch_size_t != 1 or config.guidance_embeds:
-        raise ValueError("transformer must have patch_size = patch_size_t = 1 and no guidance_embeds")
+    if config.patch_size_t != 1 or config.guidance_embeds:
+        raise ValueError("transformer must have patch_size_t = 1 and no guidance_embeds")
     check_scheduler(pipeline.scheduler, takes_sigmas=True)
     for names in (("text_encoder", "tokenizer"), ("text_encoder_2", "tokenizer_2")):
         if (getattr(pipeline, names[0]) is None) != (getattr(pipeline, names[1]) is None):
@@ -80,19 +81,21 @@ def _check_are_texts(name: str, texts: Any) -> None:
         raise ValueError(f"{name} must be a text or a list of texts, got {texts!r}")
 
 
-def check_num_frames(num_frames: Any, ratio: int) -> None:
+def check_num_frames(num_frames: Any, autoencoder: MediaAutoencoder) -> None:
     """
-    Checks that frames are one, or fill latent frames of `ratio` frames, of which a video has at least two.
+    Checks that frames are one, or fill the latent frames of an autoencoder, of which a video has at least two.
 
     Raises:
-        ValueError: they are another number.
+        ValueError: they are another number, or a video is asked of an autoencoder of pictures.
     """
-    is_whole = isinstance(num_frames, int) and not isinstance(num_frames, bool)
-    if not is_whole or num_frames < 1 or (num_frames > 1 and (num_frames % ratio or num_frames < 2 * ratio)):
-        raise ValueError(
-            f"num_frames must be 1 for images, or a multiple of {ratio} from {2 * ratio} on for videos, got "
-            f"{num_frames!r}"
-        )
+    ratio, first = autoencoder.frames, int(autoencoder.is_causal)
+    if isinstance(num_frames, int) and not isinstance(num_frames, bool):
+        fills = autoencoder.takes_videos and num_frames >= 2 * ratio - (ratio - 1) * first
+        if num_frames == 1 or (fills and num_frames % ratio == first % ratio):
+            return
+    videos = f"1 + {ratio} k" if first else f"a multiple of {ratio} from {2 * ratio} on"
+    videos = f", or {videos} for videos" if autoencoder.takes_videos else ", as vae is an autoencoder of pictures"
+    raise ValueError(f"num_frames must be 1 for images{videos}, got {num_frames!r}")
 
 
 def check_condition(name: str, condition: TextCondition | None, config: Any) -> None:

@@ -17,6 +17,7 @@ from .flow_sampling_atoken import FlowSampling, sample_flow
 from .flow_schedulers_atoken import check_scheduler
 from .input_checks_atoken import check_generators, check_output_type
 from .latent_statistics_atoken import check_autoencoder  # noqa: F401
+from .media_autoencoders_atoken import decode_media, describe_autoencoder
 from .media_checks_atoken import check_condition, check_media_parts, check_negatives, check_num_frames, check_texts
 from .media_sampling_atoken import MediaSampling, media_sampling
 from .media_statistics_atoken import Statistics, denormalized_media
@@ -51,7 +52,8 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
     Args:
         transformer ([`HunyuanVideoTransformer3DModel`]): Gives velocities from data to noise; see
             `text_to_media_transformer`.
-        vae ([`AutoencoderAtoken`]): Decodes latents.
+        vae ([`AutoencoderAtoken`]): Decodes latents; or an autoencoder of diffusers: AutoencoderKL and AutoencoderDC of
+            images, AutoencoderKLWan, HunyuanVideo, Cosmos and QwenImage also of videos.
         scheduler ([`FlowMatchEulerDiscreteScheduler`]): Or another for flow matching that takes sigmas and draws no
             noise.
         text_encoder, tokenizer (*optional*): Of transformers; gives the states of a text's tokens. Without them, calls
@@ -109,7 +111,7 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
             video_sampling=video_sampling,
         )
         check_media_parts(self)
-        self.video_processor = VideoProcessor(vae_scale_factor=vae.spatial_compression_ratio)
+        self.video_processor = VideoProcessor(vae_scale_factor=describe_autoencoder(vae).side)
 
     @torch.no_grad()
     def __call__(
@@ -138,14 +140,16 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
 
         Args:
             prompt: a text or a list of texts.
-            num_frames: 1 for images; of videos a multiple of 4, from 8 on, as whole latent frames are made.
-            height, width: in pixels, multiples of 16; None for the pipeline's own.
+            num_frames: 1 for images; of videos a multiple of 4, from 8 on, as whole latent frames are made, and with an
+                autoencoder whose first latent frame is one frame, 1 + 4 k.
+            height, width: in pixels, multiples of what one token shows, 16 with AToken; None for the pipeline's own.
             num_inference_steps, guidance_scale, guidance_rescale, guidance_interval, shift: see `MediaSampling`; None
                 for the pipeline's own.
             negative_prompt: what guidance leads away from, a text or a list of one for each item; None for the empty
                 text, which is what training knows.
             generator: of noise, or a list of one for each item, so that an item does not depend on others.
-            latents: (B, C, T, h, w) noise to begin with instead, T = num_frames / 4, or 1 of images.
+            latents: (B, C, T, h, w) noise to begin with instead, T = num_frames / 4, or 1 of images; T = 1 + k with an
+                autoencoder of 1 + 4 k frames.
             condition, negative_condition: of `encode_prompt`, instead of texts; the latter of one or of B texts.
             output_type: "pil", "np", "pt", or "latent" for normalized latents (B, C, T, h, w).
             return_dict: False for a tuple.
@@ -183,7 +187,8 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
         count = len(texts) if condition is None else len(condition)
         check_generators(generator, count)
         shape = self._latents_shape(count, num_frames, sampling)
-        flow = sampling.flow(shape[-1] * shape[-2], shape[2])
+        patch = self.transformer.config.patch_size
+        flow = sampling.flow(shape[-1] * shape[-2] // patch**2, shape[2])
         device = self._execution_device
         if latents is None:
             latents = randn_tensor(shape, generator=generator, device=device, dtype=torch.float32)
@@ -248,11 +253,12 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
         check_callback_names(self, callback_on_step_end_tensor_inputs)
         check_texts(texts, condition is not None)
         check_negatives(negative_texts, negative_condition, len(texts if condition is None else condition))
-        check_num_frames(num_frames, self.vae.temporal_compression_ratio)
+        about = describe_autoencoder(self.vae)
+        check_num_frames(num_frames, about)
         kind = "image" if num_frames == 1 else "video"
         own = self.config[f"{kind}_sampling"]
         sampling = media_sampling(1 if num_frames == 1 else 2, (f"{kind}_sampling", own), ("settings", settings))
-        side = self.vae.spatial_compression_ratio
+        side = about.side * self.transformer.config.patch_size
         for name in ("height", "width"):
             value = getattr(sampling, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < side or value % side:
@@ -269,8 +275,9 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
         return sampling
 
     def _latents_shape(self, count: int, num_frames: int, sampling: MediaSampling) -> tuple[int, ...]:
-        side, frames = self.vae.spatial_compression_ratio, -(-num_frames // self.vae.temporal_compression_ratio)
-        return count, self.transformer.config.in_channels, frames, sampling.height // side, sampling.width // side
+        about, channels = describe_autoencoder(self.vae), self.transformer.config.in_channels
+        rows, columns = sampling.height // about.side, sampling.width // about.side
+        return count, channels, about.latent_frames(num_frames), rows, columns
 
     def _sampled(
         self,
@@ -306,8 +313,7 @@ class TextToMediaPipeline(DiffusionPipeline, HunyuanVideoLoraLoaderMixin):
     def _decoded(self, latents: torch.Tensor, num_frames: int, output_type: str) -> Any:
         kind = "image" if num_frames == 1 else "video"
         whole = denormalized_media(latents, self.config[f"{kind}_statistics"]).to(self.vae.dtype)
+        media = decode_media(self.vae, whole, num_frames).float()
         if num_frames == 1:
-            images = self.vae.decode(whole[:, :, 0], return_dict=False)[0]
-            return self.video_processor.postprocess(images.float(), output_type=output_type)
-        videos = self.vae.decode(whole, num_frames=num_frames, return_dict=False)[0]
-        return self.video_processor.postprocess_video(videos.float(), output_type=output_type)
+            return self.video_processor.postprocess(media, output_type=output_type)
+        return self.video_processor.postprocess_video(media, output_type=output_type)

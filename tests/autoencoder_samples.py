@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderKLWan
 
 SIZES = {
     "block_out_channels": (8, 8, 8),
@@ -19,4 +19,14 @@ def save_autoencoder(folder: Path, seed: int = 0) -> Path:
     """Writes an AutoencoderKL that makes 4 channels of 4 x 4 pixels."""
     torch.manual_seed(seed)
     AutoencoderKL(**SIZES).save_pretrained(folder)
+    return folder
+
+
+def save_video_autoencoder(folder: Path, seed: int = 0) -> Path:
+    """Writes an AutoencoderKLWan that makes 4 channels of 4 x 4 pixels, and a latent frame of 4 after the first."""
+    torch.manual_seed(seed)
+    sizes = {"base_dim": 8, "z_dim": 4, "dim_mult": [1, 1, 1], "num_res_blocks": 1, "temperal_downsample": [True, True]}
+    ratios = {"scale_factor_temporal": 4, "scale_factor_spatial": 4}
+    statistics = {"latents_mean": [0.1, -0.2, 0.3, 0.0], "latents_std": [1.0, 2.0, 0.5, 1.5]}
+    AutoencoderKLWan(**sizes, **ratios, **statistics).save_pretrained(folder)
     return folder

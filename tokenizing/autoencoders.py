@@ -1,4 +1,4 @@
-"""Autoencoders of diffusers for pictures, of which corpora are made as of AToken: AutoencoderKL and AutoencoderDC."""
+"""Autoencoders of diffusers, of which corpora are made as of AToken: of pictures, and of videos with 1 + r k frames."""
 
 import json
 from dataclasses import dataclass
@@ -12,8 +12,12 @@ from safetensors import safe_open
 from .loading import digest_of_weights, resolve_device
 
 # AutoencoderKL: SD, SD3, FLUX.1, and VA-VAE once it is converted; all turn (B, 3, H, W) into (B, C, h, w).
-CLASSES = ("AutoencoderKL", "AutoencoderDC")
-_PROBE_SIDE = 128
+OF_PICTURES = ("AutoencoderKL", "AutoencoderDC")
+# These turn (B, 3, 1 + r k, H, W) into (B, C, 1 + k, h, w); a picture is a video of one frame.
+OF_VIDEOS = ("AutoencoderKLWan", "AutoencoderKLHunyuanVideo", "AutoencoderKLCosmos", "AutoencoderKLQwenImage")
+CLASSES = OF_PICTURES + OF_VIDEOS
+# A picture of this side, and a clip of so many frames, show by how much a model compresses.
+_PROBE_SIDE, _PROBE_FRAMES = 128, 17
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 # Of weights in files, as safetensors names it: any other is loaded as float32.
 _HALVES = {"F16": torch.float16, "BF16": torch.bfloat16}
@@ -30,6 +34,7 @@ class LoadedAutoencoder:
         fingerprint: tells autoencoders apart by their configuration and the first values of every tensor.
         channels: of its latents.
         compression: pixels of a side that become one latent.
+        frames: r, frames of a video that become one latent frame after the first; 1 of a model of pictures.
     """
 
     model: Any
@@ -37,6 +42,12 @@ class LoadedAutoencoder:
     fingerprint: str
     channels: int
     compression: int
+    frames: int = 1
+
+    @property
+    def takes_videos(self) -> bool:
+        """Tells whether it is a model of videos."""
+        return type(self.model).__name__ in OF_VIDEOS
 
     @property
     def discrete(self) -> bool:
@@ -45,14 +56,24 @@ class LoadedAutoencoder:
 
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Encodes (B, 3, H, W) in [-1, 1]: (B, C, h, w), the mode of the posterior where there is one, unscaled."""
+        """
+        Encodes (B, 3, H, W) in [-1, 1]: (B, C, h, w), the mode of the posterior where there is one, unscaled.
+
+        A model of videos also encodes (B, 3, 1 + r k, H, W): (B, C, 1 + k, h, w).
+        """
+        alone = self.takes_videos and pixels.ndim == 4
+        pixels = pixels[:, :, None] if alone else pixels
         encoded = self.model.encode(pixels.to(self.model.device, self.model.dtype))
-        return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
+        latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
+        return latents[:, :, 0] if alone else latents
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Decodes (B, C, h, w): (B, 3, H, W) in about [-1, 1]."""
-        return self.model.decode(latents.to(self.model.device, self.model.dtype)).sample
+        """Decodes what `encode` gives: (B, 3, H, W) or (B, 3, 1 + r k, H, W) in about [-1, 1]."""
+        alone = self.takes_videos and latents.ndim == 4
+        latents = latents[:, :, None] if alone else latents
+        pixels = self.model.decode(latents.to(self.model.device, self.model.dtype)).sample
+        return pixels[:, :, 0] if alone else pixels
 
 
 def load_autoencoder(name: str, device: str = "auto", dtype: str | None = None) -> LoadedAutoencoder:
@@ -99,7 +120,11 @@ def load_autoencoder(name: str, device: str = "auto", dtype: str | None = None) 
     model = model if wanted == model.dtype else model.to(wanted)
     probed = LoadedAutoencoder(model, name, fingerprint, 0, 0)
     _, channels, _, columns = probed.encode(torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE)).shape
-    return LoadedAutoencoder(model, name, fingerprint, channels, _PROBE_SIDE // columns)
+    compression, frames = _PROBE_SIDE // columns, 1
+    if probed.takes_videos:
+        side = max(2 * compression, 32)
+        frames = (_PROBE_FRAMES - 1) // (probed.encode(torch.zeros(1, 3, _PROBE_FRAMES, side, side)).shape[2] - 1)
+    return LoadedAutoencoder(model, name, fingerprint, channels, compression, frames)
 
 
 def _dtype_of_files(place: str, subfolder: str | None) -> torch.dtype:

@@ -44,7 +44,8 @@ def media_pipeline(transformer: torch.nn.Module | None = None, **options) -> Tex
         "video_sampling": SAMPLING,
     }
     model = media_transformer() if transformer is None else transformer
-    pipeline = TextToMediaPipeline(model, autoencoder(), **{**given, **options})
+    vae = options.pop("vae", None) or autoencoder()
+    pipeline = TextToMediaPipeline(model, vae, **{**given, **options})
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 

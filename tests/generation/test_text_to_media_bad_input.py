@@ -120,7 +120,7 @@ def test_parts_and_configurations(options, message):
     [
         ({"vae": lambda: autoencoder(channels=6)}, "vae must have the transformer's 4 latent channels, got 6"),
         ({"scheduler": DDIMScheduler}, "scheduler must take sigmas"),
-        ({"transformer": lambda: media_transformer(patch_size=2)}, "transformer must have patch_size"),
+        ({"transformer": lambda: media_transformer(patch_size_t=2)}, "transformer must have patch_size_t"),
         ({"transformer": lambda: media_transformer(text_embed_dim=64)}, "text_encoder must give states of 64"),
     ],
 )

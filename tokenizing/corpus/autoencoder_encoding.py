@@ -1,4 +1,4 @@
-"""Rows encoded by an autoencoder of diffusers: latents of pictures of one size."""
+"""Rows encoded by an autoencoder of diffusers: latents of pictures, or of videos, of one size."""
 
 from importlib.metadata import version
 from typing import Any
@@ -22,7 +22,7 @@ def autoencoder_facts(loaded: LoadedAutoencoder) -> dict[str, Any]:
         "channels": loaded.channels,
         "codebooks": None,
         "entries": None,
-        "patch_size": [1, side, side],
+        "patch_size": [loaded.frames, side, side],
         "dtype": "bfloat16",
         "diffusers": version("diffusers"),
     }
@@ -33,12 +33,17 @@ def check_autoencoder_options(loaded: LoadedAutoencoder, options: TokenizeOption
     Checks that an autoencoder can give what is asked for.
 
     Raises:
-        ValueError: not images of one size that it can encode, or something else than latents.
+        ValueError: not images, or videos, of one size that it can encode, or something else than latents.
     """
-    wanted = {"kind": "image", "content": "latents", "moments": False}
-    for name, value in wanted.items():
-        if getattr(options, name) != value:
-            raise ValueError(f"{name} must be {value} for {loaded.name}, got {getattr(options, name)}")
+    kinds = ("image", "video") if loaded.takes_videos else ("image",)
+    wanted = {"kind": kinds, "content": ("latents",), "moments": (False,)}
+    for name, values in wanted.items():
+        if getattr(options, name) not in values:
+            allowed = " or ".join(map(str, values))
+            raise ValueError(f"{name} must be {allowed} for {loaded.name}, got {getattr(options, name)}")
+    frames = options.frames or 1
+    if options.kind == "video" and (frames == 1 or (frames - 1) % loaded.frames):
+        raise ValueError(f"frames must be given for {loaded.name}, 1 + {loaded.frames} k, got {options.frames}")
     if options.size is None or options.size % loaded.compression:
         raise ValueError(
             f"size must be given for {loaded.name}, a multiple of its {loaded.compression} pixels, got {options.size}"
@@ -47,7 +52,7 @@ def check_autoencoder_options(loaded: LoadedAutoencoder, options: TokenizeOption
 
 class AutoencoderRowEncoder(RowEncoder):
     """
-    Encodes pictures with an autoencoder.
+    Encodes pictures or videos with an autoencoder.
 
     Args:
         loaded: the autoencoder.
@@ -55,16 +60,25 @@ class AutoencoderRowEncoder(RowEncoder):
     """
 
     def __init__(self, loaded: LoadedAutoencoder, options: TokenizeOptions):
-        super().__init__(options, (1, loaded.compression, loaded.compression), loaded.model.device)
+        side = loaded.compression
+        super().__init__(options, (loaded.frames, side, side), loaded.model.device)
         self.loaded = loaded
 
     def encode_dense(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        latents = self.loaded.encode(pixels[:, 0].float() / 127.5 - 1)  # (B, C, h, w)
-        return {"values": latents.permute(0, 2, 3, 1).flatten(0, 2).to(torch.bfloat16)}
+        videos = pixels.transpose(1, 2).float() / 127.5 - 1  # (B, 3, T, H, W)
+        if self.loaded.takes_videos:
+            latents = self.loaded.encode(videos)  # (B, C, t, h, w)
+        else:
+            latents = self.loaded.encode(videos[:, :, 0])[:, :, None]
+        return {"values": latents.movedim(1, -1).flatten(0, 3).to(torch.bfloat16)}
 
     def encode_packed(self, rows: list[DecodedRow], flip: bool) -> dict[str, torch.Tensor]:
         raise ValueError("rows must be of one size for an autoencoder of diffusers, got several")
 
     def decode(self, values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        pixels = self.loaded.decode(values.permute(0, 3, 1, 2)).float().cpu()
-        return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)[..., : size[0], : size[1]]
+        if self.loaded.takes_videos:
+            pixels = self.loaded.decode(values.movedim(-1, 0)[None])[0].transpose(0, 1)  # (T, 3, H, W)
+        else:
+            pixels = self.loaded.decode(values.permute(0, 3, 1, 2))
+        pixels = (pixels.float().cpu() + 1) * 127.5
+        return pixels.round().clamp(0, 255).to(torch.uint8)[..., : size[0], : size[1]]

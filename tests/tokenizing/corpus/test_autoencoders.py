@@ -7,17 +7,20 @@ from dataclasses import replace
 import huggingface_hub
 import pytest
 import torch
-from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLWan
+from diffusers import AutoencoderDC, AutoencoderKL, AutoencoderKLWan, AutoencoderTiny
 from torchvision.transforms.v2 import functional as tvF
 
+from atoken.miniature.world import draw
 from atoken.tokenizing.autoencoders import load_autoencoder
 from atoken.tokenizing.corpus.opening import open_source
 from atoken.tokenizing.corpus.options import TokenizeOptions
 from atoken.tokenizing.corpus.plan import load_planned_model, make_plan, read_plan
 from atoken.tokenizing.corpus.reading import AtokenTokens
 from atoken.tokenizing.corpus.verification import Verification, compare_with_originals, verify
+from atoken.training.recipes.tiny_text_to_media.corpora import write_scenes
+from atoken.training.recipes.tiny_text_to_media.worlds import learned_world
 
-from ...autoencoder_samples import save_autoencoder
+from ...autoencoder_samples import save_autoencoder, save_video_autoencoder
 from .samples import complete, name_of, pixels_of
 
 OPTIONS = {"size": 32, "flip": True, "keep": {"label": "label"}, "unit_rows": 4}
@@ -149,10 +152,62 @@ def test_the_dtype_of_a_model_of_the_hub(folder, tmp_path, monkeypatch):
 
 
 def test_other_classes_and_places_are_refused(tmp_path):
-    AutoencoderKLWan(base_dim=8, z_dim=4, dim_mult=[1, 1], num_res_blocks=1).save_pretrained(tmp_path / "wan")
-    with pytest.raises(ValueError, match="one of AutoencoderKL, AutoencoderDC, got AutoencoderKLWan"):
-        load_autoencoder(str(tmp_path / "wan"), "cpu")
+    AutoencoderTiny().save_pretrained(tmp_path / "tiny")
+    with pytest.raises(
+        ValueError, match="one of AutoencoderKL, AutoencoderDC, AutoencoderKLWan, .*, got Autoenc.*Tiny"
+    ):
+        load_autoencoder(str(tmp_path / "tiny"), "cpu")
     (tmp_path / "empty").mkdir()
     for name in (str(tmp_path / "empty"), "nothing", "nobody/nothing"):
         with pytest.raises(FileNotFoundError, match="autoencoder must be a folder"):
             load_autoencoder(name, "cpu")
+
+
+@pytest.fixture(scope="module")
+def of_videos(tmp_path_factory):
+    """A tiny AutoencoderKLWan, and a parquet file of three clips of 16 frames."""
+    root = tmp_path_factory.mktemp("videos")
+    write_scenes(root / "clips.parquet", "video", 3)
+    return save_video_autoencoder(root / "wan"), root / "clips.parquet"
+
+
+VIDEOS = {"kind": "video", "size": 32, "frames": 9, "keep": {"caption": "caption"}}
+
+
+def test_latents_of_videos_are_the_mode_of_the_posterior(of_videos, tmp_path):
+    folder, clips = of_videos
+    loaded = load_autoencoder(str(folder), "cpu", "float32")
+    assert (loaded.channels, loaded.compression, loaded.frames, loaded.takes_videos) == (4, 4, 4, True)
+    plan = complete(clips, tmp_path / "out", loaded, **VIDEOS)
+    rows, model = AtokenTokens(plan.folder, normalize=False), AutoencoderKLWan.from_pretrained(folder).eval()
+    for index in range(3):
+        scene, caption = learned_world("video", 3).describe(index)
+        frames = draw(scene, 64, 16)[3:12]  # the middle 9 of 16
+        resized = tvF.resize(frames, [32, 32], tvF.InterpolationMode.BICUBIC, antialias=True)
+        with torch.no_grad():
+            pixels = resized.transpose(0, 1)[None].float() / 127.5 - 1
+            expected = model.encode(pixels).latent_dist.mode()[0]
+        assert rows[index]["latents"].shape == (4, 3, 8, 8) and rows[index]["caption"] == caption
+        assert (rows[index]["latents"] - expected).abs().max() <= 2**-8 * expected.abs().max()
+    found = verify(plan)
+    compare_with_originals(plan, loaded, plan.open_source(), 2, found)
+    assert found.problems == [] and all(check.difference < 0.01 and check.psnr > 0 for check in found.decoded)
+
+
+def test_pictures_of_a_model_of_videos_are_clips_of_one_frame(of_videos, pictures, tmp_path):
+    folder, _ = of_videos
+    loaded = load_autoencoder(str(folder), "cpu", "float32")
+    rows = AtokenTokens(complete(pictures, tmp_path / "out", loaded, **OPTIONS).folder)
+    assert rows[0]["latents"].shape == (4, 8, 8)
+    pixels = torch.rand(2, 3, 32, 32)
+    assert torch.equal(loaded.encode(pixels), loaded.encode(pixels[:, :, None])[:, :, 0])
+    latents = loaded.encode(pixels)
+    assert torch.equal(loaded.decode(latents), loaded.decode(latents[:, :, None])[:, :, 0])
+
+
+@pytest.mark.parametrize("frames", [None, 1, 8])
+def test_frames_that_a_model_of_videos_cannot_encode_are_refused(of_videos, frames, tmp_path):
+    folder, clips = of_videos
+    options = TokenizeOptions(**{**VIDEOS, "frames": frames})
+    with pytest.raises(ValueError, match=f"frames must be given for .*wan, 1 . 4 k, got {frames}"):
+        make_plan(str(clips), tmp_path / "out", options, load_autoencoder(str(folder), "cpu"))

@@ -10,17 +10,17 @@ from torch import nn
 
 from atoken.generation import text_to_media_transformer
 from atoken.tokenizing.corpus.reading import AtokenTokens
-from atoken.tokenizing.loading import LoadedModel, encoder_fingerprint
 
 from .captions import CaptionConditions
 from .stage import TextToMediaStage
 from .statistics_file import read_statistics
+from .tokenizers import MediaTokenizer
 
 # What LoRA is added to where the stage names nothing: the attention of both streams.
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
 
 
-def check_corpus(name: str, corpus: AtokenTokens, kind: str, loaded: LoadedModel) -> None:
+def check_corpus(name: str, corpus: AtokenTokens, kind: str, tokenizer: MediaTokenizer) -> None:
     """
     Checks that a corpus has latents and captions of a kind, and that a tokenizer has written it.
 
@@ -28,7 +28,7 @@ def check_corpus(name: str, corpus: AtokenTokens, kind: str, loaded: LoadedModel
         name: of the corpus in the caller, for errors.
         corpus: that is to be learned of.
         kind: "image" or "video".
-        loaded: the tokenizer.
+        tokenizer: that has to have written it.
 
     Raises:
         ValueError: naming what does not fit; of another tokenizer, both.
@@ -40,13 +40,15 @@ def check_corpus(name: str, corpus: AtokenTokens, kind: str, loaded: LoadedModel
             f"{options.kind}s with {', '.join(options.keep) or 'nothing kept'}; tokenize with --kind {kind} and --keep "
             "caption"
         )
-    if (planned["fingerprint"], planned["encoder"]) != (loaded.fingerprint, encoder_fingerprint(loaded.model)):
+    if (planned["fingerprint"], planned["encoder"]) != tokenizer.fingerprints:
         raise ValueError(
-            f"{name} must be a corpus of the tokenizer {loaded.name!r} (fingerprint {loaded.fingerprint}), got one of "
-            f"{planned['name']!r} (fingerprint {planned['fingerprint']}); give the tokenizer that has written it"
+            f"{name} must be a corpus of the tokenizer {tokenizer.name!r} (fingerprint {tokenizer.fingerprints[0]}), "
+            f"got one of {planned['name']!r} (fingerprint {planned['fingerprint']}); give the tokenizer that has "
+            "written it"
         )
-    if kind == "video":
-        ratio = loaded.model.config.vision_config.patch_size[0]
+    # What another autoencoder encodes as a video has the frames that it can decode.
+    if kind == "video" and not tokenizer.is_causal:
+        ratio = tokenizer.frames
         frames = {int(each) for each in corpus.column("frames")}
         wrong = sorted(each for each in frames if each % ratio or each < 2 * ratio)
         if wrong:
@@ -56,28 +58,41 @@ def check_corpus(name: str, corpus: AtokenTokens, kind: str, loaded: LoadedModel
             )
 
 
-def statistics_of(corpora: Mapping[str, AtokenTokens], loaded: LoadedModel, start: Path | None) -> dict[str, Any]:
+def check_patches(name: str, corpus: AtokenTokens, patch_size: int) -> None:
+    """
+    Checks that latents of a corpus fill the patches of a transformer.
+
+    Raises:
+        ValueError: some do not.
+    """
+    sizes = corpus.sizes()[:, 1:]
+    wrong = (sizes % patch_size).any(1)
+    if wrong.any():
+        rows, columns = sizes[wrong][0].tolist()
+        raise ValueError(
+            f"{name} must have latents that fill the stage's patches of {patch_size} x {patch_size}, got "
+            f"{rows} x {columns}"
+        )
+
+
+def statistics_of(corpora: Mapping[str, AtokenTokens], tokenizer: MediaTokenizer, start: Path | None) -> dict[str, Any]:
     """
     Gives the statistics that a pipeline of the trained transformer needs, by its arguments' names.
 
     Args:
         corpora: by kind.
-        loaded: their tokenizer.
+        tokenizer: that has written them.
         start: folder of the training that this one goes on from, whose statistics hold for kinds that are left out.
 
     Raises:
         ValueError: the training before normalized one of the kinds with other statistics.
     """
-    config = loaded.model.config
     found: dict[str, Any] = {
         f"{kind}_statistics": {"mean": corpus.mean.tolist(), "std": corpus.std.tolist()}
         for kind, corpus in corpora.items()
     }
-    channels = config.latent_channels
-    found["vae_statistics"] = {
-        "mean": list(config.latents_mean or [0.0] * channels),
-        "std": list(config.latents_std or [1.0] * channels),
-    }
+    if tokenizer.statistics is not None:
+        found["vae_statistics"] = tokenizer.statistics
     if start is None:
         return found
     before = read_statistics(start)

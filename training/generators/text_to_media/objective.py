@@ -73,7 +73,8 @@ class TextToMediaObjective(nn.Module):
             "logit_normal", len(latents), stage.logit_mean, stage.logit_std, None, latents.device, numbers
         ).to(latents.device)
         frames, rows, columns = latents.shape[2:]
-        shift = time_shift(rows * columns, frames) if stage.shift is None else stage.shift
+        tokens = rows * columns // self.model.config.patch_size**2
+        shift = time_shift(tokens, frames) if stage.shift is None else stage.shift
         return shift * drawn / (1 + (shift - 1) * drawn)
 
     def count_flops(self, batch: MediaBatch) -> float:
@@ -91,9 +92,10 @@ class TextToMediaObjective(nn.Module):
         for block in refiner.token_refiner.refiner_blocks:
             of_texts += [block.attn, block.ff]
             of_samples += [block.norm_out]
-        media, texts = batch.num_tokens // batch.num_samples, batch.condition.mask.shape[1]
+        of_patch = config.patch_size**2  # latents of a token
+        media, texts = batch.num_tokens // batch.num_samples // of_patch, batch.condition.mask.shape[1]
         width = config.num_attention_heads * config.attention_head_dim
-        products = media * (weights_of(of_media) + config.in_channels * width)
+        products = media * (weights_of(of_media) + of_patch * config.in_channels * width)
         products += texts * weights_of(of_texts) + weights_of(of_samples)
         attended = width * (len(blocks) * (media + texts) ** 2 + config.num_refiner_layers * texts**2)
         return batch.num_samples * (6.0 * products + 12.0 * attended)

@@ -54,13 +54,18 @@ def open_text_encoders(loaded: LoadedModel | None, name: str | None = None, name
     Loads text encoders.
 
     Args:
-        loaded: the tokenizer of media, whose text tower is taken where `name` is None; needed for that alone.
+        loaded: the tokenizer of media, whose text tower is taken where `name` is None; needed for that alone, and None
+            where the tokenizer is not AToken.
         name: folder or Hub name of an encoder of transformers, such as T5's.
         name_2: folder or Hub name of CLIP, for the vector of a whole text.
 
     Raises:
         ValueError: the tokenizer has no text tower.
     """
+    if name is None and loaded is None:
+        raise ValueError(
+            "text_encoder must be given where the tokenizer is not AToken, which has a text tower, got none"
+        )
     if name is None:
         encoder, tokenizer = loaded.model.text_model, loaded.processor.tokenizer
         if encoder is None or tokenizer is None:

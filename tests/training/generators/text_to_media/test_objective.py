@@ -1,5 +1,7 @@
 """What the generator learns, against formulas."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from scipy.stats import norm
@@ -47,6 +49,17 @@ def test_times_are_shifted_logit_normals(frames, options):
         assert float(times.quantile(share)) == pytest.approx(shift * even / (1 + (shift - 1) * even), abs=0.02)
 
 
+def test_times_are_shifted_by_tokens_and_not_by_latents():
+    """Patches of 2 x 2 latents have a quarter of the tokens."""
+    found = [
+        objective(media_transformer(patch_size=size)).times(
+            torch.zeros(64, 4, 4, 4 * size, 6 * size), torch.Generator().manual_seed(0)
+        )
+        for size in (1, 2)
+    ]
+    assert torch.equal(*found)
+
+
 def test_captions_are_dropped_in_their_share_and_whole():
     learned, seen = objective(text_dropout=0.1), {}
     learned.model.register_forward_pre_hook(
@@ -82,11 +95,13 @@ def test_random_numbers_follow_from_seed_step_and_process():
     assert losses[0] == losses[1] and len(set(losses)) == 4
 
 
-def test_operations_of_a_step_are_those_of_its_products():
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_operations_of_a_step_are_those_of_its_products(patch_size):
     """Against torch's own counter, which counts a forward pass without the backward one's two thirds."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    learned, samples = objective(), batch(4, frames=2)
+    learned, samples = objective(media_transformer(patch_size=patch_size)), batch(4, frames=2)
+    samples = replace(samples, latents=samples.latents.repeat(1, 1, 1, patch_size, patch_size))
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         learned(samples, WHOLE)
     assert learned.count_flops(samples) / 3 == pytest.approx(counter.get_total_flops(), rel=0.1)
