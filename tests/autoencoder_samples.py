@@ -13,6 +13,18 @@ SIZES = {
     "norm_num_groups": 4,
     "latent_channels": 4,
 }
+# Of an AutoencoderKLCosmos that makes 4 channels of 8 x 8 pixels, and a latent frame of 8 after the first.
+COSMOS = {
+    "latent_channels": 4,
+    "encoder_block_out_channels": (8, 8, 8, 8),
+    "decode_block_out_channels": (8, 8, 8, 8),
+    "attention_resolutions": (8,),
+    "resolution": 64,
+    "num_layers": 1,
+    "patch_size": 4,
+    "spatial_compression_ratio": 8,
+    "temporal_compression_ratio": 8,
+}
 
 
 def save_autoencoder(folder: Path, seed: int = 0) -> Path:

@@ -7,6 +7,7 @@ import torch
 from atoken.generation.media_autoencoders_atoken import MediaAutoencoder, decode_media, describe_autoencoder
 from atoken.generation.media_checks_atoken import check_num_frames
 
+from ..autoencoder_samples import COSMOS
 from .helpers import autoencoder
 from .media_helpers import IMAGE_STATISTICS, VIDEO_STATISTICS, media_pipeline, seeds
 
@@ -44,18 +45,7 @@ AUTOENCODERS = {
         },
     ),
     "hunyuan": ("AutoencoderKLHunyuanVideo", {**PICTURES, "block_out_channels": (8, 8, 8, 8)}),
-    "cosmos": (
-        "AutoencoderKLCosmos",
-        {
-            "latent_channels": 4,
-            "encoder_block_out_channels": (8, 8, 8, 8),
-            "decode_block_out_channels": (8, 8, 8, 8),
-            "attention_resolutions": (8,),
-            "resolution": 64,
-            "num_layers": 1,
-            "patch_size": 4,
-        },
-    ),
+    "cosmos": ("AutoencoderKLCosmos", COSMOS),
     "qwen-image": ("AutoencoderKLQwenImage", WAN),
 }
 

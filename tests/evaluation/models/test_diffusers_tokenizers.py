@@ -8,6 +8,7 @@ diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed"
 
 from atoken.evaluation.models import diffusers_tokenizers as peers  # noqa: E402
 
+from ...autoencoder_samples import COSMOS  # noqa: E402
 from ...processing.samples import photo  # noqa: E402
 
 BLOCKS = {
@@ -60,17 +61,7 @@ PEERS = {
     ),
     "cosmos": (
         peers.CosmosTokenizer,
-        {
-            "latent_channels": 4,
-            "encoder_block_out_channels": (8, 8, 8, 8),
-            "decode_block_out_channels": (8, 8, 8, 8),
-            "attention_resolutions": (8,),
-            "resolution": 64,
-            "num_layers": 1,
-            "patch_size": 4,
-            "spatial_compression_ratio": 8,
-            "temporal_compression_ratio": 8,
-        },
+        COSMOS,
         (8, 8),
         4,
     ),
