@@ -40,13 +40,18 @@ class MediaAutoencoder:
     is_causal: bool
 
     @property
+    def first_frames(self) -> int:
+        """Counts the frames of a video's first latent frame."""
+        return 1 if self.is_causal else self.frames
+
+    @property
     def takes_videos(self) -> bool:
         """Tells whether it is of videos, too."""
         return self.frames > 1
 
     def latent_frames(self, num_frames: int) -> int:
         """Counts the latent frames of so many frames."""
-        return 1 + (num_frames - 1) // self.frames if self.is_causal else -(-num_frames // self.frames)
+        return 1 + max(0, num_frames - self.first_frames) // self.frames
 
 
 def describe_autoencoder(vae: Any) -> MediaAutoencoder:

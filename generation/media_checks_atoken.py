@@ -88,12 +88,12 @@ def check_num_frames(num_frames: Any, autoencoder: MediaAutoencoder) -> None:
     Raises:
         ValueError: they are another number, or a video is asked of an autoencoder of pictures.
     """
-    ratio, first = autoencoder.frames, int(autoencoder.is_causal)
+    ratio, first = autoencoder.frames, autoencoder.first_frames
     if isinstance(num_frames, int) and not isinstance(num_frames, bool):
-        fills = autoencoder.takes_videos and num_frames >= 2 * ratio - (ratio - 1) * first
-        if num_frames == 1 or (fills and num_frames % ratio == first % ratio):
+        fills = num_frames >= first + ratio and (num_frames - first) % ratio == 0
+        if num_frames == 1 or (autoencoder.takes_videos and fills):
             return
-    videos = f"1 + {ratio} k" if first else f"a multiple of {ratio} from {2 * ratio} on"
+    videos = f"1 + {ratio} k" if autoencoder.is_causal else f"a multiple of {ratio} from {2 * ratio} on"
     videos = f", or {videos} for videos" if autoencoder.takes_videos else ", as vae is an autoencoder of pictures"
     raise ValueError(f"num_frames must be 1 for images{videos}, got {num_frames!r}")
 

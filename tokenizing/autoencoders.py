@@ -1,6 +1,7 @@
 """Autoencoders of diffusers, of which corpora are made as of AToken: of pictures, and of videos with 1 + r k frames."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ OF_VIDEOS = ("AutoencoderKLWan", "AutoencoderKLHunyuanVideo", "AutoencoderKLCosm
 CLASSES = OF_PICTURES + OF_VIDEOS
 # A picture of this side, and a clip of so many frames, show by how much a model compresses.
 _PROBE_SIDE, _PROBE_FRAMES = 128, 17
+Encode = Callable[[torch.Tensor], torch.Tensor]
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 # Of weights in files, as safetensors names it: any other is loaded as float32.
 _HALVES = {"F16": torch.float16, "BF16": torch.bfloat16}
@@ -57,23 +59,43 @@ class LoadedAutoencoder:
     @torch.no_grad()
     def encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """
-        Encodes (B, 3, H, W) in [-1, 1]: (B, C, h, w), the mode of the posterior where there is one, unscaled.
+        Encodes (B, 3, T, H, W) in [-1, 1]: (B, C, t, h, w), the mode of the posterior where there is one, unscaled.
 
-        A model of videos also encodes (B, 3, 1 + r k, H, W): (B, C, 1 + k, h, w).
+        Videos have 1 + r k frames and 1 + k latent frames, pictures one of both.
         """
-        alone = self.takes_videos and pixels.ndim == 4
-        pixels = pixels[:, :, None] if alone else pixels
-        encoded = self.model.encode(pixels.to(self.model.device, self.model.dtype))
+        given = pixels if self.takes_videos else pixels[:, :, 0]
+        encoded = self.model.encode(given.to(self.model.device, self.model.dtype))
         latents = encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
-        return latents[:, :, 0] if alone else latents
+        return latents if self.takes_videos else latents[:, :, None]
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Decodes what `encode` gives: (B, 3, H, W) or (B, 3, 1 + r k, H, W) in about [-1, 1]."""
-        alone = self.takes_videos and latents.ndim == 4
-        latents = latents[:, :, None] if alone else latents
-        pixels = self.model.decode(latents.to(self.model.device, self.model.dtype)).sample
-        return pixels[:, :, 0] if alone else pixels
+        """Decodes (B, C, t, h, w): (B, 3, T, H, W) in about [-1, 1]."""
+        given = latents if self.takes_videos else latents[:, :, 0]
+        pixels = self.model.decode(given.to(self.model.device, self.model.dtype)).sample
+        return pixels if self.takes_videos else pixels[:, :, None]
+
+
+@torch.no_grad()
+def measured_compression(encode: Encode, takes_videos: bool) -> tuple[int, int, int]:
+    """
+    Measures by how much a model compresses.
+
+    Args:
+        encode: turns (1, 3, T, H, W) into latents (1, C, t, h, w).
+        takes_videos: whether T may be more than 1.
+
+    Returns:
+        Channels of latents; frames that become one latent frame after the first, 1 of a model of pictures; and pixels
+        of a side that become one latent.
+    """
+    _, channels, _, _, columns = encode(torch.zeros(1, 3, 1, _PROBE_SIDE, _PROBE_SIDE)).shape
+    side = _PROBE_SIDE // columns
+    if not takes_videos:
+        return channels, 1, side
+    small = max(2 * side, 32)
+    frames = encode(torch.zeros(1, 3, _PROBE_FRAMES, small, small)).shape[2]
+    return channels, (_PROBE_FRAMES - 1) // (frames - 1), side
 
 
 def load_autoencoder(name: str, device: str = "auto", dtype: str | None = None) -> LoadedAutoencoder:
@@ -119,12 +141,8 @@ def load_autoencoder(name: str, device: str = "auto", dtype: str | None = None) 
     # Only where it changes something: diffusers warns of every change.
     model = model if wanted == model.dtype else model.to(wanted)
     probed = LoadedAutoencoder(model, name, fingerprint, 0, 0)
-    _, channels, _, columns = probed.encode(torch.zeros(1, 3, _PROBE_SIDE, _PROBE_SIDE)).shape
-    compression, frames = _PROBE_SIDE // columns, 1
-    if probed.takes_videos:
-        side = max(2 * compression, 32)
-        frames = (_PROBE_FRAMES - 1) // (probed.encode(torch.zeros(1, 3, _PROBE_FRAMES, side, side)).shape[2] - 1)
-    return LoadedAutoencoder(model, name, fingerprint, channels, compression, frames)
+    channels, frames, side = measured_compression(probed.encode, probed.takes_videos)
+    return LoadedAutoencoder(model, name, fingerprint, channels, side, frames)
 
 
 def _dtype_of_files(place: str, subfolder: str | None) -> torch.dtype:

@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from atoken.tokenizing.autoencoders import measured_compression
+
 from ..dtypes import checked_dtype
 from ..fingerprints import network_fingerprint
 from ..interface import Encoded, MediaTokenizer
 from .pretrained import load_pretrained
-
-# A picture of this side, and a clip of so many frames, show by how much a model compresses.
-PROBE_SIDE, PROBE_FRAMES = 128, 17
 
 
 class DiffusersTokenizer(MediaTokenizer):
@@ -63,23 +62,12 @@ class DiffusersTokenizer(MediaTokenizer):
             raise ValueError(f"tiling must be false for {self.class_name}, got true; it has no tiles")
         self.name, self.latent_dtype = f"{self.class_name} {path}", stored
         self.facts = {"path": path, "subfolder": subfolder, "revision": revision, "dtype": dtype, "tiling": tiling}
-        self.spatial, self.temporal = self._compression()
+        _, self.temporal, self.spatial = measured_compression(self._encode, self.is_video)
         if tiling:
             self._enable_tiling()
 
     def _enable_tiling(self) -> None:
         self.model.enable_tiling()
-
-    @torch.no_grad()
-    def _compression(self) -> tuple[int, int]:
-        """Measures by how much frames (for models of videos) and sides shrink."""
-        latents = self._encode(torch.zeros(1, 3, 1, PROBE_SIDE, PROBE_SIDE))
-        spatial = PROBE_SIDE // latents.shape[-1]
-        if not self.is_video:
-            return spatial, 1
-        side = max(2 * spatial, 32)
-        frames = self._encode(torch.zeros(1, 3, PROBE_FRAMES, side, side)).shape[2]
-        return spatial, (PROBE_FRAMES - 1) // (frames - 1)
 
     def _encode(self, pixels: torch.Tensor) -> torch.Tensor:
         """Encodes (1, 3, T, H, W) in [-1, 1] to (1, c, t, h, w)."""

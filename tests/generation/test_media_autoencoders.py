@@ -6,6 +6,7 @@ import torch
 
 from atoken.generation.media_autoencoders_atoken import MediaAutoencoder, decode_media, describe_autoencoder
 from atoken.generation.media_checks_atoken import check_num_frames
+from atoken.tokenizing.autoencoders import CLASSES
 
 from ..autoencoder_samples import COSMOS
 from .helpers import autoencoder
@@ -60,6 +61,10 @@ def made(name: str) -> torch.nn.Module:
 def latents_of(vae: torch.nn.Module, pixels: torch.Tensor) -> torch.Tensor:
     encoded = vae.encode(pixels)
     return encoded.latent_dist.mode() if hasattr(encoded, "latent_dist") else encoded.latent
+
+
+def test_every_autoencoder_of_a_corpus_is_known():
+    assert {class_name for class_name, _ in AUTOENCODERS.values()} == set(CLASSES)
 
 
 @pytest.mark.parametrize("name", AUTOENCODERS)

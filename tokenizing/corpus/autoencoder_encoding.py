@@ -65,20 +65,12 @@ class AutoencoderRowEncoder(RowEncoder):
         self.loaded = loaded
 
     def encode_dense(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
-        videos = pixels.transpose(1, 2).float() / 127.5 - 1  # (B, 3, T, H, W)
-        if self.loaded.takes_videos:
-            latents = self.loaded.encode(videos)  # (B, C, t, h, w)
-        else:
-            latents = self.loaded.encode(videos[:, :, 0])[:, :, None]
+        latents = self.loaded.encode(pixels.transpose(1, 2).float() / 127.5 - 1)  # (B, C, t, h, w)
         return {"values": latents.movedim(1, -1).flatten(0, 3).to(torch.bfloat16)}
 
     def encode_packed(self, rows: list[DecodedRow], flip: bool) -> dict[str, torch.Tensor]:
         raise ValueError("rows must be of one size for an autoencoder of diffusers, got several")
 
     def decode(self, values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        if self.loaded.takes_videos:
-            pixels = self.loaded.decode(values.movedim(-1, 0)[None])[0].transpose(0, 1)  # (T, 3, H, W)
-        else:
-            pixels = self.loaded.decode(values.permute(0, 3, 1, 2))
-        pixels = (pixels.float().cpu() + 1) * 127.5
-        return pixels.round().clamp(0, 255).to(torch.uint8)[..., : size[0], : size[1]]
+        pixels = self.loaded.decode(values.movedim(-1, 0)[None])[0].transpose(0, 1).float().cpu()  # (T, 3, H, W)
+        return ((pixels + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)[..., : size[0], : size[1]]

@@ -9,18 +9,19 @@ from diffusers import HunyuanVideoTransformer3DModel
 from torch import nn
 
 from atoken.generation import text_to_media_transformer
+from atoken.tokenizing.corpus.models import CorpusModel
 from atoken.tokenizing.corpus.reading import AtokenTokens
 
 from .captions import CaptionConditions
 from .stage import TextToMediaStage
 from .statistics_file import read_statistics
-from .tokenizers import MediaTokenizer
+from .tokenizers import fingerprints, own_statistics
 
 # What LoRA is added to where the stage names nothing: the attention of both streams.
 LORA_TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out"]
 
 
-def check_corpus(name: str, corpus: AtokenTokens, kind: str, tokenizer: MediaTokenizer) -> None:
+def check_corpus(name: str, corpus: AtokenTokens, kind: str, loaded: CorpusModel, patch_size: int) -> None:
     """
     Checks that a corpus has latents and captions of a kind, and that a tokenizer has written it.
 
@@ -28,7 +29,8 @@ def check_corpus(name: str, corpus: AtokenTokens, kind: str, tokenizer: MediaTok
         name: of the corpus in the caller, for errors.
         corpus: that is to be learned of.
         kind: "image" or "video".
-        tokenizer: that has to have written it.
+        loaded: the tokenizer.
+        patch_size: rows and columns of latents that become one token of the transformer.
 
     Raises:
         ValueError: naming what does not fit; of another tokenizer, both.
@@ -40,15 +42,14 @@ def check_corpus(name: str, corpus: AtokenTokens, kind: str, tokenizer: MediaTok
             f"{options.kind}s with {', '.join(options.keep) or 'nothing kept'}; tokenize with --kind {kind} and --keep "
             "caption"
         )
-    if (planned["fingerprint"], planned["encoder"]) != tokenizer.fingerprints:
+    if (planned["fingerprint"], planned["encoder"]) != fingerprints(loaded):
         raise ValueError(
-            f"{name} must be a corpus of the tokenizer {tokenizer.name!r} (fingerprint {tokenizer.fingerprints[0]}), "
-            f"got one of {planned['name']!r} (fingerprint {planned['fingerprint']}); give the tokenizer that has "
-            "written it"
+            f"{name} must be a corpus of the tokenizer {loaded.name!r} (fingerprint {loaded.fingerprint}), got one of "
+            f"{planned['name']!r} (fingerprint {planned['fingerprint']}); give the tokenizer that has written it"
         )
-    # What another autoencoder encodes as a video has the frames that it can decode.
-    if kind == "video" and not tokenizer.is_causal:
-        ratio = tokenizer.frames
+    # What other autoencoders have encoded has the frames that they can decode.
+    if kind == "video" and "class" not in planned:
+        ratio = planned["patch_size"][0]
         frames = {int(each) for each in corpus.column("frames")}
         wrong = sorted(each for each in frames if each % ratio or each < 2 * ratio)
         if wrong:
@@ -56,32 +57,23 @@ def check_corpus(name: str, corpus: AtokenTokens, kind: str, tokenizer: MediaTok
                 f"{name} must have videos of a multiple of {ratio} frames, from {2 * ratio} on, as images are those of "
                 f"one latent frame, got {wrong[0]}; tokenize with --frames"
             )
-
-
-def check_patches(name: str, corpus: AtokenTokens, patch_size: int) -> None:
-    """
-    Checks that latents of a corpus fill the patches of a transformer.
-
-    Raises:
-        ValueError: some do not.
-    """
     sizes = corpus.sizes()[:, 1:]
-    wrong = (sizes % patch_size).any(1)
-    if wrong.any():
-        rows, columns = sizes[wrong][0].tolist()
+    uneven = (sizes % patch_size).any(1)
+    if uneven.any():
+        rows, columns = sizes[uneven][0].tolist()
         raise ValueError(
             f"{name} must have latents that fill the stage's patches of {patch_size} x {patch_size}, got "
             f"{rows} x {columns}"
         )
 
 
-def statistics_of(corpora: Mapping[str, AtokenTokens], tokenizer: MediaTokenizer, start: Path | None) -> dict[str, Any]:
+def statistics_of(corpora: Mapping[str, AtokenTokens], loaded: CorpusModel, start: Path | None) -> dict[str, Any]:
     """
     Gives the statistics that a pipeline of the trained transformer needs, by its arguments' names.
 
     Args:
         corpora: by kind.
-        tokenizer: that has written them.
+        loaded: their tokenizer.
         start: folder of the training that this one goes on from, whose statistics hold for kinds that are left out.
 
     Raises:
@@ -91,8 +83,9 @@ def statistics_of(corpora: Mapping[str, AtokenTokens], tokenizer: MediaTokenizer
         f"{kind}_statistics": {"mean": corpus.mean.tolist(), "std": corpus.std.tolist()}
         for kind, corpus in corpora.items()
     }
-    if tokenizer.statistics is not None:
-        found["vae_statistics"] = tokenizer.statistics
+    own = own_statistics(loaded)
+    if own is not None:
+        found["vae_statistics"] = own
     if start is None:
         return found
     before = read_statistics(start)

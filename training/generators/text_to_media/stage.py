@@ -65,6 +65,11 @@ class TextToMediaStage:
         if self.lora is not None and "r" not in self.lora:
             raise ValueError(f"lora must have r, the rank, got {self.lora}")
 
+    @property
+    def patch_size(self) -> int:
+        """Gives the rows and columns of latents that become one token; 1 where the stage says nothing."""
+        return self.model.get("patch_size", 1)
+
     @classmethod
     def read(cls, path: Path) -> "TextToMediaStage":
         """Reads a YAML file; see `read_stage`."""

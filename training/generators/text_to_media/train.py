@@ -19,6 +19,7 @@ import torch
 import typer
 
 from atoken.tokenizing.corpus.reading import AtokenTokens
+from atoken.tokenizing.loading import LoadedModel
 
 from ...agreement import Agreement
 from ...parallelism import build_accelerator
@@ -41,12 +42,12 @@ from ..train import (
     Tracker,
 )
 from .batches import Captioned, MediaBatches
-from .building import build_transformer, check_corpus, check_patches, statistics_of
+from .building import build_transformer, check_corpus, statistics_of
 from .captions import EMPTY, CaptionConditions, captions_of, check_encoder, write_captions
 from .objective import TextToMediaObjective
 from .stage import TextToMediaStage
 from .text_encoders import TextEncoders, open_text_encoders
-from .tokenizers import open_tokenizer
+from .tokenizers import channels_of, open_tokenizer
 
 
 def open_captions(
@@ -146,23 +147,22 @@ def main(
         stage = replace(stage, steps=steps)
     begin(seed)
     corpora = {kind: AtokenTokens(path) for kind, path in given.items()}
-    opened = open_tokenizer(tokenizer, corpora)
+    loaded = open_tokenizer(tokenizer, corpora)
     for kind, corpus in corpora.items():
-        check_corpus(f"{kind}s", corpus, kind, opened)
-    statistics = statistics_of(corpora, opened, init_from)
+        check_corpus(f"{kind}s", corpus, kind, loaded, stage.patch_size)
+    statistics = statistics_of(corpora, loaded, init_from)
+    atoken = loaded if isinstance(loaded, LoadedModel) else None
     accelerator, agreement = build_accelerator(stage.optimizer.clip, tracker, output), Agreement()
     media = open_media(corpora, in_memory)
     conditions = open_captions(
         captions,
         [text for each in media.values() for text in each.captions],
-        lambda: open_text_encoders(opened.atoken, text_encoder, text_encoder_2),
+        lambda: open_text_encoders(atoken, text_encoder, text_encoder_2),
         accelerator.device,
         agreement,
     )
     batches = MediaBatches(media, conditions, stage, seed, accelerator.process_index, accelerator.num_processes)
-    model = build_transformer(stage, opened.channels, conditions, init_from)
-    for kind, corpus in corpora.items():
-        check_patches(f"{kind}s", corpus, model.config.patch_size)
+    model = build_transformer(stage, channels_of(loaded), conditions, init_from)
     if gradient_checkpointing:
         model.enable_gradient_checkpointing()
     objective = TextToMediaObjective(model, stage, conditions.find([EMPTY]), statistics, seed).to(accelerator.device)
