@@ -98,9 +98,8 @@ setup(
         "atoken_media": ["*"],
         "atoken.pages": ["assets/*"],
         "atoken.evaluation": ["*.json"],
+        "atoken.evaluation.metrics": ["judges/*.safetensors"],
         "atoken.training": ["launch/*"],
-        "atoken.training.recipes.tiny_generators": ["*.safetensors"],
-        "atoken.training.recipes.tiny_text_to_media": ["*.safetensors"],
         "atoken.training.recipes.tiny": ["*.json", "sources/*.yaml"],
     },
     install_requires=[

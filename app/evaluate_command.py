@@ -34,7 +34,7 @@ def evaluate(
     if not config.is_file():
         raise UsageError(f"CONFIG: {config} is not a file")
     check_output_folder(output)
-    from atoken.evaluation.page import set_table
+    from atoken.evaluation.number_tables import set_table
     from atoken.evaluation.runner import evaluate as run
 
     with progress_bar() as bar:

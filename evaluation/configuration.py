@@ -1,12 +1,14 @@
 """The file of an evaluation: which tokenizers, embedders and generators, on which sets, by which measures."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .captions import CAPTION_MEASURES
 from .interface import TASKS, EvaluationSet, Model
 from .options import check_options
-from .registry import EMBEDDERS, GENERATORS, SETS, TOKENIZERS, find
+from .registry import EMBEDDERS, GENERATORS, REPORTS, SETS, TOKENIZERS, find
+from .results import Result
 from .yaml_files import read_yaml
 
 ADAPTERS = {"tokenizers": TOKENIZERS, "embedders": EMBEDDERS, "generators": GENERATORS}
@@ -22,6 +24,7 @@ MEASURES = (
     "inception-score",
     "precision-recall",
     "rfvd",
+    *CAPTION_MEASURES,
 )
 
 
@@ -75,6 +78,37 @@ class ModelEntry:
 
 
 @dataclass(frozen=True)
+class ReportEntry:
+    """
+    Holds a file of numbers that another environment has written.
+
+    Attributes:
+        name: of the entry.
+        model: how tables call the model that was measured.
+        adapter, options: what reads it.
+    """
+
+    name: str
+    model: str
+    adapter: str
+    options: dict[str, Any]
+
+    def read(self) -> list[Result]:
+        """
+        Reads the numbers.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: it is another file, or lacks what numbers depend on.
+        """
+        try:
+            found = find(REPORTS, self.adapter, self.name)(**self.options)
+        except (FileNotFoundError, ValueError) as error:
+            raise type(error)(f"reports: {self.name}: {error}") from error
+        return [replace(result, model=self.model) for result in found]
+
+
+@dataclass(frozen=True)
 class EvaluationConfig:
     """
     Holds what a configuration file says.
@@ -83,9 +117,11 @@ class EvaluationConfig:
         title: stands above the page.
         sets: what is measured on.
         tokenizers, embedders, generators: what is measured.
-        measures: how reconstructions are compared, some of `MEASURES`.
+        reports: what others have measured.
+        measures: how reconstructions are compared, and how well what is made of captions fits them, some of `MEASURES`.
         weights: local files of the networks that measures need: "lpips", "st-lpips-vgg",
-            "st-lpips-alex", "rfid" (also for generators), "fd-lite0", "rfvd".
+            "st-lpips-alex", "rfid" (also for generators), "fd-lite0", "rfvd"; folders or names of models of
+            "clip-score", "pick-score" and "words-zero-shot".
         chunk_size: samples that are written, and resumed, together.
         device: where the networks of measures run.
     """
@@ -95,6 +131,7 @@ class EvaluationConfig:
     tokenizers: tuple[ModelEntry, ...] = ()
     embedders: tuple[ModelEntry, ...] = ()
     generators: tuple[ModelEntry, ...] = ()
+    reports: tuple[ReportEntry, ...] = ()
     measures: tuple[str, ...] = ("psnr", "ssim")
     weights: dict[str, str] = field(default_factory=dict)
     chunk_size: int = 8
@@ -104,6 +141,16 @@ class EvaluationConfig:
     def models(self) -> tuple[ModelEntry, ...]:
         """Lists all tokenizers, embedders and generators."""
         return (*self.tokenizers, *self.embedders, *self.generators)
+
+    @property
+    def comparing_measures(self) -> tuple[str, ...]:
+        """Lists the measures of reconstructions."""
+        return tuple(name for name in self.measures if name not in CAPTION_MEASURES)
+
+    @property
+    def caption_measures(self) -> tuple[str, ...]:
+        """Lists the measures of what is made of captions."""
+        return tuple(name for name in self.measures if name in CAPTION_MEASURES)
 
     @classmethod
     def read(cls, path: Path) -> "EvaluationConfig":
@@ -127,12 +174,13 @@ class EvaluationConfig:
         if unknown:
             known = ", ".join(cls.__dataclass_fields__)
             raise ValueError(f"keys must be among {known}, got {', '.join(sorted(map(str, unknown)))}")
-        for needed in ("title", "sets"):
+        for needed in ("title",) if values.get("reports") else ("title", "sets"):
             if not values.get(needed):
                 raise ValueError(f"{needed!r} must be given, got {values.get(needed)!r}")
         values["sets"] = tuple(_set(name, entry) for name, entry in _mapping(values, "sets").items())
         for role in ADAPTERS:
             values[role] = tuple(_model(role, name, entry) for name, entry in _mapping(values, role).items())
+        values["reports"] = tuple(_report(name, entry) for name, entry in _mapping(values, "reports").items())
         values["measures"] = tuple(values.get("measures", ("psnr", "ssim")))
         config = cls(**values)
         config._check()
@@ -149,9 +197,13 @@ class EvaluationConfig:
             for name in model.sets:
                 if name not in names:
                     raise ValueError(f"{model.role}: {model.name}: sets must be among {', '.join(names)}, got {name!r}")
-        if not self.models:
+        if not self.models and (self.sets or not self.reports):
             raise ValueError(
                 "'tokenizers', 'embedders' or 'generators' must be given, got none, so there is nothing to measure"
+            )
+        if self.caption_measures and not any(entry.task == "captions" for entry in self.sets):
+            raise ValueError(
+                f"measures must have a set with task: captions for {', '.join(self.caption_measures)}, got none"
             )
 
 
@@ -180,3 +232,12 @@ def _model(role: str, name: str, entry: dict[str, Any]) -> ModelEntry:
     adapter, sets = options.pop("adapter", None), tuple(options.pop("sets", ()))
     check_options(find(ADAPTERS[role], adapter, f"{role}: {name}: adapter"), options, f"{role}: {name}")
     return ModelEntry(role, name, adapter, options, sets)
+
+
+def _report(name: str, entry: dict[str, Any]) -> ReportEntry:
+    options = dict(entry)
+    adapter, model = options.pop("adapter", None), options.pop("model", name)
+    if not isinstance(model, str) or not model:
+        raise ValueError(f"reports: {name}: model must be a name, got {model!r}")
+    check_options(find(REPORTS, adapter, f"reports: {name}: adapter"), options, f"reports: {name}")
+    return ReportEntry(name, model, adapter, options)

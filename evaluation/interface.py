@@ -1,7 +1,7 @@
-"""The interface of tokenizers, embedders and sets of samples: all that the harness knows of them."""
+"""The interface of tokenizers, embedders, generators and sets of samples: all that the harness knows of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.tokenizing.objects import COMPARED_SIZE
 
 KINDS = ("image", "video", "object")
-TASKS = ("reconstruction", "classification", "retrieval", "projection", "generation")
+TASKS = ("reconstruction", "classification", "retrieval", "projection", "generation", "captions")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,13 @@ class _Described(ABC):
 
 
 class MediaTokenizer(_Described):
-    """Turns images and videos into latents and back. An image is a video of one frame."""
+    """
+    Turns images and videos into latents and back. An image is a video of one frame.
+
+    On a set for captions it gives the set's own media back, the most that a generator of its latents can reach.
+    """
+
+    tasks = frozenset({"reconstruction", "captions"})
 
     @abstractmethod
     def encode(self, media: torch.Tensor) -> Encoded:
@@ -90,6 +96,8 @@ class ObjectTokenizer(_Described):
 
 class Reconstructions(_Described):
     """Gives reconstructions of a set's samples that other code makes or has made: files, matched by name."""
+
+    tasks = frozenset({"reconstruction", "captions"})
 
     @abstractmethod
     def check(self, samples: "EvaluationSet") -> None:
@@ -147,6 +155,28 @@ class Generator(_Described):
         """Gives images by number, all of one size: (B, 3, H, W) uint8 on the CPU."""
 
 
+class CaptionGenerator(_Described):
+    """
+    Makes images and videos of captions, or gives those that something has made: always the same ones, so that any
+    process can take its part.
+    """
+
+    kinds = frozenset({"image", "video"})
+    tasks = frozenset({"captions"})
+
+    def check(self, samples: "EvaluationSet") -> None:
+        """
+        Checks before any work that media can be had of the captions of this set.
+
+        Raises:
+            FileNotFoundError, ValueError: they cannot.
+        """
+
+    @abstractmethod
+    def make(self, samples: "EvaluationSet", indices: Sequence[int]) -> Iterator[torch.Tensor]:
+        """Yields what is made of the first caption of each chosen sample, in their order: (T, 3, H, W) uint8."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """
@@ -157,12 +187,14 @@ class Sample:
         load: gives (T, 3, H, W) uint8 RGB, or a `ColoredMesh`. To share the work among processes it must pickle.
         captions: texts that describe it.
         label: index into the set's `class_names`.
+        shows: words of the miniature world by the names of its attributes, such as "colour" and "shape".
     """
 
     name: str
     load: Callable[[], torch.Tensor | ColoredMesh]
     captions: tuple[str, ...] = ()
     label: int | None = None
+    shows: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -181,6 +213,9 @@ class EvaluationSet:
         view_size: pixels of a side of the views in which objects are compared.
         moments: of a reference for generated images: reads the Gaussians of features and of spatial features of more
             images than the samples. It must pickle, too.
+        has_media: False for captions alone, whose samples cannot be loaded.
+        fps: frames per second of videos that are made of captions.
+        companions: texts of files that belong beside the media made of captions, by their relative paths.
     """
 
     name: str
@@ -192,6 +227,9 @@ class EvaluationSet:
     templates: tuple[str, ...] = field(default=("{}",))
     view_size: int = COMPARED_SIZE
     moments: Callable[[], Any] | None = None
+    has_media: bool = True
+    fps: float = 8.0
+    companions: Mapping[str, str] = field(default_factory=dict)
 
 
-Model = MediaTokenizer | ObjectTokenizer | Reconstructions | Embedder | Generator
+Model = MediaTokenizer | ObjectTokenizer | Reconstructions | Embedder | Generator | CaptionGenerator

@@ -1,123 +1,21 @@
 """Results as a page (HTML and Markdown): tables beside the paper's figures, rate and distortion, the worst samples."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from atoken.pages.report import Picture, Plot, Section, Table, write_report_page
+from atoken.pages.report import Picture, Plot, Section, write_report_page
 from atoken.processing.atomic_files_atoken import atomic_file
 
-from .paper_tables import Row, paper_columns, paper_rows
+from .answer_sections import answer_sections
+from .made_samples import Made
+from .number_tables import paper_table, set_table
 from .projection import scatter_plot
+from .report_sections import of_texts_table, report_section, said
 from .results import Result, Results
 from .worst import Worst
 
 MARKERS = "osD^v"
-# number -> (heading, decimals, factor); in the order of columns
-COLUMNS = {
-    "psnr": ("PSNR ↑", 2, 1),
-    "ssim": ("SSIM ↑", 4, 1),
-    "lpips": ("LPIPS ↓", 4, 1),
-    "st_lpips_vgg": ("ST-LPIPS (VGG) ↓", 4, 1),
-    "st_lpips_alex": ("ST-LPIPS (AlexNet) ↓", 4, 1),
-    "random_gram": ("Gram distance, random VGG ↓", 4, 1),
-    "frechet": ("Fréchet ↓ (mean + covariance)", 3, 1),
-    "fd_lite0": ("FD (EfficientNet-lite0) ↓ (mean + covariance)", 1, 1),
-    "bits_per_pixel": ("bits/pixel", 3, 1),
-    "bits": ("kbit", 1, 1e-3),
-    "inception_score": ("inception score ↑", 2, 1),
-    "precision_recall": ("precision, recall ↑", 3, 1),
-    "codebook": ("codebook use, perplexity", 3, 1),
-    "top1": ("top-1 % ↑", 2, 100),
-    "top5": ("top-5 % ↑", 2, 100),
-    "neighbor_accuracy": ("nearest neighbors % ↑", 2, 100),
-    "chance": ("chance %", 2, 100),
-    "gfid": ("gFID ↓", 2, 1),
-    "sfid": ("sFID ↓", 2, 1),
-    "adm_inception_score": ("IS ↑", 1, 1),
-    "adm_precision": ("precision ↑", 3, 1),
-    "adm_recall": ("recall ↑", 3, 1),
-    "reference_count": ("images of the reference", 0, 1),
-    "count": ("samples", 0, 1),
-}
-# (kind, whether the task is reconstruction) -> number of the paper's table
-PAPER = {
-    ("image", True): 4,
-    ("video", True): 6,
-    ("object", True): 8,
-    ("image", False): 5,
-    ("video", False): 7,
-    ("object", False): 3,
-}
-
-
-def _text(name: str, value: Any) -> str:
-    _, decimals, factor = COLUMNS.get(name, (name, 3, 1))
-    if name in ("frechet", "fd_lite0"):
-        total, *parts = (f"{value[part]:.{decimals}f}" for part in ("total", "mean", "covariance"))
-        return f"{total} ({' + '.join(parts)})"
-    if name == "inception_score":
-        return f"{value['mean']:.2f} ± {value['std']:.2f}"
-    if name == "precision_recall":
-        return f"{value['precision']:.3f}, {value['recall']:.3f}"
-    if name == "codebook":
-        return f"{value['usage']:.3f}, {value['perplexity']:.1f}"
-    return f"{value * factor:,.{decimals}f}"
-
-
-def set_table(results: list[Result]) -> Table:
-    """Tabulates the results on one set; the last column is the number of samples."""
-    measured = {name for result in results for name in result.numbers}
-    names = [name for name in COLUMNS if name in measured]
-    extra = sorted(name for name in measured - set(COLUMNS) if name.startswith(("text_to", "sample_to", "chance_at")))
-    names = [*names[:-1], *extra, *names[-1:]]
-    heading = ["model", *(COLUMNS[name][0] if name in COLUMNS else name.replace("_", " ") for name in names)]
-    rows = []
-    for result in results:
-        cells = [_text(name, result.numbers[name]) if name in result.numbers else "" for name in names]
-        rows.append([result.model, *cells])
-    return Table(heading, rows)
-
-
-def paper_table(kind: str, reconstruction: bool = True) -> Table:
-    """Tabulates the paper's own figures for a kind of sample and task (Tables 3 to 8)."""
-    return numbered_table(PAPER[kind, reconstruction])
-
-
-def numbered_table(number: int | str) -> Table:
-    """
-    Tabulates the paper's own figures of a table.
-
-    Args:
-        number: as of `paper_columns`.
-
-    Raises:
-        ValueError: no such table.
-    """
-    columns = paper_columns(number)
-    name = f"Table {number}" if isinstance(number, int) else number.capitalize()
-    heading = [f"paper, {name}", *(f"{column.dataset} {column.metric}" for column in columns)]
-    rows = [[name, *("" if value is None else f"{value:.10g}" for value in row.values)] for name, row in _named(number)]
-    return Table(heading, rows)
-
-
-def _named(number: int | str) -> list[tuple[str, Row]]:
-    """
-    Names rows as the paper does, with the sizes of stages, and the resolution or the type of tokens where a name comes
-    more than once.
-    """
-    rows = paper_rows(number)
-    names = [row.method for row in rows]
-    sizes = {"image_resolution": "images", "video_resolution": "videos"}
-    told = [f"{row.facts['resolution']} px" if "resolution" in row.facts else row.facts.get("type") for row in rows]
-    found = []
-    for row, what in zip(rows, told, strict=True):
-        parts = [row.method, *([str(what)] if names.count(row.method) > 1 else [])]
-        parts += [
-            f"{kind} {row.facts[name][0]} to {row.facts[name][1]}" for name, kind in sizes.items() if name in row.facts
-        ]
-        found.append((", ".join(parts), row))
-    return found
 
 
 def _rate(results: list[Result]) -> str:
@@ -154,23 +52,46 @@ def rate_distortion_plot(results: list[Result]) -> bytes:
     return target.getvalue()
 
 
-def write_report(results: Results, worst: list[Worst], output: Path) -> None:
+def write_report(results: Results, worst: list[Worst], made: list[Made], output: Path) -> None:
     """
     Writes results.md and index.html into `output`.
 
     Args:
         worst: the samples to show, with their pictures in `output`.
+        made: of captions, likewise.
         output: an existing folder.
     """
-    sections, texts = [], [f"# {results.title}\n"]
-    for name, chosen in results.by_set().items():
-        section = _section(name, chosen, [one for one in worst if one.set == name])
-        sections.append(section)
+    texts = [f"# {results.title}\n"]
+    sections = _sections(results, worst, made)
+    for section in sections:
+        name = section.title
         texts.append(f"## {name}\n\n{section.table.to_markdown()}\n\n{section.facts}\n")
         texts += [table.to_markdown() + "\n" for table in section.appendices.values()]
     with atomic_file(output / "results.md") as temporary:
         temporary.write_text("\n".join(texts), encoding="utf-8")
     write_report_page(output / "index.html", results.title, sections)
+
+
+def _sections(results: Results, worst: list[Worst], made: list[Made]) -> list[Section]:
+    """Lists the sections: each set, what others have measured, and all that the paper's Table 13 has in one table."""
+    sections = []
+    for name, chosen in results.by_set().items():
+        if chosen[0].task == "report":
+            sections.append(report_section(name, chosen))
+        elif chosen[0].task != "answers":
+            section = _section(name, chosen, [one for one in worst if one.set == name])
+            for one in made:
+                if one.set == name:
+                    section.galleries[f"First of {one.model}"] = [
+                        Picture(sample.picture, sample.caption, sample.caption) for sample in one.samples
+                    ]
+            sections.append(section)
+    sections += answer_sections([result for result in results.results if result.task == "answers"])
+    whole = of_texts_table(results.results)
+    if whole is not None:
+        facts = "CLIP-Score and PickScore of sets of images; GenEval and VBench as imported"
+        sections.append(Section("Text to images and videos (the paper's Table 13)", whole, facts))
+    return sections
 
 
 def _section(name: str, results: list[Result], worst: list[Worst]) -> Section:
@@ -181,6 +102,8 @@ def _section(name: str, results: list[Result], worst: list[Worst]) -> Section:
     if task == "projection":
         section.plots.append(Plot(scatter_plot(results), "t-SNE of samples, colored by class"))
         return section
+    if task == "captions":
+        return replace(section, facts=f"{facts}; {_measured_by(results)}")
     if task == "generation":
         return section
     if any({"psnr", _rate(results)} <= set(result.numbers) for result in results):
@@ -197,3 +120,12 @@ def _section(name: str, results: list[Result], worst: list[Worst]) -> Section:
             ]
     section.appendices["The paper's figures"] = paper_table(kind, task == "reconstruction")
     return section
+
+
+def _measured_by(results: list[Result]) -> str:
+    """Says by which networks media were measured, and what guessing would have."""
+    facts = [f"{name}: {said(about)}" for name, about in results[0].protocol["measured_by"].items()]
+    found = results[0].numbers.get("chances", {})
+    if found:
+        facts.append("chance: " + ", ".join(f"{name} {100 * share:.1f} %" for name, share in found.items()))
+    return "; ".join(facts) or "made only, by no measure"

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from .captions import MADE, media_names
 from .chunks import Chunks
 from .configuration import EvaluationConfig, ModelEntry, SetEntry
 from .generation import ADM_MEASURES, FEWEST_IMAGES
-from .interface import EvaluationSet, Generator, Model, Reconstructions
+from .interface import CaptionGenerator, EvaluationSet, Generator, Model, Reconstructions
+from .opened_measures import OpenedMeasures
 from .opened_models import OpenedModels
-from .reconstruction import Measures
 
 LIBRARIES = ("torch", "torchvision", "torchmetrics", "transformers", "numpy", "pillow")
 GENERATION_LIBRARIES = ("diffusers", "torch-fidelity")
@@ -27,6 +28,7 @@ class Task:
         codebook_sizes: those of the model.
         decodes: whether the model gives anything back that could be looked at.
         reference: of a generator, where the results of the set's own images go; all generators share them.
+        made: of captions, the folder of what is made of them.
     """
 
     entry: ModelEntry
@@ -36,6 +38,7 @@ class Task:
     codebook_sizes: tuple[int, ...]
     decodes: bool
     reference: Chunks | None = None
+    made: Path | None = None
 
     @property
     def name(self) -> str:
@@ -50,12 +53,7 @@ class Task:
         return {f"images of {self.set_entry.name}": self.reference, f"images of {self.entry.name}": self.chunks}
 
 
-def asked_measures(config: EvaluationConfig) -> tuple[str, ...]:
-    """Lists the measures that there is anything to measure by."""
-    return config.measures if config.tokenizers else ()
-
-
-def build_tasks(config: EvaluationConfig, models: OpenedModels, measures: Measures, output: Path) -> list[Task]:
+def build_tasks(config: EvaluationConfig, models: OpenedModels, measures: OpenedMeasures, output: Path) -> list[Task]:
     """
     Opens every set and model, so that what is missing is known before any work. Nothing is written.
 
@@ -82,29 +80,42 @@ def build_tasks(config: EvaluationConfig, models: OpenedModels, measures: Measur
             raise ValueError(f"{entry.name} fits none of the sets: it takes {kinds} for {abilities}")
         for set_entry in fitting:
             samples = sets[set_entry.name]
-            if isinstance(model, Reconstructions):
+            if isinstance(model, Reconstructions | CaptionGenerator):
                 model.check(samples)
             if isinstance(model, Generator):
                 tasks.append(_generation(entry, set_entry, model, samples, config, measures, output))
                 continue
-            compares = set_entry.task == "reconstruction"
+            named, networks = _measured_by(set_entry, samples, measures)
             facts = {
                 "model": described,
                 "options": entry.options,
                 "set": {"name": set_entry.name, "checksum": samples.checksum, "protocol": samples.protocol},
                 "task": set_entry.task,
-                "measures": list(measures.names) if compares else [],
+                "measures": named,
                 "libraries": libraries,
-                "fingerprints": {"model": fingerprints, "measures": measures.fingerprints() if compares else {}},
+                "fingerprints": {"model": fingerprints, "measures": networks},
             }
+            made = None
+            if set_entry.task == "captions":
+                facts["measured_by"] = measures.captions.describe()
+                made = output / MADE / entry.name / set_entry.name
             folder = output / "chunks" / entry.name / set_entry.name
             chunks = Chunks(folder, facts, len(samples.samples), config.chunk_size)
-            tasks.append(Task(entry, set_entry, samples, chunks, model.codebook_sizes, model.decodes))
+            tasks.append(Task(entry, set_entry, samples, chunks, model.codebook_sizes, model.decodes, made=made))
     busy = {task.set_entry.name for task in tasks}
     idle = [entry.name for entry in config.sets if entry.name not in busy]
     if idle:
         raise ValueError(f"no model of the configuration fits {', '.join(idle)}")
     return tasks
+
+
+def _measured_by(entry: SetEntry, samples: EvaluationSet, measures: OpenedMeasures) -> tuple[list[str], dict[str, str]]:
+    """Gives the names of the measures of a set, and the fingerprints of their networks."""
+    if entry.task == "reconstruction":
+        return list(measures.compared.names), measures.compared.fingerprints()
+    if entry.task == "captions":
+        return list(measures.captions.fitting(samples)), measures.captions.fingerprints()
+    return [], {}
 
 
 def _generation(
@@ -113,7 +124,7 @@ def _generation(
     model: Generator,
     samples: EvaluationSet,
     config: EvaluationConfig,
-    measures: Measures,
+    measures: OpenedMeasures,
     output: Path,
 ) -> Task:
     """
@@ -128,7 +139,7 @@ def _generation(
     libraries = {name: version(name) for name in (*LIBRARIES, *GENERATION_LIBRARIES)}
     same = {"task": set_entry.task, "measures": list(ADM_MEASURES), "libraries": libraries}
     described = {"name": set_entry.name, "checksum": samples.checksum, "protocol": samples.protocol}
-    network = {"measures": measures.fingerprints(generation=True)}
+    network = {"measures": measures.compared.fingerprints(generation=True)}
     fingerprints = {"model": model.fingerprints(), **network}
     facts = {"model": model.describe(), "options": entry.options, **same, "fingerprints": fingerprints}
     # Names of entries never begin with a dot. What was generated does not depend on the set.
@@ -149,14 +160,31 @@ def _check_annotated(entry: SetEntry, samples: EvaluationSet) -> None:
             raise ValueError(f"{entry.name} must have class names and labels for {entry.task}, got {given}")
     if entry.task == "classification" and not samples.templates:
         raise ValueError(f"{entry.name} must have templates for classification, got none")
+    if entry.task == "captions":
+        _check_captions(entry, samples)
+    if entry.task != "captions" and not samples.has_media:
+        raise ValueError(f"{entry.name} must have the task captions, as it has no media, got {entry.task}")
     if entry.task == "retrieval":
         without = sum(not sample.captions for sample in samples.samples)
         if without:
             raise ValueError(f"{entry.name} must have a caption of every sample for retrieval, got {without} without")
 
 
+def _check_captions(entry: SetEntry, samples: EvaluationSet) -> None:
+    if samples.kind == "object":
+        raise ValueError(f"{entry.name} must be of images or videos for captions, got objects")
+    without = sum(not sample.captions for sample in samples.samples)
+    if without:
+        raise ValueError(f"{entry.name} must have a caption of every sample for captions, got {without} without")
+    names = media_names(samples)
+    if len(set(names)) < len(names):
+        raise ValueError(f"{entry.name} must have different names of samples, got {len(set(names))} of {len(names)}")
+
+
 def _fits(entry: ModelEntry, one: SetEntry, model: Model, samples: EvaluationSet) -> bool:
     fits = samples.kind in model.kinds and one.task in model.tasks
+    if one.task == "captions" and not samples.has_media:
+        fits = fits and isinstance(model, CaptionGenerator)
     if one.name in entry.sets and not fits:
         kinds, tasks = ", ".join(sorted(model.kinds)), ", ".join(sorted(model.tasks))
         raise ValueError(

@@ -11,7 +11,7 @@ import typer
 from atoken.pages.report import Table
 from atoken.processing.atomic_files_atoken import atomic_file
 
-from .page import set_table
+from .number_tables import set_table
 from .results import Results
 
 START, END = "<!-- offline table -->", "<!-- end of offline table -->"

@@ -17,17 +17,22 @@ from .models.diffusers_tokenizers import (
 )
 from .models.generators import PipelineSamples, StoredSamples
 from .models.image_codecs import ImageCodec
-from .models.named_classes import named_embedder, named_tokenizer
+from .models.named_classes import named_embedder, named_generator, named_tokenizer
 from .models.object_baselines import FlatVoxels
 from .models.open_clip_embedders import OpenClipEmbedder
 from .models.pca import PcaTokenizer
 from .models.stored_reconstructions import CommandReconstructions, FolderReconstructions
+from .models.text_to_media import StoredMedia, TextToMediaSamples
 from .models.transformers_embedders import ImageTextEmbedder, VideoTextEmbedder
 from .models.transformers_tokenizers import ChameleonTokenizer, Emu3Tokenizer
 from .models.video_codecs import VideoCodec
+from .reports.geneval import read_geneval
+from .reports.lmms_results import read_lmms_results
+from .reports.vbench import read_vbench
 from .sets.array_sets import adm_reference
+from .sets.caption_sets import geneval_prompts, prompt_file, vbench_prompts
 from .sets.image_sets import coco, flickr30k, hub_images, image_folder, imagenet_v2, imagenet_val, labeled_folder
-from .sets.miniature_sets import miniature_classification, miniature_retrieval
+from .sets.miniature_sets import miniature_captions, miniature_classification, miniature_retrieval
 from .sets.object_sets import object_folder, toys4k
 from .sets.photo_words import photo_words
 from .sets.video_sets import davis, msrvtt_1ka, msvd, tokenbench, video_folder
@@ -64,6 +69,9 @@ EMBEDDERS: dict[str, Callable[..., Any]] = {
 GENERATORS: dict[str, Callable[..., Any]] = {
     "pipeline": PipelineSamples,
     "samples": StoredSamples,
+    "text-to-media": TextToMediaSamples,
+    "stored-media": StoredMedia,
+    "python": named_generator,
 }
 SETS: dict[str, Callable[..., Any]] = {
     "image-folder": image_folder,
@@ -82,8 +90,19 @@ SETS: dict[str, Callable[..., Any]] = {
     "object-folder": object_folder,
     "miniature-classification": miniature_classification,
     "miniature-retrieval": miniature_retrieval,
+    "miniature-captions": miniature_captions,
     "photo-words": photo_words,
     "adm-reference": adm_reference,
+    "prompt-file": prompt_file,
+    "geneval-prompts": geneval_prompts,
+    "vbench-prompts": vbench_prompts,
+}
+
+# What reads the numbers that other environments have written.
+REPORTS: dict[str, Callable[..., Any]] = {
+    "geneval": read_geneval,
+    "vbench": read_vbench,
+    "lmms-eval": read_lmms_results,
 }
 
 

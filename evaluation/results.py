@@ -16,7 +16,7 @@ class Result:
     Attributes:
         model, set: their names in the configuration.
         kind: "image", "video" or "object".
-        task: "reconstruction", "classification", "retrieval" or "projection".
+        task: one of `TASKS`, "answers" of a language model, or "report" of others' measures.
         numbers: JSON-ready, by measure; see the functions that are called `summarize`.
         protocol: JSON-ready description of everything that decides the numbers.
     """

@@ -8,17 +8,20 @@ from typing import Any
 import torch
 import torch.multiprocessing
 
+from .captions import MADE, measure_captions, summarize_captions, write_companions
 from .chunks import Chunks
 from .chunks import Results as ChunkResults
 from .configuration import EvaluationConfig
 from .embedding import embed_chunk, summarize_classification, summarize_retrieval
 from .generation import measure_images, set_images, summarize_generation
 from .gpus import use_gpu
+from .made_samples import draw_made
+from .opened_measures import OpenedMeasures, open_measures
 from .opened_models import OpenedModels
 from .page import write_report
-from .plan import Task, asked_measures, build_tasks
+from .plan import Task, build_tasks
 from .projection import summarize_projection
-from .reconstruction import Measures, measure_chunk, summarize
+from .reconstruction import measure_chunk, summarize
 from .results import Result, Results
 from .worst import draw_worst
 
@@ -49,37 +52,41 @@ def evaluate(
 
     Raises:
         FileNotFoundError, ValueError: before any work, and before anything is written: see `EvaluationConfig.read`,
-            `Measures`, `build_tasks` and `Chunks.check`.
+            `open_measures`, `build_tasks` and `Chunks.check`.
     """
     config = EvaluationConfig.read(config_path)
     models = OpenedModels() if models is None else models
-    measures = _open_measures(config)
+    reports = [result for entry in config.reports for result in entry.read()]
+    measures = open_measures(config)
     tasks = build_tasks(config, models, measures, output)
-    if overwrite and (output / "chunks").is_dir():
-        shutil.rmtree(output / "chunks")
+    if overwrite:
+        for old in ("chunks", MADE):
+            shutil.rmtree(output / old, ignore_errors=True)
     for task in tasks:
         for chunks in task.work.values():
             chunks.check()
+    for task in tasks:
+        if task.made is not None:
+            write_companions(task.samples, task.made)
     if processes > 1:
         _work_side_by_side(tasks, config, models, measures, progress, processes)
     else:
         _work(tasks, models, measures, progress)
-    results = Results(config.title, [_summarize(task, models, config.measures) for task in tasks])
+    found = [_summarize(task, models, config.comparing_measures) for task in tasks]
+    results = Results(config.title, [*found, *reports])
     shown = [task for task in tasks if task.set_entry.task == "reconstruction" and task.decodes]
-    write_report(results, [draw_worst(task, models[task.entry], output) for task in shown], output)
+    made = [draw_made(task, output) for task in tasks if task.made is not None]
+    output.mkdir(parents=True, exist_ok=True)
+    write_report(results, [draw_worst(task, models[task.entry], output) for task in shown], made, output)
     results.write(output / "results.json")
     return results
-
-
-def _open_measures(config: EvaluationConfig) -> Measures:
-    return Measures(asked_measures(config), config.weights, config.device, generation=bool(config.generators))
 
 
 @torch.inference_mode()
 def _work(
     tasks: list[Task],
     models: OpenedModels,
-    measures: Measures,
+    measures: OpenedMeasures,
     progress: Progress | None = None,
     rank: int = 0,
     processes: int = 1,
@@ -96,15 +103,19 @@ def _work(
                     progress(name, done, len(share))
 
 
-def _results(task: Task, chunks: Chunks, indices: range, models: OpenedModels, measures: Measures) -> ChunkResults:
+def _results(
+    task: Task, chunks: Chunks, indices: range, models: OpenedModels, measures: OpenedMeasures
+) -> ChunkResults:
     """Does the work on some samples."""
     kind = task.set_entry.task
     if kind == "generation":
         own = chunks is task.reference
         images = set_images(task.samples, indices) if own else models[task.entry].images(indices)
-        return measure_images(images, indices, measures.adm, measures.device)
+        return measure_images(images, indices, measures.compared.adm, measures.compared.device)
     if kind == "reconstruction":
-        return measure_chunk(models[task.entry], task.samples, indices, measures)
+        return measure_chunk(models[task.entry], task.samples, indices, measures.compared)
+    if kind == "captions":
+        return measure_captions(models[task.entry], task.samples, indices, measures.captions, task.made)
     return embed_chunk(models[task.entry], task.samples, indices)
 
 
@@ -112,7 +123,7 @@ def _work_side_by_side(
     tasks: list[Task],
     config: EvaluationConfig,
     models: OpenedModels,
-    measures: Measures,
+    measures: OpenedMeasures,
     progress: Progress | None,
     processes: int,
 ) -> None:
@@ -137,7 +148,7 @@ def _work_beside(index: int, tasks: list[Task], config: EvaluationConfig, proces
     """Does the share of another process, with one model in memory at a time."""
     torch.set_num_threads(threads)
     use_gpu(index + 1)
-    models, measures = OpenedModels(), _open_measures(config)
+    models, measures = OpenedModels(), open_measures(config)
     for task in tasks:
         models.keep([task.entry])
         _work([task], models, measures, rank=index + 1, processes=processes)
@@ -154,6 +165,8 @@ def _summarize(task: Task, models: OpenedModels, measures: tuple[str, ...]) -> R
         numbers = summarize_classification(task.chunks, models[task.entry], task.samples)
     elif kind == "retrieval":
         numbers = summarize_retrieval(task.chunks, models[task.entry], task.samples)
+    elif kind == "captions":
+        numbers = summarize_captions(task.chunks, task.samples)
     elif kind == "generation":
         numbers = summarize_generation(task.chunks, task.reference, task.samples)
     else:

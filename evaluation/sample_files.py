@@ -96,15 +96,18 @@ class FoundFiles:
     Args:
         root: folder of pictures, videos, folders of frames or views, and .npy arrays.
         what: how an error calls it.
+        content: what the folder has of every sample, as an error calls it, one and several.
 
     Raises:
         FileNotFoundError: there is no such folder.
     """
 
-    def __init__(self, root: Path, what: str = "path"):
+    def __init__(
+        self, root: Path, what: str = "path", content: tuple[str, str] = ("a reconstruction", "reconstructions")
+    ):
         if not root.is_dir():
-            raise FileNotFoundError(f"{what} must be a folder of reconstructions, got {root}, where there is none")
-        self.root, self.what = root, what
+            raise FileNotFoundError(f"{what} must be a folder of {content[1]}, got {root}, where there is none")
+        self.root, self.what, self.content = root, what, content
         self._found: dict[str, list[Path]] = {}
         for path in sorted(root.rglob("*")):
             place = path.relative_to(root)
@@ -118,13 +121,13 @@ class FoundFiles:
         found = [path for path in self._found.get(name, []) if path.is_file() or any(map(_is_media, path.iterdir()))]
         if not found:
             raise FileNotFoundError(
-                f"{self.what} must have a reconstruction of every sample, got {self.root} without {name}.png, "
+                f"{self.what} must have {self.content[0]} of every sample, got {self.root} without {name}.png, "
                 f"{name}{ARRAY} or a folder {name} of frames"
             )
         if len(found) > 1:
             names = ", ".join(str(path.relative_to(self.root)) for path in found)
             raise ValueError(
-                f"{self.what} must have one reconstruction of each sample, got {names}; remove all but one"
+                f"{self.what} must have {self.content[0]} of each sample, and no more, got {names}; remove all but one"
             )
         return found[0]
 
@@ -147,7 +150,7 @@ class FoundFiles:
             except FileNotFoundError as error:
                 missing.append(error)
         if missing:
-            raise FileNotFoundError(f"{len(missing)} of {len(names)} reconstructions are missing: {missing[0]}")
+            raise FileNotFoundError(f"{len(missing)} of {len(names)} {self.content[1]} are missing: {missing[0]}")
 
 
 def _is_media(path: Path) -> bool:

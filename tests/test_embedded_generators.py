@@ -8,9 +8,10 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
+from atoken.evaluation.metrics.scene_judge import load_judge
+from atoken.evaluation.metrics.scene_judges import JUDGES, PICTURES
 from atoken.generation import LightningDiTPipeline, TokenBridgePipeline
 from atoken.training.recipes.tiny_generators.card import card_of
-from atoken.training.recipes.tiny_generators.judge import JUDGE, load_judge
 from atoken.training.recipes.tiny_generators.measures import shares
 from atoken.training.recipes.tiny_generators.scenes import CLASS_NAMES, draw_scenes
 from atoken.training.recipes.tiny_generators.subjects import SUBJECTS, sample
@@ -50,7 +51,7 @@ def test_the_record_is_whole_and_the_card_says_the_same(subject):
 
 
 def test_the_judge_knows_true_scenes():
-    _, color, shape = load_judge(JUDGE).judged(draw_scenes("reference", 256))
+    _, color, shape = load_judge(JUDGES / PICTURES).judged(draw_scenes("reference", 256))
     assert shares(color, shape)["pair"] >= 0.97
 
 
@@ -62,7 +63,7 @@ def test_samples_are_of_their_classes(subject):
     names = pipeline.transformer.config.id2label
     assert [names[str(label)] for label in range(len(names))] == [*CLASS_NAMES]
     record = record_of(subject)
-    _, color, shape = load_judge(JUDGE).judged(sample(pipeline, range(SAMPLES), 5, record["sampling"]))
+    _, color, shape = load_judge(JUDGES / PICTURES).judged(sample(pipeline, range(SAMPLES), 5, record["sampling"]))
     found = shares(color, shape)
     # Three standard deviations of a share of so few samples, and a little.
     for part in ("color", "shape", "pair"):

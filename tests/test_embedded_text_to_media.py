@@ -8,10 +8,10 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
+from atoken.evaluation.metrics.scene_judges import load_scene_judges
 from atoken.generation import TextToMediaPipeline
 from atoken.training.recipes.tiny_text_to_media.card import card_of
-from atoken.training.recipes.tiny_text_to_media.judges import load_judges
-from atoken.training.recipes.tiny_text_to_media.measures import shares_right
+from atoken.training.recipes.tiny_text_to_media.measures import right_in
 from atoken.training.recipes.tiny_text_to_media.release import NAME, TOKENIZER
 from atoken.training.recipes.tiny_text_to_media.sampling import sample
 from atoken.training.recipes.tiny_text_to_media.worlds import KINDS, caption_of, drawn, measured_scenes
@@ -48,10 +48,10 @@ def test_the_record_is_whole_and_the_card_says_the_same(folder):
 
 @released
 def test_the_judges_know_true_scenes(folder):
-    judges = load_judges()
+    judges = load_scene_judges()
     for kind in KINDS:
         scenes, expected = measured_scenes(kind, "held_out", 64, seed=99), record_of(folder)[kind]["scenes"]
-        found = shares_right(scenes, judges.judged(drawn(scenes)))
+        found = right_in(scenes, judges.judged(drawn(scenes)))
         assert all(found[part] >= expected[part] - 0.12 for part in found), (kind, found)
 
 
@@ -64,7 +64,7 @@ def test_samples_show_what_their_captions_say(folder, kind):
     count, expected = SAMPLES[kind], record_of(folder)[kind]["samples"]
     scenes = measured_scenes(kind, "held_out", count, seed=98)
     made = sample(pipeline, [caption_of(scene) for scene in scenes], kind, 5)
-    found = shares_right(scenes, load_judges().judged(made))
+    found = right_in(scenes, load_scene_judges().judged(made))
     # Three standard deviations of a share of so few samples, and a little.
     for part, share in found.items():
         assert share >= expected[part] - 3 * (expected[part] * (1 - expected[part]) / count) ** 0.5 - 0.03, (

@@ -1,4 +1,4 @@
-"""Tokenizers and embedders of others' code, by the name of their class: the door for what can be imported here."""
+"""Models of others' code, by the name of their class: the door for what can be imported here."""
 
 import hashlib
 import importlib.util
@@ -11,7 +11,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..interface import Embedder, MediaTokenizer, Model, ObjectTokenizer, Reconstructions
+from ..interface import (
+    CaptionGenerator,
+    Embedder,
+    Generator,
+    MediaTokenizer,
+    Model,
+    ObjectTokenizer,
+    Reconstructions,
+)
 from ..options import check_options
 
 TOKENIZERS = (MediaTokenizer, ObjectTokenizer, Reconstructions)
@@ -40,6 +48,15 @@ def named_embedder(target: str, options: dict[str, Any] | None = None) -> Model:
     Arguments and errors are those of `named_tokenizer`.
     """
     return _make(target, options or {}, (Embedder,))
+
+
+def named_generator(target: str, options: dict[str, Any] | None = None) -> Model:
+    """
+    Makes a generator of a class that a configuration names: a subclass of `Generator` or `CaptionGenerator`.
+
+    Arguments and errors are those of `named_tokenizer`.
+    """
+    return _make(target, options or {}, (Generator, CaptionGenerator))
 
 
 def _make(target: str, options: dict[str, Any], expected: tuple[type, ...]) -> Model:

@@ -4,7 +4,7 @@ from typing import Any
 
 from atoken.pages.paper import TitledTable
 
-from ..page import set_table
+from ..number_tables import set_table
 from ..results import Result
 from .counting import Media, hours_text
 from .image_tables import COMMAND

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from atoken.pages.paper import PaperPage, TitledTable, write_paper_page
 
-from ..page import numbered_table
+from ..number_tables import numbered_table
 from .parts import Part
 from .section import PaperSection
 

@@ -13,6 +13,7 @@ from atoken.miniature.scenes import (
     COLOURS,
     MATERIALS,
     MOTIONS,
+    SPLITS,
     VERSION,
     Scene,
     check_choice,
@@ -21,7 +22,7 @@ from atoken.miniature.scenes import (
     random_scene,
     shapes_of,
 )
-from atoken.miniature.world import check_options, draw
+from atoken.miniature.world import MiniatureWorld, check_options, draw
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 
 from ..interface import KINDS, EvaluationSet, Sample
@@ -102,6 +103,32 @@ def miniature_retrieval(kind: str, count: int = 60, seed: int = 0, size: int = 6
     return _set(f"miniature-{kind}-retrieval", kind, samples, options)
 
 
+def miniature_captions(
+    kind: str, split: str = "held_out", count: int = 240, seed: int = 0, size: int = 64, frames: int = 16
+) -> EvaluationSet:
+    """
+    Draws scenes with the captions that say all of them, to make images or clips of, whose words can be told right.
+
+    Args:
+        kind: "image" or "video".
+        split: "held_out", whose pairs of color and shape no training has seen, or "train", whose pairs were learned.
+        count: how many samples.
+        seed: at least 0.
+        size: pixels of each side, at least 16.
+        frames: length of a clip, at least 4.
+
+    Raises:
+        ValueError: an option that cannot be.
+    """
+    check_choice("kind", kind, ("image", "video"))
+    check_choice("split", split, SPLITS)
+    _check(count, seed, size, frames)
+    world = MiniatureWorld(kind, split, count, seed, size, frames)
+    samples = [_sample(index, world.describe(index)[0], size, frames) for index in range(count)]
+    options = {"split": split, "count": count, "seed": seed, "size": size, "frames": frames}
+    return _set(f"miniature-{kind}-captions", kind, samples, options)
+
+
 def _check(count: int, seed: int, size: int, frames: int) -> None:
     check_integer("count", count, 1)
     check_integer("seed", seed, 0)
@@ -121,7 +148,7 @@ def _classes(kind: str, attribute: str) -> dict[str, dict[str, str]]:
 
 def _sample(index: int, scene: Scene, size: int, frames: int, label: int | None = None) -> Sample:
     load = partial(_load, scene, size, frames)
-    return Sample(f"{index:05d}", load, (full_caption(scene),), label)
+    return Sample(f"{index:05d}", load, (full_caption(scene),), label, scene.facts())
 
 
 def _load(scene: Scene, size: int, frames: int) -> torch.Tensor | ColoredMesh:

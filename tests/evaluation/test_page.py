@@ -2,7 +2,8 @@
 
 import pytest
 
-from atoken.evaluation.page import paper_table, set_table, write_report
+from atoken.evaluation.number_tables import paper_table, set_table
+from atoken.evaluation.page import write_report
 from atoken.evaluation.results import Result, Results
 from atoken.evaluation.worst import Worst, WorstSample
 
@@ -42,7 +43,7 @@ def test_the_papers_figures_are_a_table(kind, reconstruction, number):
 def test_texts_are_escaped_and_addresses_quoted(tmp_path):
     results = Results("<script>", [_result("<b>", psnr=20.0, bits_per_pixel=1.0)])
     sample = WorstSample('"cat" <1>.png', 12.345, "worst/<b>/photos & more/0.png")
-    write_report(results, [Worst("<b>", "photos & more", [sample]), Worst("<b>", "other", [sample])], tmp_path)
+    write_report(results, [Worst("<b>", "photos & more", [sample]), Worst("<b>", "other", [sample])], [], tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "<title>&lt;script&gt;</title>" in page and "<h1>&lt;script&gt;</h1>" in page
     assert "<h2>photos &amp; more</h2>" in page and "<td>&lt;b&gt;</td>" in page and "resize: &lt;none&gt;" in page
@@ -57,6 +58,6 @@ def test_texts_are_escaped_and_addresses_quoted(tmp_path):
 
 def test_codes_alone_have_a_table_and_no_plot(tmp_path):
     results = Results("Codes", [_result("a", bits_per_pixel=1.0, codebook={"usage": 0.5, "perplexity": 2.0})])
-    write_report(results, [Worst("a", "photos & more", [])], tmp_path)
+    write_report(results, [Worst("a", "photos & more", [])], [], tmp_path)
     page = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "PSNR over bits" not in page and "Worst of" not in page and "0.500, 2.0" in page

@@ -15,11 +15,13 @@ import torch
 import yaml
 from PIL import Image
 
+from atoken.evaluation.captions import CaptionMeasures
 from atoken.evaluation.configuration import EvaluationConfig
 from atoken.evaluation.interface import Embedder
 from atoken.evaluation.metrics import weight_files
 from atoken.evaluation.models import atoken_features, atoken_tokenizers
 from atoken.evaluation.models.image_codecs import ImageCodec
+from atoken.evaluation.opened_measures import OpenedMeasures
 from atoken.evaluation.opened_models import OpenedModels
 from atoken.evaluation.plan import build_tasks
 from atoken.evaluation.reconstruction import Measures
@@ -297,16 +299,20 @@ def test_the_command_says_what_is_missing(folder, tmp_path):
     assert "none.yaml" in result.stderr
 
 
+def opened(*names: str) -> OpenedMeasures:
+    return OpenedMeasures(Measures(names, {}), CaptionMeasures((), {}))
+
+
 def test_tasks_need_what_they_measure(folder, tmp_path):
     sets = {"a": {"set": "image-folder", "folder": str(folder / "pictures"), "task": "retrieval"}}
     config = EvaluationConfig.read(_config(folder, "retrieval", sets=sets))
     with pytest.raises(ValueError, match="a must have a caption"):
-        build_tasks(config, OpenedModels(), Measures((), {}), tmp_path)
+        build_tasks(config, OpenedModels(), opened(), tmp_path)
 
 
 def test_a_plan_keeps_no_model_and_writes_nothing(folder, tmp_path):
     models = OpenedModels()
-    tasks = build_tasks(EvaluationConfig.read(_config(folder)), models, Measures(("psnr", "ssim"), {}), tmp_path)
+    tasks = build_tasks(EvaluationConfig.read(_config(folder)), models, opened("psnr", "ssim"), tmp_path)
     assert [task.name for task in tasks] == ["ours on pictures", "jpeg on pictures", "latents on classes"]
     kept = [weakref.ref(models[task.entry]) for task in tasks]
     models.keep([])

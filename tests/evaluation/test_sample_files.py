@@ -73,7 +73,7 @@ def test_what_is_missing_or_double_is_named(tmp_path):
     ):
         FoundFiles(tmp_path).check(["0", "1", "empty"])
     Image.new("RGB", (4, 4)).save(tmp_path / "0.jpg")
-    with pytest.raises(ValueError, match="one reconstruction of each sample, got 0.jpg, 0.png; remove"):
+    with pytest.raises(ValueError, match="a reconstruction of each sample, and no more, got 0.jpg, 0.png; remove"):
         FoundFiles(tmp_path).check(["0"])
     with pytest.raises(FileNotFoundError, match="path must be a folder of reconstructions, got .*nowhere"):
         FoundFiles(tmp_path / "nowhere")

@@ -7,11 +7,10 @@ import torch
 
 from atoken.evaluation.interface import Embedder
 from atoken.evaluation.metrics.distributions import FeatureStatistics, Gaussian, frechet_distance
-from atoken.evaluation.metrics.understanding import class_embeddings
-from atoken.miniature.captions import MEDIUM
+from atoken.evaluation.metrics.scene_judge import WIDTH, SceneJudge
+from atoken.evaluation.metrics.scene_words import ZeroShotWords
 from atoken.miniature.scenes import COLOURS, FLAT_SHAPES
 
-from .judge import WIDTH, SceneJudge
 from .scenes import label_of
 
 CHANCE = {"color": 1 / len(COLOURS), "shape": 1 / len(FLAT_SHAPES), "pair": 1 / (len(COLOURS) * len(FLAT_SHAPES))}
@@ -47,13 +46,8 @@ def judged_measures(judge: SceneJudge, pictures: np.ndarray, reference: Gaussian
 
 def zero_shot_measures(embedder: Embedder, pictures: np.ndarray) -> dict[str, float]:
     """Gives the shares of pictures, whose classes take turns, of whose color and shape the nearest prompt is right."""
-    embeddings = embedder.embed([torch.from_numpy(picture)[None] for picture in pictures]).double()
-    chosen = {}
-    for name, words, before in (("color", tuple(COLOURS), "something "), ("shape", FLAT_SHAPES, "a ")):
-        templates = (before + "{}", f"{MEDIUM['image']} {before}" + "{}")
-        classes = class_embeddings(embedder.embed_texts, words, templates, embedder.canonical_prompts)
-        chosen[name] = (embeddings @ classes.T).argmax(1)
-    return shares(chosen["color"], chosen["shape"])
+    told = ZeroShotWords(embedder).told([torch.from_numpy(picture)[None] for picture in pictures], "image")
+    return shares(told["color"], told["shape"])
 
 
 def nearest(pictures: np.ndarray, count: int, read: Callable[[range], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

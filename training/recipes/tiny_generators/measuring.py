@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from atoken.evaluation.metrics.scene_judge import SceneJudge
 from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder
 
 from .corpora import read_pictures
-from .judge import SceneJudge
 from .measures import CHANCE, gaussian_of, judged_measures, nearest, zero_shot_measures
 from .pictures import save_grid
 from .scenes import CLASS_NAMES, draw_scenes

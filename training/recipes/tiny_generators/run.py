@@ -15,12 +15,13 @@ from typing import Annotated
 
 import typer
 
+from atoken.evaluation.metrics.scene_judge import load_judge
 from atoken_headers.model_folders import CHECKPOINTS
 
 from ..text_files import write_text
 from .card import card_of
 from .corpora import write_corpus, write_pictures
-from .judge import load_judge, train_judge
+from .judge import train_judge
 from .measuring import measure
 from .release import RECORD, record_of, release
 from .scenes import CLASS_NAMES, SIZE

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from atoken.evaluation.metrics.scene_judges import SceneJudges
+from atoken.evaluation.metrics.scene_words import ZeroShotWords, chances
 from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder
 from atoken.generation import TextToMediaPipeline
 
 from ..tiny_generators.pictures import save_grid
-from .judges import Judges
-from .measures import CHANCE, as_facts, share_of, shares_right, zero_shot
+from .measures import as_facts, right_in, share_of
 from .sampling import sample, through_tokenizer
 from .worlds import MEASURED, caption_of, drawn, measured_scenes
 
@@ -26,7 +28,7 @@ SHOWN = 8  # captions of a grid
 SHOWN_FRAMES = (0, 5, 10, 15)
 
 
-def choose(pipeline: TextToMediaPipeline, kind: str, judges: Judges) -> list[dict[str, Any]]:
+def choose(pipeline: TextToMediaPipeline, kind: str, judges: SceneJudges) -> list[dict[str, Any]]:
     """
     Tries scales and rescaling of guidance on scenes whose pairs of color and shape were learned, best first.
 
@@ -47,7 +49,7 @@ def measure(
     kind: str,
     count: int,
     settings: dict[str, Any],
-    judges: Judges,
+    judges: SceneJudges,
     embedder: AtokenEmbedder,
     out: Path,
 ) -> dict[str, Any]:
@@ -65,20 +67,21 @@ def measure(
     began = time.perf_counter()
     made = sample(pipeline, [caption_of(scene) for scene in scenes], kind, MEASURED, **settings)
     seconds = (time.perf_counter() - began) / count
-    found, ceiling = (shares_right(scenes, judges.judged(each)) for each in (made, best))
+    found, ceiling = (right_in(scenes, judges.judged(each)) for each in (made, best))
     seen = measured_scenes(kind, "train", count)
     of_seen = judges.judged(sample(pipeline, [caption_of(scene) for scene in seen], kind, MEASURED, **settings))
+    words = ZeroShotWords(embedder)
     _save_samples(best, made, out / f"{kind}-samples.png")
     return {
         "samples": {"count": count, **found},
         "ceiling": ceiling,
-        "scenes": shares_right(scenes, judges.judged(true)),
-        "seen": shares_right(seen, of_seen),
+        "scenes": right_in(scenes, judges.judged(true)),
+        "seen": right_in(seen, of_seen),
         "share_of_ceiling": share_of(found, ceiling),
-        "chance": {name: CHANCE[name] for name in found},
+        "chance": chances(kind),
         "zero_shot": {
-            "samples": shares_right(scenes, zero_shot(made, embedder)),
-            "ceiling": shares_right(scenes, zero_shot(best, embedder)),
+            "samples": right_in(scenes, words.told(list(torch.from_numpy(made)), kind)),
+            "ceiling": right_in(scenes, words.told(list(torch.from_numpy(best)), kind)),
         },
         "seconds": seconds,
     }

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from atoken.evaluation.metrics.scene_judges import CLIPS, MOTION, SceneJudges, load_scene_judges
 from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder
 from atoken_headers.model_folders import CHECKPOINTS
 
@@ -19,7 +20,6 @@ from ..text_files import write_text
 from .card import card_of
 from .clip_judge import train_clip_judge
 from .corpora import write_latents, write_scenes
-from .judges import CLIP_JUDGE, MOTION_JUDGE, Judges, load_judges
 from .measures import as_facts
 from .measuring import choose, measure
 from .motion_judge import train_motion_judge
@@ -29,7 +29,7 @@ from .training import train
 from .worlds import KINDS, MEASURED, caption_of, measured_scenes
 
 # Clips that a judge learns of, and how often all of them.
-JUDGES = {CLIP_JUDGE: (train_clip_judge, 4096, 6), MOTION_JUDGE: (train_motion_judge, 2560, 12)}
+JUDGES = {CLIPS: (train_clip_judge, 4096, 6), MOTION: (train_motion_judge, 2560, 12)}
 PROTOCOL = (
     "Right: color and shape by networks trained on other scenes, one for images and one for clips, which sums over "
     "every second frame, motion by another one over frames, counted over samples. Ceiling: the same new scenes as "
@@ -38,7 +38,7 @@ PROTOCOL = (
 
 
 def compare_with_scratch(
-    out: Path, grown: Path, scratch: Path, count: int, settings: dict[str, Any], judges: Judges
+    out: Path, grown: Path, scratch: Path, count: int, settings: dict[str, Any], judges: SceneJudges
 ) -> dict[str, Any]:
     """
     Judges clips of two trainings on videos of as many steps: one begun with the weights for images, one from nothing.
@@ -62,7 +62,7 @@ def conclude(out: Path, counts: dict[str, int], facts: dict[str, Any], arms: tup
     released, tokenizer, trained = out / "released" / NAME, CHECKPOINTS / TOKENIZER, out / "video-stage/model"
     if (released / RECORD).is_file():
         return
-    judges = load_judges(out)
+    judges = load_scene_judges(out)
     choices = {}
     for kind in KINDS:
         choices[kind] = choose(open_pipeline(trained, tokenizer), kind, judges)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from atoken.training.recipes.tiny_generators.judge import WIDTH, SceneJudge, load_judge, train_judge
+from atoken.evaluation.metrics.scene_judge import WIDTH, SceneJudge, load_judge
+from atoken.training.recipes.tiny_generators.judge import train_judge
 from atoken.training.recipes.tiny_generators.measures import CHANCE, gaussian_of, judged_measures, nearest, shares
 from atoken.training.recipes.tiny_generators.measuring import choose
 from atoken.training.recipes.tiny_generators.scenes import draw_scenes

@@ -4,18 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from atoken.evaluation.metrics.motion_judge import load_motion_judge
+from atoken.evaluation.metrics.scene_judge import load_judge
+from atoken.evaluation.metrics.scene_judges import judge_clips, load_scene_judges
 from atoken.miniature.scenes import COLOURS, FLAT_SHAPES, MOTIONS, Scene, is_held_out, is_pair_held_out
 from atoken.tokenizing.clips import read_frames
-from atoken.training.recipes.tiny_generators.judge import load_judge
-from atoken.training.recipes.tiny_text_to_media.clip_judge import judge_clips, train_clip_judge
+from atoken.training.recipes.tiny_text_to_media.clip_judge import train_clip_judge
 from atoken.training.recipes.tiny_text_to_media.corpora import _png
-from atoken.training.recipes.tiny_text_to_media.judges import load_judges
-from atoken.training.recipes.tiny_text_to_media.measures import share_of, shares_right, zero_shot
-from atoken.training.recipes.tiny_text_to_media.motion_judge import (
-    judged_scene,
-    load_motion_judge,
-    train_motion_judge,
-)
+from atoken.training.recipes.tiny_text_to_media.measures import right_in, share_of
+from atoken.training.recipes.tiny_text_to_media.motion_judge import judged_scene, train_motion_judge
 from atoken.training.recipes.tiny_text_to_media.worlds import (
     FRAMES,
     KINDS,
@@ -50,15 +47,15 @@ def test_shares_that_are_right():
     color = torch.tensor([tuple(COLOURS).index(word) for word in ("red", "blue", "pink", "blue")])
     shape = torch.tensor([FLAT_SHAPES.index(word) for word in ("star", "star", "star", "ring")])
     motion = torch.tensor([MOTIONS.index(word) for word in ("left", "up", "left", "left")])
-    found = shares_right(scenes, {"color": color, "shape": shape, "motion": motion})
+    found = right_in(scenes, {"color": color, "shape": shape, "motion": motion})
     assert found == {"color": 0.75, "shape": 0.75, "motion": 0.75, "pair": 0.5, "all": 0.25}
     assert share_of(found, {**found, "pair": 1.0})["pair"] == 0.5
 
 
 def test_the_judge_of_pictures_also_knows_images_of_this_world():
     scenes = measured_scenes("image", "held_out", 64)
-    found = load_judges().judged(drawn(scenes))
-    assert set(found) == {"color", "shape"} and shares_right(scenes, found)["pair"] >= 0.9
+    found = load_scene_judges().judged(drawn(scenes))
+    assert set(found) == {"color", "shape"} and right_in(scenes, found)["pair"] >= 0.9
 
 
 def test_a_judge_of_clips_learns_and_sums_over_every_second_frame(tmp_path):
@@ -75,7 +72,7 @@ def test_a_judge_of_clips_learns_and_sums_over_every_second_frame(tmp_path):
 
 def test_the_judges_of_clips_know_held_out_ones():
     scenes = measured_scenes("video", "held_out", 48)
-    assert shares_right(scenes, load_judges().judged(drawn(scenes)))["all"] >= 0.97
+    assert right_in(scenes, load_scene_judges().judged(drawn(scenes)))["all"] >= 0.97
 
 
 def test_a_judge_of_motion_learns_and_is_read_again(tmp_path):
@@ -84,20 +81,3 @@ def test_a_judge_of_motion_learns_and_is_read_again(tmp_path):
     clips = drawn([judged_scene(index) for index in range(8)])
     first, second = (load_motion_judge(tmp_path / "judge.safetensors").judged(clips) for _ in range(2))
     assert torch.equal(first, second) and first.shape == (8,)
-
-
-class WordEmbedder:
-    """Embeds every sample as something red, and texts by whether they say so."""
-
-    canonical_prompts = True
-
-    def embed(self, samples):
-        return torch.tensor([[1.0, 0.0]] * len(samples))
-
-    def embed_texts(self, texts):
-        return torch.tensor([[1.0, 0.0] if "red" in text.split() else [0.0, 1.0] for text in texts])
-
-
-def test_zero_shot_takes_the_nearest_prompt():
-    found = zero_shot(np.full((2, 4, 3, 64, 64), 200, dtype=np.uint8), WordEmbedder())
-    assert found["color"].tolist() == [tuple(COLOURS).index("red")] * 2 and set(found) == {"color", "shape", "motion"}

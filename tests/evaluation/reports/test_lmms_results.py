@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from atoken.evaluation.lmms_page import main, write_answer_page
-from atoken.evaluation.lmms_results import PAPER_TASKS, read_lmms_results
 from atoken.evaluation.paper_tables import paper_columns
+from atoken.evaluation.reports.lmms_results import PAPER_TASKS, read_lmms_results
 from atoken.evaluation.results import Results
 
 # As lmms-eval 0.7.3 writes them: names of scores end in the filter, and a version is stated for checkouts alone.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .results import Result
+from ..results import Result
 
 _UNKNOWN = "unknown"
 
@@ -52,7 +52,7 @@ PAPER_TASKS = {
 MINIATURE = "miniature_"  # of the names of our own tasks
 
 
-def read_lmms_results(path: Path, version: str | None = None) -> list[Result]:
+def read_lmms_results(path: str | Path, version: str | None = None) -> list[Result]:
     """
     Reads a file `..._results.json` of lmms-eval.
 
