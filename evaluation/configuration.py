@@ -6,9 +6,10 @@ from typing import Any
 
 from .captions import CAPTION_MEASURES
 from .interface import TASKS, EvaluationSet, Model
-from .options import check_options
-from .registry import EMBEDDERS, GENERATORS, REPORTS, SETS, TOKENIZERS, find
+from .options import check_options, find
+from .registry import EMBEDDERS, GENERATORS, REPORTS, TOKENIZERS
 from .results import Result
+from .set_registry import SETS
 from .yaml_files import read_yaml
 
 ADAPTERS = {"tokenizers": TOKENIZERS, "embedders": EMBEDDERS, "generators": GENERATORS}

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from PIL.Image import Image
 
+from atoken import Gaussians
 from atoken.processing.cameras_atoken import Cameras
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 from atoken.tokenizing.objects import COMPARED_SIZE
 
 KINDS = ("image", "video", "object")
-TASKS = ("reconstruction", "classification", "retrieval", "projection", "generation", "captions")
+TASKS = ("reconstruction", "classification", "retrieval", "projection", "generation", "captions", "pictures")
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,47 @@ class CaptionGenerator(_Described):
 
 
 @dataclass(frozen=True)
+class PicturedObject:
+    """
+    Holds what an object is made of again.
+
+    Attributes:
+        mesh: the true object, for what is not generated but compared with.
+        picture: of it, in mode RGBA with nothing behind it.
+        camera: from where it was taken.
+    """
+
+    mesh: ColoredMesh
+    picture: Image
+    camera: Cameras
+
+
+@dataclass(frozen=True)
+class MadeObject:
+    """Holds the voxels of an object, (N, 3) int64 [x, y, z] on the CPU, and its Gaussians."""
+
+    coords: torch.Tensor
+    gaussians: Gaussians
+
+
+class ObjectGenerator(_Described):
+    """
+    Makes 3D objects of pictures: always the same ones, so that any process can take its part.
+
+    Attributes:
+        resolution: voxels along a side of the grid.
+    """
+
+    kinds = frozenset({"object"})
+    tasks = frozenset({"pictures"})
+    resolution: int
+
+    @abstractmethod
+    def make(self, given: PicturedObject, index: int) -> MadeObject | None:
+        """Makes the object of sample `index`; None where no voxel comes out."""
+
+
+@dataclass(frozen=True)
 class Sample:
     """
     Names one sample of a set, and loads it.
@@ -211,6 +254,7 @@ class EvaluationSet:
         class_names: of zero-shot classification.
         templates: prompts with one {} for zero-shot classification.
         view_size: pixels of a side of the views in which objects are compared.
+        view_angle: degrees that the views of made objects show; less than 40 for objects smaller than the cube.
         moments: of a reference for generated images: reads the Gaussians of features and of spatial features of more
             images than the samples. It must pickle, too.
         has_media: False for captions alone, whose samples cannot be loaded.
@@ -226,10 +270,11 @@ class EvaluationSet:
     class_names: tuple[str, ...] = ()
     templates: tuple[str, ...] = field(default=("{}",))
     view_size: int = COMPARED_SIZE
+    view_angle: float = 40.0
     moments: Callable[[], Any] | None = None
     has_media: bool = True
     fps: float = 8.0
     companions: Mapping[str, str] = field(default_factory=dict)
 
 
-Model = MediaTokenizer | ObjectTokenizer | Reconstructions | Embedder | Generator | CaptionGenerator
+Model = MediaTokenizer | ObjectTokenizer | Reconstructions | Embedder | Generator | CaptionGenerator | ObjectGenerator

@@ -1,4 +1,4 @@
-"""Pictures of the first media that a model has made of captions."""
+"""Pictures of the first media and objects that a model has made."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ LONGEST = 512  # pixels of a picture's longer side
 
 @dataclass(frozen=True)
 class MadeSample:
-    """Holds a caption, and where the picture of what was made of it is, relative to the output."""
+    """Holds what it should show, and where the picture of what was made is, relative to the output."""
 
     caption: str
     picture: str
@@ -28,7 +28,7 @@ class MadeSample:
 
 @dataclass(frozen=True)
 class Made:
-    """Lists the first media that a model has made of a set's captions."""
+    """Lists the first media or objects that a model has made of a set."""
 
     model: str
     set: str
@@ -37,10 +37,13 @@ class Made:
 
 def draw_made(task: Task, output: Path) -> Made:
     """
-    Draws the first samples of a finished task: images as they are, of clips some frames side by side.
+    Draws the first samples of a finished task.
+
+    Images are shown as they are, of clips some frames side by side, of objects the picture beside views of the true
+    one, above views of the made one.
 
     Args:
-        task: on captions.
+        task: on captions or pictures.
         output: the pictures go into its folder `shown`.
 
     Raises:
@@ -49,8 +52,9 @@ def draw_made(task: Task, output: Path) -> Made:
     folder = output / FOLDER / task.entry.name / task.set_entry.name
     folder.mkdir(parents=True, exist_ok=True)
     samples = []
+    kind = "image" if task.samples.kind == "object" else task.samples.kind
     for index, name in enumerate(media_names(task.samples)[:COUNT]):
-        made = made_path(task.made, name, task.samples.kind)
+        made = made_path(task.made, name, kind)
         if not made.is_file():
             raise FileNotFoundError(
                 f"output must still have what was made of captions, got no {made}; overwrite it all"
@@ -66,5 +70,10 @@ def draw_made(task: Task, output: Path) -> Made:
         path = folder / f"{index}.png"
         with atomic_file(path) as temporary:
             picture.save(temporary)
-        samples.append(MadeSample(task.samples.samples[index].captions[0], path.relative_to(output).as_posix()))
+        samples.append(MadeSample(_caption(task, index), path.relative_to(output).as_posix()))
     return Made(task.entry.name, task.set_entry.name, samples)
+
+
+def _caption(task: Task, index: int) -> str:
+    sample = task.samples.samples[index]
+    return sample.captions[0] if sample.captions else sample.name

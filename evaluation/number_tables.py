@@ -6,6 +6,7 @@ from atoken.pages.report import Table
 
 from .captions import CUT
 from .paper_tables import Row, paper_columns, paper_rows
+from .pictured_objects import EMPTY
 from .reports.geneval import TAGS
 from .reports.vbench import DIMENSIONS
 from .results import Result
@@ -42,6 +43,10 @@ COLUMNS = {
         for name in ("color", "shape", "pair", "motion", "all")
     },
     CUT: ("captions cut", 0, 1),
+    "structure_iou": ("structure IoU ↑", 3, 1),
+    "views_psnr": ("PSNR of views ↑", 2, 1),
+    "color_error": ("color error ↓ (gray levels)", 1, 1),
+    EMPTY: ("empty", 0, 1),
     "geneval": ("GenEval % ↑", 2, 100),
     **{f"geneval_{tag}": (f"{tag.replace('_', ' ')} %", 2, 100) for tag in TAGS},
     "vbench_total": ("VBench, total % ↑", 2, 100),

@@ -1,4 +1,4 @@
-"""The options of an entry in a configuration, against the arguments of what they are for."""
+"""Names and options of an entry in a configuration, against what they are for."""
 
 import inspect
 from collections.abc import Callable
@@ -25,3 +25,18 @@ def check_options(function: Callable[..., Any], options: dict[str, Any], what: s
         raise ValueError(
             f"{what}: options must be those of {signature}, got {', '.join(options) or 'none'}: {error}"
         ) from error
+
+
+def find(table: dict[str, Callable[..., Any]], name: str, what: str) -> Callable[..., Any]:
+    """
+    Finds what a name stands for.
+
+    Args:
+        what: how an error calls it.
+
+    Raises:
+        ValueError: no such name.
+    """
+    if name not in table:
+        raise ValueError(f"{what} must be one of {', '.join(sorted(table))}, got {name!r}")
+    return table[name]

@@ -102,7 +102,7 @@ def _section(name: str, results: list[Result], worst: list[Worst]) -> Section:
     if task == "projection":
         section.plots.append(Plot(scatter_plot(results), "t-SNE of samples, colored by class"))
         return section
-    if task == "captions":
+    if task in ("captions", "pictures"):
         return replace(section, facts=f"{facts}; {_measured_by(results)}")
     if task == "generation":
         return section

@@ -11,6 +11,8 @@ from .generation import ADM_MEASURES, FEWEST_IMAGES
 from .interface import CaptionGenerator, EvaluationSet, Generator, Model, Reconstructions
 from .opened_measures import OpenedMeasures
 from .opened_models import OpenedModels
+from .pictured_objects import PICTURE_MEASURES
+from .pictured_objects import PROTOCOL as PICTURE_PROTOCOL
 
 LIBRARIES = ("torch", "torchvision", "torchmetrics", "transformers", "numpy", "pillow")
 GENERATION_LIBRARIES = ("diffusers", "torch-fidelity")
@@ -28,7 +30,7 @@ class Task:
         codebook_sizes: those of the model.
         decodes: whether the model gives anything back that could be looked at.
         reference: of a generator, where the results of the set's own images go; all generators share them.
-        made: of captions, the folder of what is made of them.
+        made: the folder of what is made of captions or pictures.
     """
 
     entry: ModelEntry
@@ -98,6 +100,9 @@ def build_tasks(config: EvaluationConfig, models: OpenedModels, measures: Opened
             made = None
             if set_entry.task == "captions":
                 facts["measured_by"] = measures.captions.describe()
+            elif set_entry.task == "pictures":
+                facts["measured_by"] = PICTURE_PROTOCOL
+            if "measured_by" in facts:
                 made = output / MADE / entry.name / set_entry.name
             folder = output / "chunks" / entry.name / set_entry.name
             chunks = Chunks(folder, facts, len(samples.samples), config.chunk_size)
@@ -115,7 +120,7 @@ def _measured_by(entry: SetEntry, samples: EvaluationSet, measures: OpenedMeasur
         return list(measures.compared.names), measures.compared.fingerprints()
     if entry.task == "captions":
         return list(measures.captions.fitting(samples)), measures.captions.fingerprints()
-    return [], {}
+    return list(PICTURE_MEASURES) if entry.task == "pictures" else [], {}
 
 
 def _generation(
@@ -162,6 +167,8 @@ def _check_annotated(entry: SetEntry, samples: EvaluationSet) -> None:
         raise ValueError(f"{entry.name} must have templates for classification, got none")
     if entry.task == "captions":
         _check_captions(entry, samples)
+    if entry.task == "pictures" and samples.kind != "object":
+        raise ValueError(f"{entry.name} must be of objects for pictures, got {samples.kind}s")
     if entry.task != "captions" and not samples.has_media:
         raise ValueError(f"{entry.name} must have the task captions, as it has no media, got {entry.task}")
     if entry.task == "retrieval":

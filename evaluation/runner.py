@@ -19,6 +19,7 @@ from .made_samples import draw_made
 from .opened_measures import OpenedMeasures, open_measures
 from .opened_models import OpenedModels
 from .page import write_report
+from .pictured_objects import measure_objects, summarize_objects
 from .plan import Task, build_tasks
 from .projection import summarize_projection
 from .reconstruction import measure_chunk, summarize
@@ -116,6 +117,8 @@ def _results(
         return measure_chunk(models[task.entry], task.samples, indices, measures.compared)
     if kind == "captions":
         return measure_captions(models[task.entry], task.samples, indices, measures.captions, task.made)
+    if kind == "pictures":
+        return measure_objects(models[task.entry], task.samples, indices, task.made)
     return embed_chunk(models[task.entry], task.samples, indices)
 
 
@@ -167,6 +170,8 @@ def _summarize(task: Task, models: OpenedModels, measures: tuple[str, ...]) -> R
         numbers = summarize_retrieval(task.chunks, models[task.entry], task.samples)
     elif kind == "captions":
         numbers = summarize_captions(task.chunks, task.samples)
+    elif kind == "pictures":
+        numbers = summarize_objects(task.chunks)
     elif kind == "generation":
         numbers = summarize_generation(task.chunks, task.reference, task.samples)
     else:

@@ -8,11 +8,11 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import load_file
 
+from atoken.evaluation.metrics.object_measures import TrueObject, mean_of
 from atoken.generation import ImageToObjectPipeline
 from atoken.tokenizing.loading import load_model
 from atoken.tokenizing.objects import encode_mesh
 from atoken.training.recipes.tiny_image_to_object.card import card_of
-from atoken.training.recipes.tiny_image_to_object.measures import TrueObject, mean_of
 from atoken.training.recipes.tiny_image_to_object.measuring import generated, true_objects
 from atoken.training.recipes.tiny_image_to_object.objects import mesh_of
 from atoken.training.recipes.tiny_image_to_object.parts import PARTS

@@ -56,6 +56,13 @@ def shares_right(shown: Sequence[Mapping[str, str]], told: Mapping[str, torch.Te
     return {name: float(each.double().mean()) for name, each in rights(shown, told).items()}
 
 
+# What tables say of how words were told by `ZeroShotWords`.
+ZERO_SHOT = (
+    'right: the nearest prompt ("something red", "a star", "something moving left", also with "a picture of" or '
+    '"a clip of" before it) by the embeddings of atoken-tiny; pair: color and shape'
+)
+
+
 class ZeroShotWords:
     """
     Tells what pictures and clips show by the nearest prompt of an embedder's own text tower.

@@ -17,6 +17,7 @@ from ..interface import (
     Generator,
     MediaTokenizer,
     Model,
+    ObjectGenerator,
     ObjectTokenizer,
     Reconstructions,
 )
@@ -52,11 +53,12 @@ def named_embedder(target: str, options: dict[str, Any] | None = None) -> Model:
 
 def named_generator(target: str, options: dict[str, Any] | None = None) -> Model:
     """
-    Makes a generator of a class that a configuration names: a subclass of `Generator` or `CaptionGenerator`.
+    Makes a generator of a class that a configuration names: a subclass of `Generator`, `CaptionGenerator` or
+    `ObjectGenerator`.
 
     Arguments and errors are those of `named_tokenizer`.
     """
-    return _make(target, options or {}, (Generator, CaptionGenerator))
+    return _make(target, options or {}, (Generator, CaptionGenerator, ObjectGenerator))
 
 
 def _make(target: str, options: dict[str, Any], expected: tuple[type, ...]) -> Model:

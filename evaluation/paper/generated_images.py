@@ -18,6 +18,7 @@ from ..generation import FEWEST_IMAGES
 from ..metrics.adm import AdmNetwork, adm_features, adm_metrics
 from ..metrics.distributions import FeatureStatistics, frechet_distance
 from ..metrics.efficientnet_lite import load_efficientnet_lite0
+from ..metrics.scene_words import ZERO_SHOT, ZeroShotWords, chances, shares_right
 from ..models.atoken_tokenizers import AtokenEmbedder, AtokenMedia
 from ..models.generators import PipelineSamples
 from ..yaml_files import read_yaml
@@ -28,7 +29,6 @@ from .protocol import facts_text
 from .reconstruction_config import CONTINUOUS, DISCRETE
 from .section import Real
 from .workspace import Workspace, digest
-from .zero_shot import PROTOCOL, chances, shares_right
 
 SIZE, BATCH, SEED = 64, 16, 0
 TRUE_SEED, OTHER_SEED = 1, 2  # of scenes to compare with, and of those that are compared with them
@@ -146,14 +146,13 @@ def _make_table(workspace: Workspace, generator: Generator) -> Part:
     best = torch.cat([tokenizer.decode(tokenizer.encode(image[None])) for image in true])
     others = _drawn([scene_of_class(f"{one.colour} {one.shape}", OTHER_SEED, i) for i, one in enumerate(scenes)])
     pictures = {generator.name: made, f"true scenes through {generator.tokenizer}": best, "true scenes": true}
-    embedder = AtokenEmbedder(workspace.checkpoint(CONTINUOUS))
-    columns = {
-        f"{name} right %": [100 * one for one in shares]
-        for name, shares in _transposed([shares_right(_frames(each), scenes, embedder) for each in pictures.values()])
-    }
+    words = ZeroShotWords(AtokenEmbedder(workspace.checkpoint(CONTINUOUS)))
+    shown = [scene.facts() for scene in scenes]
+    right = [shares_right(shown, words.told(_frames(each), "image")) for each in pictures.values()]
+    columns = {f"{name} right %": [100 * one for one in shares] for name, shares in _transposed(right)}
     distances, missing = _distances(pictures, others)
     columns |= distances
-    chance = {f"{name} right %": 100 * share for name, share in chances(False).items()}
+    chance = {f"{name} right %": 100 * share for name, share in chances("image").items()}
     rows = [
         [name, *(f"{values[row]:.1f}" for values in columns.values()), str(len(made))]
         for row, name in enumerate(pictures)
@@ -164,7 +163,7 @@ def _make_table(workspace: Workspace, generator: Generator) -> Part:
         f"{generator.name}. Beside them are as many true scenes of the same classes, and these through the tokenizer: "
         "the best that its tokens allow. Distances are to as many other true scenes, and depend on their number."
     )
-    protocol = [facts_text(facts), PROTOCOL, *_recorded(workspace, generator)]
+    protocol = [facts_text(facts), ZERO_SHOT, *_recorded(workspace, generator)]
     return Part(
         measured, [TitledTable("Miniature classes", Table(["images", *columns, "count"], rows))], [], protocol, missing
     )

@@ -1,75 +1,78 @@
 """Figure 14: 3D objects of pictures by the embedded generator, where the clone has it."""
 
-import numpy as np
-import torch
-from PIL import Image
+import json
+from pathlib import Path
+from typing import Any
 
 from atoken.miniature.captions import full_caption
-from atoken.miniature.scenes import Scene
-from atoken.miniature.small_solids import small_solid
 from atoken.miniature.world import MiniatureWorld
-from atoken.pages.paper import Shown
-from atoken.processing.cameras_atoken import Cameras, hammersley_cameras
-from atoken.processing.mesh_reading_atoken import ColoredMesh
-from atoken.processing.mesh_views_atoken import render_mesh
-from atoken.tokenizing.objects import gaussian_pictures, mesh_pictures
-from atoken.tokenizing.quality import psnr
+from atoken.pages.paper import Shown, TitledTable
+from atoken.pages.report import Table
 
-from ..models.object_generator_loading import load_object_generator
-from .drawings import png
+from ..captions import MADE, made_path
+from ..number_tables import set_table
 from .parts import Part
 from .protocol import facts_text
+from .reconstruction_config import CONTINUOUS
 from .section import Real
 from .workspace import Workspace
 
 NAME = "image-to-object-tiny"
+CEILING = f"true tokens of {CONTINUOUS}"
 WORLD_SEED = 25
-VIEWS, SIZE, ANGLE = 4, 128, 15.0  # a small object is seen as large as a whole one in a small angle
-PICTURE_SIZE = 256
+SIZE = 128  # of the views in which objects are compared
+SET = "solids"
+SHARE = 4  # an object takes as long as this many solids of other tasks
+RECORD = "training.json"
+HEADINGS = {"iou": "structure IoU ↑", "psnr": "PSNR of views ↑", "color": "color error ↓ (gray levels)"}
 
 
 def make(workspace: Workspace) -> Part:
     """Makes Figure 14."""
-    pipeline, label = load_object_generator(workspace.checkpoint(NAME), "cpu")
-    cameras = hammersley_cameras(VIEWS, fov_degrees=ANGLE, offset=(0.5, 0.3))
+    generator, tokenizer = workspace.checkpoint(NAME), workspace.checkpoint(CONTINUOUS)
+    count = max(workspace.counts.shown, workspace.counts.solids // SHARE)
+    options = {"split": "held_out", "count": count, "seed": WORLD_SEED, "size": SIZE, "small": True}
+    config = {
+        "sets": {SET: {"set": "miniature-objects", "task": "pictures", **options}},
+        "generators": {
+            NAME: {"adapter": "image-to-object", "model": generator},
+            CEILING: {"adapter": "true-tokens", "model": tokenizer},
+        },
+    }
+    results = workspace.evaluate("image-to-object", **config)
+    made = workspace.evaluation_file("image-to-object", **config).parent / "run" / MADE / NAME / SET
+    world = MiniatureWorld("object", "held_out", count, WORLD_SEED)
     shown = []
     for index in range(workspace.counts.shown):
-        workspace.progress(f"object {index + 1} of {workspace.counts.shown} by {NAME}")
-        scene, mesh = held_out_object(index)
-        picture = picture_of(mesh, hammersley_cameras(1, fov_degrees=ANGLE, offset=(0.4, 0.1 + 0.2 * index)))
-        caption = full_caption(scene)
-        seen = torch.from_numpy(np.array(picture.convert("RGB").resize((SIZE, SIZE))))
-        true = torch.from_numpy(mesh_pictures(mesh, cameras, SIZE))  # (V, S, S, 3)
-        shown.append(Shown(png(seen), caption, f"a picture of {caption}", "the picture"))
-        shown.append(Shown(png(_side_by_side(true)), caption, f"{caption} from {VIEWS} sides", "true views"))
-        try:
-            made = pipeline(picture, generator=torch.Generator().manual_seed(index)).gaussians[0]
-        except ValueError as error:  # a structure without any voxel
-            shown.append(Shown(png(torch.zeros_like(seen)), caption, "nothing", f"nothing was made: {error}"))
-            continue
-        views = torch.from_numpy(gaussian_pictures(made, cameras, SIZE))
-        value = float(np.mean([psnr(_first(one), _first(other)) for one, other in zip(views, true, strict=True)]))
-        shown.append(Shown(png(_side_by_side(views)), caption, "the object that was made", f"made, {value:.2f} dB"))
+        caption = full_caption(world.describe(index)[0])
+        data = made_path(made, f"{index:05d}", "image").read_bytes()
+        description = f"a picture of {caption}, and below views of the true object those of the one that was made"
+        shown.append(Shown(data, "", description, caption))
+    tables = [TitledTable("Held-out solids", set_table(results))]
     measured = (
-        f"{workspace.counts.shown} solids of the miniature world whose pair of color and shape training left out, each "
-        f"made of one picture by {NAME}. PSNR is the mean over {VIEWS} views of {SIZE} x {SIZE} on black; an object "
-        "that stands otherwise than the true one loses much of it."
+        f"{count} solids of the miniature world whose pair of color and shape training left out, each made of one "
+        f"picture by {NAME}. PSNR is the mean over views of {SIZE} x {SIZE} on black; an object that stands otherwise "
+        "than the true one loses much of it. Pictures: the one it was made of and views of the true object, and below "
+        "views of the object that was made."
     )
-    facts = {"model": label, "seeds": f"0 to {workspace.counts.shown - 1}", "objects": f"world {WORLD_SEED}"}
-    return Part(measured, shown=shown, protocol=[facts_text(facts)])
+    protocol = [facts_text(results[0].protocol["model"]), facts_text(results[0].protocol["measured_by"])]
+    path = Path(generator) / RECORD
+    if path.is_file():
+        record = json.loads(path.read_text(encoding="utf-8"))
+        tables.append(
+            TitledTable("More of them, with what has to be beaten, from the training record", recorded(record))
+        )
+        protocol.append(f"training record: {record['protocol']}")
+    return Part(measured, tables, shown, protocol)
 
 
-def held_out_object(index: int) -> tuple[Scene, ColoredMesh]:
-    """Gives a scene and its mesh, as the generator has learned them."""
-    scene = MiniatureWorld("object", "held_out", index + 1, WORLD_SEED).describe(index)[0]
-    return scene, small_solid(scene)
-
-
-def picture_of(mesh: ColoredMesh, camera: Cameras) -> Image.Image:
-    """Draws a mesh with nothing behind it, in mode RGBA."""
-    images, depths = render_mesh(mesh, camera.world_to_camera, camera.intrinsics, size=PICTURE_SIZE, pixel_offset=0.5)
-    values = torch.cat([images, (depths >= 0).float()[:, None]], dim=1)[0]  # (4, S, S)
-    return Image.fromarray((values * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+def recorded(record: dict[str, Any]) -> Table:
+    """Tabulates what a training record says of generated objects, of baselines and of the ceiling."""
+    rows = [
+        [name, f"{found['iou']:.3f}", f"{found['psnr']:.2f}", f"{found['color']:.1f}"]
+        for name, found in record["measured"].items()
+    ]
+    return Table(["objects", *HEADINGS.values()], rows)
 
 
 def real() -> Real:
@@ -80,11 +83,3 @@ def real() -> Real:
         "TRELLIS's training set (Objaverse-XL, ABO, 3D-FUTURE, HSSD) as tokens of So/C; pictures of Toys4k; DINOv2",
         "not known: the paper states no hours for this training",
     )
-
-
-def _side_by_side(views: torch.Tensor) -> torch.Tensor:
-    return torch.cat(list(views), dim=1)
-
-
-def _first(view: torch.Tensor) -> torch.Tensor:
-    return view.permute(2, 0, 1)[None].contiguous()

@@ -17,6 +17,7 @@ import yaml
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken_headers.shipped import CHECKPOINTS, EXAMPLE_MEDIA
 
+from ..captions import CaptionMeasures
 from ..plan import LIBRARIES
 from ..reconstruction import Measures
 from ..results import Result, Results
@@ -145,6 +146,7 @@ class Workspace:
         for name in wanted:
             try:
                 Measures((name,), {})
+                CaptionMeasures((name,), {})
                 found.append(name)
             except (FileNotFoundError, ImportError) as error:
                 missing.append(str(error))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from atoken.miniature.captions import MEDIUM, MOTION_WORDS, full_caption, with_article
+from atoken.miniature.pictures import LEAST_FRAMES
 from atoken.miniature.scenes import (
     COLOURS,
     MATERIALS,
@@ -22,12 +23,15 @@ from atoken.miniature.scenes import (
     random_scene,
     shapes_of,
 )
+from atoken.miniature.small_solids import small_solid
+from atoken.miniature.solids import draw_object
 from atoken.miniature.world import MiniatureWorld, check_options, draw
 from atoken.processing.mesh_reading_atoken import ColoredMesh
 
 from ..interface import KINDS, EvaluationSet, Sample
 
 ATTRIBUTES = ("shape", "colour", "material", "motion", "colour shape")
+SMALL_ANGLE, WHOLE_ANGLE = 15.0, 40.0  # of view, in degrees
 
 
 def miniature_classification(
@@ -127,6 +131,38 @@ def miniature_captions(
     samples = [_sample(index, world.describe(index)[0], size, frames) for index in range(count)]
     options = {"split": split, "count": count, "seed": seed, "size": size, "frames": frames}
     return _set(f"miniature-{kind}-captions", kind, samples, options)
+
+
+def miniature_objects(
+    split: str = "held_out", count: int = 24, seed: int = 0, small: bool = True, size: int = 128
+) -> EvaluationSet:
+    """
+    Draws solids to make of pictures.
+
+    Args:
+        split: "held_out", whose pairs of color and shape no training has seen, or "train", whose pairs were learned.
+        count: how many samples.
+        seed: at least 0.
+        small: three eighths of the cube and upright, as the embedded generator learns them; else whole, and turned.
+        size: pixels of a side of the views in which they are compared.
+
+    Raises:
+        ValueError: an option that cannot be.
+    """
+    check_choice("split", split, SPLITS)
+    _check(count, seed, size, LEAST_FRAMES)
+    if not isinstance(small, bool):
+        raise ValueError(f"small must be true or false, got {small!r}")
+    world = MiniatureWorld("object", split, count, seed)
+    build, samples = small_solid if small else draw_object, []
+    for index in range(count):
+        scene = world.describe(index)[0]
+        name = f"{index:05d}"
+        samples.append(Sample(name, partial(build, scene), (full_caption(scene),), shows=scene.facts()))
+    options = {"split": split, "count": count, "seed": seed, "small": small, "view_size": size}
+    # A smaller object is seen as large as a whole one in a smaller angle.
+    angle = SMALL_ANGLE if small else WHOLE_ANGLE
+    return _set("miniature-objects", "object", samples, options, view_size=size, view_angle=angle)
 
 
 def _check(count: int, seed: int, size: int, frames: int) -> None:

@@ -8,16 +8,15 @@ import torch
 
 from atoken.evaluation.answering import load_answerer
 from atoken.evaluation.lmms_miniature import MiniatureTask
+from atoken.evaluation.metrics.scene_words import ZeroShotWords, chances, shares_right
 from atoken.evaluation.models.atoken_tokenizers import AtokenEmbedder, AtokenMedia
 from atoken.evaluation.paper import generated_images, streaming_figure
 from atoken.evaluation.paper.answer_tables import MODEL, right_answers
-from atoken.evaluation.paper.generated_media import held_out_scenes
 from atoken.evaluation.paper.reconstruction_pictures import spread
 from atoken.evaluation.paper.understanding import understanding_table
-from atoken.evaluation.paper.zero_shot import chances, shares_right
 from atoken.evaluation.results import Result
+from atoken.evaluation.sets.miniature_sets import miniature_captions
 from atoken.miniature.scenes import is_held_out
-from atoken.miniature.world import draw
 from atoken.tokenizing.loading import load_model
 
 from ...processing.samples import smooth_clip
@@ -64,16 +63,15 @@ def testseams_are_the_frames_at_borders():
 
 @pytest.mark.parametrize("kind", ["image", "video"])
 def test_true_scenes_show_what_they_should(kind):
-    scenes = held_out_scenes(kind, 24)
-    assert all(is_held_out(scene.colour, scene.shape) for scene in scenes)
-    drawn = [draw(scene, 64, 16) for scene in scenes]
-    pictures = drawn if kind == "video" else [picture[None] for picture in drawn]
-    embedder = AtokenEmbedder("atoken-tiny", video="whole")
-    right = shares_right(pictures, scenes, embedder)
-    assert right["color"] >= 0.9 and right.keys() == chances(kind == "video").keys()
+    samples = miniature_captions(kind, count=24, seed=21).samples
+    shown = [sample.shows for sample in samples]
+    assert all(is_held_out(scene["colour"], scene["shape"]) for scene in shown)
+    told = ZeroShotWords(AtokenEmbedder("atoken-tiny", video="whole")).told([one.load() for one in samples], kind)
+    right = shares_right(shown, told)
+    assert right["color"] >= 0.9 and right.keys() == chances(kind).keys()
     assert right["pair"] <= min(right["color"], right["shape"])
     # With the scenes of others, about as often as by guessing.
-    assert shares_right(pictures, [*scenes[5:], *scenes[:5]], embedder)["pair"] < 0.5
+    assert shares_right([*shown[5:], *shown[:5]], told)["pair"] < 0.5
 
 
 def test_scenes_of_a_class():

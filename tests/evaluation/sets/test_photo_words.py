@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from atoken.evaluation.registry import SETS
+from atoken.evaluation.set_registry import SETS
 from atoken.evaluation.sets.photo_words import photo_words
 
 from ...processing.samples import photo

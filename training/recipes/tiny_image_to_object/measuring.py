@@ -9,6 +9,14 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from atoken import AtokenModel, Gaussians
+from atoken.evaluation.metrics.known_objects import NearestObject, mean_object
+from atoken.evaluation.metrics.object_measures import (
+    TrueObject,
+    mean_of,
+    measured,
+    measured_nothing,
+    structure_iou,
+)
 from atoken.generation import (
     ImageToObjectPipeline,
     SparseStructureAutoencoder,
@@ -21,12 +29,9 @@ from atoken.generation.object_pictures_atoken import object_picture
 from atoken.processing.mesh_views_atoken import render_mesh
 from atoken.tokenizing.loading import LoadedModel
 from atoken.tokenizing.pictures import to_bytes
-from atoken.tokenizing.quality import psnr
 
 from ...generators.image_to_object.features import ObjectFeatures
 from ...generators.image_to_object.rows import ObjectRows
-from .baselines import NearestObject, mean_object
-from .measures import TrueObject, mean_of, measured, structure_iou
 from .objects import PICTURE_SIZE, compared_cameras, condition_views, mesh_of
 
 VIEWS, VIEW_SIZE = 4, 96
@@ -108,17 +113,12 @@ def generated(
         except ValueError as error:
             if "structure with voxels" not in str(error):
                 raise
-            found.append({"iou": 0.0, "psnr": black_psnr(true), "color": 255.0})
+            found.append(measured_nothing(true))
             continue
         seconds.append(time.perf_counter() - began)
         resolution = pipeline.latent_transformer.config.sample_size
         found.append(measured(made.coords[:, 1:], made.gaussians[0], true, resolution))
     return found, float(np.median(seconds)) if seconds else float("nan")
-
-
-def black_psnr(true: TrueObject) -> float:
-    """Gives the mean PSNR of black pictures against an object's views, in dB."""
-    return float(np.mean([psnr(torch.zeros_like(view), view) for view in true.views.split(1)]))
 
 
 @torch.no_grad()
@@ -146,8 +146,9 @@ def baselines(
     Returns:
         The means of "nearest training object", "mean object" and "ceiling", the true voxels and latents decoded.
     """
-    nearest, side = NearestObject(conditions), held_out.resolution
-    mean_coords, mean_latents = mean_object(train)
+    nearest, side = NearestObject([conditions[row] for row in range(len(conditions))]), held_out.resolution
+    known = (train.latents(row) for row in range(len(train)))
+    mean_coords, mean_latents = mean_object(known, side, train.channels)
     mean_gaussians = decoded(model, mean_latents, mean_coords)
     found: dict[str, list[dict[str, float]]] = {"nearest training object": [], "mean object": [], "ceiling": []}
     for row, true in enumerate(trues):

@@ -10,8 +10,7 @@ from atoken.miniature.world import MiniatureWorld
 from atoken.processing.cameras_atoken import Cameras, hammersley_cameras
 from atoken.processing.colored_mesh_atoken import ColoredMesh
 from atoken.processing.views_atoken import Views, mesh_views
-
-from ...generators.image_to_object.views import condition_cameras, draw_views
+from atoken.tokenizing.condition_pictures import condition_cameras, draw_views
 
 SPLITS = ("train", "held_out")
 # A smaller object is seen as large as a whole one in a smaller angle.

@@ -8,10 +8,9 @@ import torch
 from PIL import Image
 
 from atoken import render
+from atoken.evaluation.metrics.object_measures import TrueObject
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.tokenizing.pictures import to_bytes
-
-from .measures import TrueObject
 
 _GAP = 2  # pixels between pictures
 

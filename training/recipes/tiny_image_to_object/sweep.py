@@ -15,12 +15,12 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from atoken.evaluation.metrics.object_measures import TrueObject, mean_of
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken.tokenizing.loading import LoadedModel, load_model
 from atoken_headers.model_folders import CHECKPOINTS
 
 from .corpora import open_rows
-from .measures import TrueObject, mean_of
 from .measuring import generated, open_pipeline, true_objects
 from .parts import PARTS, STAGES, train
 from .run import SAMPLING, TOKENIZER

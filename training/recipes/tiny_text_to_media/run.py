@@ -33,7 +33,8 @@ JUDGES = {CLIPS: (train_clip_judge, 4096, 6), MOTION: (train_motion_judge, 2560,
 PROTOCOL = (
     "Right: color and shape by networks trained on other scenes, one for images and one for clips, which sums over "
     "every second frame, motion by another one over frames, counted over samples. Ceiling: the same new scenes as "
-    "drawn, through the tokenizer. Zero-shot: by atoken-tiny's own text tower. Weights rounded to bf16, run in fp32"
+    "drawn, through the tokenizer. Zero-shot: by atoken-tiny's own text tower, which sees a clip as a whole. Weights "
+    "rounded to bf16, run in fp32"
 )
 
 
@@ -72,7 +73,7 @@ def conclude(out: Path, counts: dict[str, int], facts: dict[str, Any], arms: tup
         release(open_pipeline(trained, tokenizer, sampling), out / "released" / NAME)
     rounded_weights = open_pipeline(trained, tokenizer, sampling)
     _round_to_bf16(rounded_weights)
-    embedder, record = AtokenEmbedder(str(tokenizer)), dict(facts)
+    embedder, record = AtokenEmbedder(str(tokenizer), video="whole"), dict(facts)
     record["weights"] = rounded_weights.transformer.num_parameters()
     for kind in KINDS:
         measured = measure(rounded_weights, kind, counts[kind], sampling[kind], judges, embedder, out)

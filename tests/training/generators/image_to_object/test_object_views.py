@@ -8,8 +8,9 @@ import torch
 import typer
 
 from atoken.miniature.world import MiniatureWorld
+from atoken.tokenizing.condition_pictures import condition_cameras, draw_views
 from atoken.training.generators.image_to_object.conditions import pictures_of
-from atoken.training.generators.image_to_object.views import condition_cameras, draw_views, main
+from atoken.training.generators.image_to_object.views import main
 
 
 def test_cameras_see_the_ball_around_the_cube_from_their_distances():

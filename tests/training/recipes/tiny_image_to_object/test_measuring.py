@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from atoken.evaluation.metrics.object_measures import measured
 from atoken.generation.object_conditions_atoken import picture_condition
 from atoken.generation.object_pictures_atoken import object_picture
 from atoken.miniature.scenes import is_held_out
 from atoken.miniature.small_solids import SCALE
-from atoken.training.recipes.tiny_image_to_object.measures import measured
 from atoken.training.recipes.tiny_image_to_object.measuring import (
     VIEW_SIZE,
     VIEWS,

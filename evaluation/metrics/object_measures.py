@@ -16,7 +16,7 @@ OPAQUE = 0.5  # share of opacity from which a pixel shows the object
 @dataclass(frozen=True)
 class TrueObject:
     """
-    Holds what a held-out object is compared by.
+    Holds what a generated object is compared with.
 
     Attributes:
         coords: (N, 3) int64 [x, y, z], its voxels.
@@ -40,11 +40,20 @@ def structure_iou(coords: torch.Tensor, others: torch.Tensor, resolution: int) -
     return both / (len(keys) + len(other_keys) - both)
 
 
+def drawn_views(gaussians: Gaussians, cameras: Cameras, size: int) -> torch.Tensor:
+    """Draws Gaussians on black: (V, 3, size, size) uint8 on the CPU."""
+    drawn = render(gaussians, cameras, size).clamp(0, 1)
+    return (drawn * 255).round().to(torch.uint8).cpu()
+
+
+def mean_psnr(views: torch.Tensor, others: torch.Tensor) -> float:
+    """Gives the mean PSNR of views (V, 3, S, S) uint8 against others, background included, in dB."""
+    return float(np.mean([psnr(one, other) for one, other in zip(views.split(1), others.split(1), strict=True)]))
+
+
 def views_psnr(gaussians: Gaussians, true: TrueObject) -> float:
     """Gives the mean PSNR of Gaussians against an object's views, background included, in dB."""
-    drawn = render(gaussians, true.cameras, true.views.shape[-1]).clamp(0, 1)
-    values = (drawn * 255).round().to(torch.uint8)
-    return float(np.mean([psnr(one, other) for one, other in zip(values.split(1), true.views.split(1), strict=True)]))
+    return mean_psnr(drawn_views(gaussians, true.cameras, true.views.shape[-1]), true.views)
 
 
 def color_error(gaussians: Gaussians, true: TrueObject) -> float:
@@ -53,7 +62,9 @@ def color_error(gaussians: Gaussians, true: TrueObject) -> float:
     levels. They are seen from where the picture was taken; only pixels that show the object count in either.
     """
     size = true.picture.size[0] // 2
-    on_black, on_white = (render(gaussians, true.picture_camera, size, (value,) * 3)[0] for value in (0.0, 1.0))
+    on_black, on_white = (
+        render(gaussians, true.picture_camera, size, (value,) * 3)[0].float().cpu() for value in (0.0, 1.0)
+    )
     opacity = 1 - (on_white - on_black).mean(0)  # (S, S)
     shown = opacity > OPAQUE
     if not shown.any():
@@ -71,7 +82,7 @@ def measured(coords: torch.Tensor, gaussians: Gaussians, true: TrueObject, resol
     Args:
         coords: (N, 3) its voxels.
         gaussians: what they are decoded to.
-        true: the held-out object.
+        true: the object that it should be.
         resolution: voxels along a side of the grid.
 
     Returns:
@@ -79,10 +90,15 @@ def measured(coords: torch.Tensor, gaussians: Gaussians, true: TrueObject, resol
     """
     with torch.no_grad():
         return {
-            "iou": structure_iou(coords, true.coords, resolution),
+            "iou": structure_iou(coords.cpu(), true.coords, resolution),
             "psnr": views_psnr(gaussians, true),
             "color": color_error(gaussians, true),
         }
+
+
+def measured_nothing(true: TrueObject) -> dict[str, float]:
+    """Measures an object that has no voxel: black from all sides, and the largest error of color."""
+    return {"iou": 0.0, "psnr": mean_psnr(torch.zeros_like(true.views), true.views), "color": 255.0}
 
 
 def mean_of(each: list[dict[str, float]]) -> dict[str, float]:

@@ -8,15 +8,16 @@ import torch
 from PIL import Image
 
 from atoken import Gaussians, render
-from atoken.processing.cameras_atoken import hammersley_cameras
-from atoken.training.recipes.tiny_image_to_object.baselines import NearestObject, mean_object
-from atoken.training.recipes.tiny_image_to_object.measures import (
+from atoken.evaluation.metrics.known_objects import NearestObject, mean_object
+from atoken.evaluation.metrics.object_measures import (
     TrueObject,
     color_error,
     mean_of,
+    measured_nothing,
     structure_iou,
     views_psnr,
 )
+from atoken.processing.cameras_atoken import hammersley_cameras
 
 COLOR = (0.8, 0.2, 0.4)
 
@@ -82,37 +83,36 @@ def test_means_over_objects():
 
 def test_the_nearest_object_has_the_nearest_picture():
     seen = [torch.stack([torch.full((3, 2), float(row + 10 * view)) for view in range(2)]) for row in range(4)]
-    assert NearestObject(seen).row(torch.full((3, 2), 12.3)) == 2  # pyright: ignore[reportArgumentType]
+    assert NearestObject(seen).row(torch.full((3, 2), 12.3)) == 2
 
 
-class Rows:
-    """Three objects: one voxel in all of them, one in two, one in one."""
+# Three objects, latents and voxels: one voxel in all of them, one in two, one in one.
+OBJECTS = [
+    ([[1.0, 2], [5, 5]], [[1, 1, 1], [0, 0, 1]]),
+    ([[2.0, 4], [7, 1]], [[1, 1, 1], [0, 0, 1]]),
+    ([[6.0, 0], [9, 9]], [[1, 1, 1], [3, 3, 3]]),
+]
 
-    resolution, channels = 4, 2
-    voxels = np.array([2, 2, 2])
-    _each = [
-        ([[1, 1, 1], [0, 0, 1]], [[1.0, 2], [5, 5]]),
-        ([[1, 1, 1], [0, 0, 1]], [[2.0, 4], [7, 1]]),
-        ([[1, 1, 1], [3, 3, 3]], [[6.0, 0], [9, 9]]),
-    ]
 
-    def __len__(self) -> int:
-        return 3
-
-    def latents(self, row):
-        coords, latents = self._each[row]
-        return torch.tensor(latents), torch.tensor(coords)
+def known(objects):
+    return ((torch.tensor(latents), torch.tensor(coords)) for latents, coords in objects)
 
 
 def test_the_mean_object_has_what_half_of_the_objects_have():
-    coords, latents = mean_object(Rows())  # pyright: ignore[reportArgumentType]
+    coords, latents = mean_object(known(OBJECTS), 4, 2)
     assert coords.tolist() == [[0, 0, 1], [1, 1, 1]]
     assert latents.tolist() == [[6.0, 3.0], [3.0, 2.0]]
 
 
 def test_the_mean_of_objects_that_have_nothing_in_common():
-    rows = Rows()
-    rows._each = [([[0, 0, row]], [[1.0, 1.0]]) for row in range(3)]
-    rows.voxels = np.array([1, 1, 1])
-    coords, _ = mean_object(rows)  # pyright: ignore[reportArgumentType]
+    coords, _ = mean_object(known([([[1.0, 1.0]], [[0, 0, row]]) for row in range(3)]), 4, 2)
     assert len(coords) == 1
+
+
+def test_nothing_is_black_from_all_sides():
+    views = torch.full((2, 3, 16, 16), 51, dtype=torch.uint8)
+    assert measured_nothing(true_object(views=views)) == {
+        "iou": 0.0,
+        "psnr": pytest.approx(20 * math.log10(5)),
+        "color": 255.0,
+    }
