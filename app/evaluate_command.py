@@ -30,7 +30,7 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start again instead of continuing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure tokenizers on data sets; write results.json, results.md and index.html."""
+    """Measure tokenizers, embedders and generators on data sets; write results.json, results.md and index.html."""
     if not config.is_file():
         raise UsageError(f"CONFIG: {config} is not a file")
     check_output_folder(output)

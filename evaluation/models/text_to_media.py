@@ -53,7 +53,13 @@ class TextToMediaSamples(CaptionGenerator):
 
     def check(self, samples: EvaluationSet) -> None:
         captions = [sample.captions[0] for sample in samples.samples]
-        self.loaded.pipeline.check_inputs(captions, self._frames(samples.kind), self.settings)
+        pipeline = self.loaded.pipeline
+        pipeline.check_inputs(captions, self._frames(samples.kind), self.settings)
+        if pipeline.tokenizer is not None:
+            captions = [max(captions, key=lambda caption: len(pipeline.tokenizer(caption)["input_ids"]))]
+        # Rather now than after hours: a caption that is too long, or a pipeline without its text encoder.
+        with torch.no_grad():
+            pipeline.encode_prompt(captions[:1])
 
     def make(self, samples: EvaluationSet, indices: Sequence[int]) -> Iterator[torch.Tensor]:
         from ..seeded_images import image_generator

@@ -1,11 +1,12 @@
 """What all files of others' numbers have in common: they are found, told apart, and said where they are from."""
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from ..json_texts import parsed
 
 
 def report_file(path: str | Path) -> Path:
@@ -32,7 +33,7 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     Raises:
         ValueError: it is another file.
     """
-    return _mapping(path.read_text(encoding="utf-8"), what, str(path))
+    return parsed(path.read_text(encoding="utf-8"), f"path must be {what}", str(path))
 
 
 def read_lines(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -45,17 +46,7 @@ def read_lines(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         if line.strip():
             where = f"{path}, line {number}"
-            yield where, _mapping(line, what, where)
-
-
-def _mapping(text: str, what: str, where: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"path must be {what}, got {where}, which is no JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"path must be {what}, got a {type(values).__name__} in {where}")
-    return values
+            yield where, parsed(line, f"path must be {what}", where)
 
 
 def share(value: Any, what: str, where: str) -> float:

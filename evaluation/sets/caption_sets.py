@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..interface import EvaluationSet, Sample
+from ..json_texts import parsed
 from .file_lists import existing, take
 
 GENEVAL = "GenEval's prompts are prompts/evaluation_metadata.jsonl of https://github.com/djghosh13/geneval"
@@ -63,7 +64,9 @@ def geneval_prompts(file: str, images: int = GENEVAL_IMAGES, limit: int | None =
     lines = take(lines, GENEVAL_PROMPTS, limit, "geneval-prompts")
     samples, companions = [], {}
     for number, line in enumerate(lines):
-        prompt = _json(line, f"{file}, line {number + 1}").get("prompt")
+        prompt = parsed(line, "file must be evaluation_metadata.jsonl of GenEval", f"{file}, line {number + 1}").get(
+            "prompt"
+        )
         if not isinstance(prompt, str) or not prompt:
             raise ValueError(f"geneval-prompts: {file} must have a prompt on every line, got {line!r}")
         companions[f"{number:05d}/metadata.jsonl"] = line + "\n"
@@ -96,7 +99,7 @@ def vbench_prompts(
     _check_count("videos", videos)
     _check_fps(fps)
     path = existing(file, "vbench-prompts: file", VBENCH)
-    entries = _json(path.read_text(encoding="utf-8"), file, list)
+    entries = parsed(path.read_text(encoding="utf-8"), "file must be VBench_full_info.json of VBench", file, list)
     prompts: dict[str, set[str]] = {}
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("prompt_en"), str):
@@ -131,16 +134,6 @@ def _set(name: str, kind: str, samples: list[Sample], protocol: dict[str, Any], 
     protocol = {**protocol, **({"fps": options["fps"]} if kind == "video" else {}), "count": len(samples)}
     digest = hashlib.sha256(listed.encode()).hexdigest()
     return EvaluationSet(name, kind, samples, protocol, digest, has_media=False, **options)
-
-
-def _json(text: str, where: str, kind: type = dict) -> Any:
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"file must be JSON, got {where}: {error}") from error
-    if not isinstance(values, kind):
-        raise ValueError(f"file must hold a {kind.__name__}, got a {type(values).__name__} in {where}")
-    return values
 
 
 def _limit(limit: int | None) -> dict[str, int]:

@@ -241,6 +241,10 @@ def test_numbers_of_others_stand_in_one_table_with_ours(folder, tmp_path):
         ({"sets": {"a": {"set": "prompt-file", "file": "PROMPTS", "kind": "object", "task": "captions"}}}, "kind"),
         ({"sets": {"a": {"set": "prompt-file", "file": "PROMPTS", "fps": 0, "task": "captions"}}}, "fps must be"),
         ({"sets": {"a": {"set": "prompt-file", "file": "PROMPTS", "limit": 0, "task": "captions"}}}, "limit must be"),
+        (
+            {"sets": {"a": {"set": "prompt-file", "file": "LONG", "task": "captions"}}, "tokenizers": {}},
+            "prompt must have at most 16 tokens",
+        ),
         ({"sets": {"a": {"set": "geneval-prompts", "file": "PROMPTS", "task": "captions"}}}, "553 samples"),
         ({"sets": {"a": {"set": "geneval-prompts", "file": "PROMPTS", "limit": 1, "task": "captions"}}}, "JSON"),
         ({"sets": {"a": {"set": "geneval-prompts", "file": "/none", "task": "captions"}}}, "github.com/djghosh13"),
@@ -268,7 +272,13 @@ def test_what_is_wrong_is_named_before_any_work(folder, tmp_path, changes, match
     (tmp_path / "pictures").mkdir()
     Image.fromarray(np.zeros((8, 8, 3), dtype=np.uint8)).save(tmp_path / "pictures/a.png")
     path = config(folder, "wrong", **changes)
-    named = {"GENERATOR": folder / "generator", "PROMPTS": folder / "prompts.txt", "PICTURES": tmp_path / "pictures"}
+    (tmp_path / "long.txt").write_text("a dog\n" + "a very long dog " * 40)
+    named = {
+        "LONG": tmp_path / "long.txt",
+        "GENERATOR": folder / "generator",
+        "PROMPTS": folder / "prompts.txt",
+        "PICTURES": tmp_path / "pictures",
+    }
     text = path.read_text()
     for name, place in named.items():
         text = text.replace(name, str(place))

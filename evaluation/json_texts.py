@@ -1,0 +1,26 @@
+"""JSON of other projects, checked for what it should be."""
+
+import json
+from typing import Any
+
+
+def parsed(text: str, expected: str, where: str, kind: type = dict) -> Any:
+    """
+    Reads a JSON text.
+
+    Args:
+        text: of a file or a line.
+        expected: how an error begins: the argument and what it must be, such as "path must be a results file".
+        where: it is from, as an error calls it.
+        kind: what it has to hold, a dict or a list.
+
+    Raises:
+        ValueError: it is no JSON, or holds something else.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{expected}, got {where}, which is no JSON: {error}") from error
+    if not isinstance(values, kind):
+        raise ValueError(f"{expected}, got a {type(values).__name__} in {where}")
+    return values
