@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .captions import CAPTION_MEASURES
+from .caption_measures import CAPTION_MEASURES
 from .interface import TASKS, EvaluationSet, Model
 from .options import check_options, find
 from .registry import EMBEDDERS, GENERATORS, REPORTS, TOKENIZERS

@@ -4,7 +4,7 @@ from typing import Any
 
 from atoken.pages.report import Table
 
-from .captions import CUT
+from .caption_measures import CUT
 from .paper_tables import Row, paper_columns, paper_rows
 from .pictured_objects import EMPTY
 from .reports.geneval import TAGS

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .captions import CaptionMeasures
+from .caption_measures import CaptionMeasures
 from .configuration import EvaluationConfig
 from .reconstruction import Measures
 

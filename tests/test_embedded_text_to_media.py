@@ -51,7 +51,7 @@ def test_the_judges_know_true_scenes(folder):
     judges = load_scene_judges()
     for kind in KINDS:
         scenes, expected = measured_scenes(kind, "held_out", 64, seed=99), record_of(folder)[kind]["scenes"]
-        found = right_in(scenes, judges.judged(drawn(scenes)))
+        found = right_in(scenes, judges.judged(drawn(scenes), kind))
         assert all(found[part] >= expected[part] - 0.12 for part in found), (kind, found)
 
 
@@ -64,7 +64,7 @@ def test_samples_show_what_their_captions_say(folder, kind):
     count, expected = SAMPLES[kind], record_of(folder)[kind]["samples"]
     scenes = measured_scenes(kind, "held_out", count, seed=98)
     made = sample(pipeline, [caption_of(scene) for scene in scenes], kind, 5)
-    found = right_in(scenes, load_scene_judges().judged(made))
+    found = right_in(scenes, load_scene_judges().judged(made, kind))
     # Three standard deviations of a share of so few samples, and a little.
     for part, share in found.items():
         assert share >= expected[part] - 3 * (expected[part] * (1 - expected[part]) / count) ** 0.5 - 0.03, (

@@ -34,23 +34,25 @@ class SceneJudges:
     clips: SceneJudge
     motion: MotionJudge
 
-    def judged(self, media: np.ndarray) -> dict[str, torch.Tensor]:
+    def judged(self, media: np.ndarray, kind: str) -> dict[str, torch.Tensor]:
         """
         Gives numbers of "color" and "shape" and, of clips, "motion", (N,) each.
 
         Args:
             media: (N, T, 3, 64, 64) uint8; T is 1 of pictures and 16 of clips.
+            kind: "image" or "video".
 
         Raises:
             ValueError: media of another size or length.
         """
-        if media.shape[1] not in (1, FRAMES) or media.shape[-2:] != (SIZE, SIZE):
+        expected = 1 if kind == "image" else FRAMES
+        if media.shape[1] != expected or media.shape[-2:] != (SIZE, SIZE):
             frames, height, width = media.shape[1], *media.shape[-2:]
             raise ValueError(
-                f"media must be pictures of {SIZE} x {SIZE}, or clips of {FRAMES} frames, for networks that judge of "
-                f"the miniature world, got {frames} frames of {width} x {height}"
+                f"media must be of {SIZE} x {SIZE} pixels and {expected} frames for the networks that judge {kind}s of "
+                f"the miniature world, got {frames} of {width} x {height}"
             )
-        if media.shape[1] == 1:
+        if kind == "image":
             _, color, shape = self.pictures.judged(media[:, 0])
             return {"color": color, "shape": shape}
         color, shape = judge_clips(self.clips, media)

@@ -10,7 +10,8 @@ from atoken.pages.paper import Shown, TitledTable
 from atoken.pages.picture_grid import picture_grid
 from atoken.pages.report import Table
 
-from ..captions import MADE, WORD_PREFIXES, WORDS_RIGHT, WORDS_ZERO_SHOT, made_path
+from ..caption_measures import WORD_PREFIXES, WORDS_RIGHT, WORDS_ZERO_SHOT
+from ..captions import MADE, made_path
 from ..metrics.prompt_scores import CLIP_SCORE, PICK_SCORE
 from ..results import Result
 from ..sample_files import read_reconstruction

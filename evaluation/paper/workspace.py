@@ -17,7 +17,7 @@ import yaml
 from atoken.processing.atomic_files_atoken import atomic_file
 from atoken_headers.shipped import CHECKPOINTS, EXAMPLE_MEDIA
 
-from ..captions import CaptionMeasures
+from ..caption_measures import CaptionMeasures
 from ..plan import LIBRARIES
 from ..reconstruction import Measures
 from ..results import Result, Results

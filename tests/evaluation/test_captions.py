@@ -81,7 +81,7 @@ def test_numbers_are_those_of_the_measures(folder, measured):
             expected = float(PromptScore(measure, str(folder / "clip"))(media, captions).mean())
             assert numbers[measure.replace("-", "_")] == pytest.approx(expected, abs=1e-4)
         shown = [one.shows for one in samples.samples]
-        told = load_scene_judges().judged(torch.stack(media).numpy())
+        told = load_scene_judges().judged(torch.stack(media).numpy(), "image")
         assert {name: numbers[f"right_{name}"] for name in ("color", "shape", "pair")} == shares_right(shown, told)
         told = ZeroShotWords(AtokenEmbedder(str(TOKENIZER))).told(media, "image")
         assert {name: numbers[f"zero_shot_{name}"] for name in ("color", "shape", "pair")} == shares_right(shown, told)
@@ -120,6 +120,43 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(folder, measured):
     evaluate(config(folder), output, progress=lambda *values: told.append(values))
     assert told == [("ours on image", 0, 1), ("ours on image", 1, 1)]
     assert (output / "results.json").read_bytes() == before and image.read_bytes() == pixels
+
+
+def test_two_processes_give_the_same_bytes(folder, measured, tmp_path):
+    output, _ = measured
+    evaluate(config(folder), tmp_path / "two", processes=2)
+    assert (tmp_path / "two/results.json").read_bytes() == (output / "results.json").read_bytes()
+    made = {path.relative_to(output): path.read_bytes() for path in (output / "made").rglob("*.png")}
+    assert made == {name: (tmp_path / "two" / name).read_bytes() for name in made}
+
+
+GRAY = """
+import torch
+from atoken.evaluation.interface import CaptionGenerator
+
+class Gray(CaptionGenerator):
+    kinds = frozenset({"image"})
+    name = "gray"
+    def __init__(self, level=128):
+        self.level = level
+    def make(self, samples, indices):
+        for index in indices:
+            length = len(samples.samples[index].captions[0])
+            yield torch.full((1, 3, 8, 8 + length), self.level, dtype=torch.uint8)
+    def describe(self):
+        return {"level": self.level}
+"""
+
+
+def test_a_class_of_ones_own_makes_images(folder, tmp_path):
+    (tmp_path / "gray.py").write_text(GRAY)
+    mine = {"mine": {"adapter": "python", "target": f"{tmp_path / 'gray.py'}:Gray", "options": {"level": 7}}}
+    prompts = {"prompts": {"set": "prompt-file", "file": str(folder / "prompts.txt"), "task": "captions"}}
+    path = config(folder, "mine", sets=prompts, tokenizers={}, generators=mine, measures=["clip-score"])
+    (result,) = evaluate(path, tmp_path / "out").results
+    assert result.protocol["model"]["level"] == 7 and len(result.protocol["model"]["sha256"]) == 64
+    image = read_image(tmp_path / "out/made/mine/prompts/00000.png")
+    assert image.shape == (3, 8, 8 + len("a red dog")) and (image == 7).all()
 
 
 def test_an_item_does_not_depend_on_its_batch(folder):
@@ -291,7 +328,9 @@ def test_what_is_wrong_is_named_before_any_work(folder, tmp_path, changes, match
 def test_media_that_the_networks_of_words_do_not_know_are_named(folder, tmp_path):
     generators = {"ours": {"adapter": "text-to-media", "model": str(folder / "generator"), "settings": {"width": 32}}}
     path = config(folder, "small", generators=generators, tokenizers={}, sets={"image": sets(folder)["image"]})
-    with pytest.raises(ValueError, match=r"words-right must have pictures of 64 x 64.*got 1 of 32 x 64 for 00000"):
+    with pytest.raises(
+        ValueError, match=r"words-right: 00000: media must be of 64 x 64 pixels and 1 frames.*got 1 of 32 x 64; leave"
+    ):
         evaluate(path, tmp_path / "out")
 
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
-from atoken.evaluation.captions import CaptionMeasures
+from atoken.evaluation.caption_measures import CaptionMeasures
 from atoken.evaluation.configuration import EvaluationConfig
 from atoken.evaluation.interface import Embedder
 from atoken.evaluation.metrics import weight_files

@@ -51,11 +51,11 @@ def test_networks_know_true_scenes_that_they_have_not_seen(kind, least):
     world = MiniatureWorld(kind, "held_out", 40, seed=77, frames=16)
     scenes = [world.describe(index)[0].facts() for index in range(40)]
     media = np.stack([np.asarray(world[index]["sample"]) for index in range(40)])
-    told = load_scene_judges().judged(media[:, None] if kind == "image" else media)
+    told = load_scene_judges().judged(media[:, None] if kind == "image" else media, kind)
     assert shares_right(scenes, told)["pair"] >= least
 
 
 def test_networks_refuse_what_they_do_not_know():
-    for shape in ((1, 1, 3, 32, 32), (1, 8, 3, 64, 64)):
-        with pytest.raises(ValueError, match=r"media must be pictures of 64 x 64.*got \d"):
-            load_scene_judges().judged(np.zeros(shape, dtype=np.uint8))
+    for kind, shape in (("image", (1, 1, 3, 32, 32)), ("video", (1, 8, 3, 64, 64)), ("video", (1, 1, 3, 64, 64))):
+        with pytest.raises(ValueError, match=rf"media must be of 64 x 64 pixels.*judge {kind}s.*got \d"):
+            load_scene_judges().judged(np.zeros(shape, dtype=np.uint8), kind)

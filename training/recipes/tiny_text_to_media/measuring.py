@@ -40,7 +40,7 @@ def choose(pipeline: TextToMediaPipeline, kind: str, judges: SceneJudges) -> lis
     for scale, rescale in itertools.product(GUIDANCE, RESCALES):
         settings = {"num_inference_steps": STEPS, "guidance_scale": scale, "guidance_rescale": rescale}
         made = sample(pipeline, captions, kind, CHOICE_SEED, **settings)
-        tried.append({"settings": settings, **as_facts(scenes, judges.judged(made))})
+        tried.append({"settings": settings, **as_facts(scenes, judges.judged(made, kind))})
     return sorted(tried, key=lambda each: -each["all" if kind == "video" else "pair"])
 
 
@@ -67,15 +67,16 @@ def measure(
     began = time.perf_counter()
     made = sample(pipeline, [caption_of(scene) for scene in scenes], kind, MEASURED, **settings)
     seconds = (time.perf_counter() - began) / count
-    found, ceiling = (right_in(scenes, judges.judged(each)) for each in (made, best))
+    found, ceiling = (right_in(scenes, judges.judged(each, kind)) for each in (made, best))
     seen = measured_scenes(kind, "train", count)
-    of_seen = judges.judged(sample(pipeline, [caption_of(scene) for scene in seen], kind, MEASURED, **settings))
+    made_of_seen = sample(pipeline, [caption_of(scene) for scene in seen], kind, MEASURED, **settings)
+    of_seen = judges.judged(made_of_seen, kind)
     words = ZeroShotWords(embedder)
     _save_samples(best, made, out / f"{kind}-samples.png")
     return {
         "samples": {"count": count, **found},
         "ceiling": ceiling,
-        "scenes": right_in(scenes, judges.judged(true)),
+        "scenes": right_in(scenes, judges.judged(true, kind)),
         "seen": right_in(seen, of_seen),
         "share_of_ceiling": share_of(found, ceiling),
         "chance": chances(kind),

@@ -54,7 +54,7 @@ def compare_with_scratch(
         made = sample(pipeline, captions, "video", MEASURED, **settings)
         facts = training_facts(trained, "videos")
         loss = facts["curve"][-1].get("video loss")
-        found[name] = {"steps": facts["steps"], "loss": loss, **as_facts(scenes, judges.judged(made))}
+        found[name] = {"steps": facts["steps"], "loss": loss, **as_facts(scenes, judges.judged(made, "video"))}
     return found
 
 

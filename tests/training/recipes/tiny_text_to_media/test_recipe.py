@@ -54,7 +54,7 @@ def test_shares_that_are_right():
 
 def test_the_judge_of_pictures_also_knows_images_of_this_world():
     scenes = measured_scenes("image", "held_out", 64)
-    found = load_scene_judges().judged(drawn(scenes))
+    found = load_scene_judges().judged(drawn(scenes), "image")
     assert set(found) == {"color", "shape"} and right_in(scenes, found)["pair"] >= 0.9
 
 
@@ -72,7 +72,7 @@ def test_a_judge_of_clips_learns_and_sums_over_every_second_frame(tmp_path):
 
 def test_the_judges_of_clips_know_held_out_ones():
     scenes = measured_scenes("video", "held_out", 48)
-    assert right_in(scenes, load_scene_judges().judged(drawn(scenes)))["all"] >= 0.97
+    assert right_in(scenes, load_scene_judges().judged(drawn(scenes), "video"))["all"] >= 0.97
 
 
 def test_a_judge_of_motion_learns_and_is_read_again(tmp_path):
