@@ -105,7 +105,8 @@ class ReportEntry:
         try:
             found = find(REPORTS, self.adapter, self.name)(**self.options)
         except (FileNotFoundError, ValueError) as error:
-            raise type(error)(f"reports: {self.name}: {error}") from error
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"reports: {self.name}: {error}") from error
         return [replace(result, model=self.model) for result in found]
 
 

@@ -56,9 +56,7 @@ def draw_made(task: Task, output: Path) -> Made:
     for index, name in enumerate(media_names(task.samples)[:COUNT]):
         made = made_path(task.made, name, kind)
         if not made.is_file():
-            raise FileNotFoundError(
-                f"output must still have what was made of captions, got no {made}; overwrite it all"
-            )
+            raise FileNotFoundError(f"output must still have all that was made, got no {made}; overwrite all of it")
         media = read_reconstruction(made)
         if len(media) > 1:
             chosen = torch.linspace(0, len(media) - 1, FRAMES).round().long()

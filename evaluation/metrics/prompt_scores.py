@@ -49,7 +49,8 @@ class PromptScore:
             self.processor = load_pretrained(AutoImageProcessor, self.path, **options)
             self.tokenizer = load_pretrained(AutoTokenizer, self.path, **options)
         except (FileNotFoundError, ValueError) as error:
-            raise type(error)(f"{measure}: {error}") from error
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"{measure}: {error}") from error
         self.longest = self.network.config.text_config.max_position_embeddings
         self.scale = _SCALE if measure == CLIP_SCORE else float(self.network.logit_scale.detach().double().exp())
 

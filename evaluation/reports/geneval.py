@@ -53,7 +53,9 @@ def read_geneval(
         seen.add(image)
         right.setdefault(tag, []).append(correct)
         counts = prompts.setdefault(tag, {})
-        counts[prompt] = counts.get(prompt, 0) + 1
+        # Two prompts may read the same; GenEval tells them apart by their metadata.
+        key = str(line.get("metadata") or prompt)
+        counts[key] = counts.get(key, 0) + 1
     if not right:
         raise ValueError(f"path must have a line for each image, got none in {path}")
     shares = {tag: sum(right[tag]) / len(right[tag]) for tag in TAGS if tag in right}

@@ -1,12 +1,12 @@
 """Scores that lmms-eval has written, read with all they depend on, for the tasks of the paper's Tables 9 and 10."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..results import Result
+from .report_files import origin, read_object, report_file
 
 _UNKNOWN = "unknown"
 
@@ -64,17 +64,15 @@ def read_lmms_results(path: str | Path, version: str | None = None) -> list[Resu
     Returns:
         One result for each of the paper's tasks and of the miniature questions that the file has; `numbers` are
         `accuracy` in percent, for miniature questions also `chance`, and `count`. `protocol` has the model, its
-        arguments, lmms-eval's version, date, version of the task and the settings of its generation. Tasks of others
-        are passed over.
+        arguments, lmms-eval's version, date, version of the task, the settings of its generation and the file's
+        SHA-256. Tasks of others are passed over.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file holds no scores of lmms-eval or none of these tasks, a score is missing or out of range, or
             nobody states the version.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"path: there is no file {str(path)!r}")
+    path = report_file(path)
     values = _read(path)
     scores, config = values["results"], values["config"]
     stated = str(values.get("lmms_eval_version") or _UNKNOWN)
@@ -88,6 +86,7 @@ def read_lmms_results(path: str | Path, version: str | None = None) -> list[Resu
         "lmms_eval": stated if version is None else version,
         "date": values.get("date"),
         "limit": config.get("limit"),
+        "files": origin([path], None)["files"],
     }
     results = []
     for task, kind, metric, factor in _known_tasks(scores):
@@ -118,12 +117,9 @@ def read_lmms_results(path: str | Path, version: str | None = None) -> list[Resu
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"path must be a results file of lmms-eval, got {path}, which is no JSON: {error}") from error
+    values = read_object(path, "a results file of lmms-eval")
     parts = ("results", "config")
-    if not isinstance(values, dict) or not all(isinstance(values.get(part), dict) for part in parts):
+    if not all(isinstance(values.get(part), dict) for part in parts):
         raise ValueError(f"path must be a results file of lmms-eval with results and config, got another in {path}")
     if not isinstance(values["config"].get("model"), str):
         raise ValueError(f"path must state the model, got {values['config'].get('model')!r} in {path}")

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..json_texts import parsed
+from ..json_texts import parsed, read_text
 
 
 def report_file(path: str | Path) -> Path:
@@ -33,7 +33,8 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
     Raises:
         ValueError: it is another file.
     """
-    return parsed(path.read_text(encoding="utf-8"), f"path must be {what}", str(path))
+    expected = f"path must be {what}"
+    return parsed(read_text(path, expected), expected, str(path))
 
 
 def read_lines(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -43,10 +44,11 @@ def read_lines(path: Path, what: str) -> Iterator[tuple[str, dict[str, Any]]]:
     Raises:
         ValueError: it is another file.
     """
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    expected = f"path must be {what}"
+    for number, line in enumerate(read_text(path, expected).splitlines(), start=1):
         if line.strip():
             where = f"{path}, line {number}"
-            yield where, parsed(line, f"path must be {what}", where)
+            yield where, parsed(line, expected, where)
 
 
 def share(value: Any, what: str, where: str) -> float:

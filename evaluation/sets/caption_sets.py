@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..interface import EvaluationSet, Sample
-from ..json_texts import parsed
+from ..json_texts import parsed, read_text
 from .file_lists import existing, take
 
 GENEVAL = "GenEval's prompts are prompts/evaluation_metadata.jsonl of https://github.com/djghosh13/geneval"
@@ -17,6 +17,8 @@ VBENCH = "VBench's prompts are VBench_full_info.json of the package vbench: pip 
 VBENCH_PROMPTS, VBENCH_VIDEOS = 944, 5
 VBENCH_FPS = 16.0
 _KINDS = ("image", "video")
+_GENEVAL_FILE = "file must be evaluation_metadata.jsonl of GenEval"
+_VBENCH_FILE = "file must be VBench_full_info.json of VBench"
 
 
 def prompt_file(file: str, kind: str = "image", fps: float = 8.0, limit: int | None = None) -> EvaluationSet:
@@ -37,7 +39,7 @@ def prompt_file(file: str, kind: str = "image", fps: float = 8.0, limit: int | N
         raise ValueError(f"kind must be one of {', '.join(_KINDS)}, got {kind!r}")
     _check_fps(fps)
     path = existing(file, "prompt-file: file")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(path, "file must have captions").splitlines() if line.strip()]
     if not lines:
         raise ValueError(f"prompt-file: file must have a caption on a line, got {file}, which has none")
     lines = take(lines, None, limit, "prompt-file")
@@ -60,13 +62,11 @@ def geneval_prompts(file: str, images: int = GENEVAL_IMAGES, limit: int | None =
     """
     _check_count("images", images)
     path = existing(file, "geneval-prompts: file", GENEVAL)
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line for line in read_text(path, _GENEVAL_FILE).splitlines() if line.strip()]
     lines = take(lines, GENEVAL_PROMPTS, limit, "geneval-prompts")
     samples, companions = [], {}
     for number, line in enumerate(lines):
-        prompt = parsed(line, "file must be evaluation_metadata.jsonl of GenEval", f"{file}, line {number + 1}").get(
-            "prompt"
-        )
+        prompt = parsed(line, _GENEVAL_FILE, f"{file}, line {number + 1}").get("prompt")
         if not isinstance(prompt, str) or not prompt:
             raise ValueError(f"geneval-prompts: {file} must have a prompt on every line, got {line!r}")
         companions[f"{number:05d}/metadata.jsonl"] = line + "\n"
@@ -99,7 +99,7 @@ def vbench_prompts(
     _check_count("videos", videos)
     _check_fps(fps)
     path = existing(file, "vbench-prompts: file", VBENCH)
-    entries = parsed(path.read_text(encoding="utf-8"), "file must be VBench_full_info.json of VBench", file, list)
+    entries = parsed(read_text(path, _VBENCH_FILE), _VBENCH_FILE, file, list)
     prompts: dict[str, set[str]] = {}
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("prompt_en"), str):

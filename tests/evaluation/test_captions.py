@@ -300,6 +300,14 @@ def test_numbers_of_others_stand_in_one_table_with_ours(folder, tmp_path):
         ({"generators": {"a": {"adapter": "stored-media", "path": "PICTURES", "kinds": ["object"]}}}, "kinds must be"),
         ({"reports": {"a": {"adapter": "vbench", "path": "/nowhere", "version": "0.1.5"}}}, "reports: a: .*nowhere"),
         ({"reports": {"a": {"adapter": "vbench", "path": "PICTURES"}}}, "reports: a: options must be"),
+        (
+            {"reports": {"a": {"adapter": "geneval", "path": "PICTURES/a.png", "version": "1"}}},
+            "reports: a: path must be results.jsonl of GenEval, got .*a.png, which is no text in UTF-8",
+        ),
+        (
+            {"sets": {"a": {"set": "prompt-file", "file": "PICTURES/a.png", "task": "captions"}}},
+            "file must have captions, got .*a.png, which is no text in UTF-8",
+        ),
         ({"reports": {"a": {"adapter": "imagereward", "path": "PICTURES"}}}, "one of geneval, lmms-eval, vbench"),
         ({"reports": {"a": {"adapter": "geneval", "path": "PROMPTS", "version": "1", "model": ""}}}, "model must be"),
         ({"weights": {"clip-score": "PICTURES"}}, "clip-score: path must be"),
@@ -339,7 +347,7 @@ def test_what_was_made_and_is_gone_is_named(folder, tmp_path):
     path = config(folder, "gone", sets=prompts, tokenizers={}, measures=[])
     evaluate(path, tmp_path / "out")
     (tmp_path / "out/made/ours/prompts/00001.png").unlink()
-    with pytest.raises(FileNotFoundError, match="00001.png; overwrite"):
+    with pytest.raises(FileNotFoundError, match="all that was made, got no .*00001.png; overwrite"):
         evaluate(path, tmp_path / "out")
     evaluate(path, tmp_path / "out", overwrite=True)
     assert (tmp_path / "out/made/ours/prompts/00001.png").is_file()

@@ -19,7 +19,7 @@ def lines(prompts: dict[str, int], images: int = 4) -> list[dict]:
             "prompt": f"{tag} number {prompt}",
             "correct": bool(rng.random() < 0.1 + 0.1 * place),
             "reason": "",
-            "metadata": "{}",
+            "metadata": json.dumps({"tag": tag, "number": prompt}),
             "details": "{}",
         }
         for place, (tag, count) in enumerate(prompts.items())
@@ -94,10 +94,11 @@ def test_wrong_lines_are_named(tmp_path, change, match):
 
 
 @pytest.mark.parametrize(
-    ("text", "match"), [("", "a line for each image"), ("[1]", "got a list"), ("no json", "which is no JSON")]
+    ("text", "match"),
+    [("", "a line for each image"), ("[1]", "got a list"), ("no json", "which is no JSON"), ("é", "no text in UTF-8")],
 )
 def test_other_files_are_refused(tmp_path, text, match):
-    (tmp_path / "results.jsonl").write_text(text)
+    (tmp_path / "results.jsonl").write_bytes(text.encode("latin-1"))
     with pytest.raises(ValueError, match=match):
         read_geneval(str(tmp_path / "results.jsonl"), "d927da8")
 
