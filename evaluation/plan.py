@@ -190,8 +190,8 @@ def _check_captions(entry: SetEntry, samples: EvaluationSet) -> None:
 
 def _fits(entry: ModelEntry, one: SetEntry, model: Model, samples: EvaluationSet) -> bool:
     fits = samples.kind in model.kinds and one.task in model.tasks
-    if one.task == "captions" and not samples.has_media:
-        fits = fits and isinstance(model, CaptionGenerator)
+    if one.task == "captions":
+        fits = fits and model.decodes and (samples.has_media or isinstance(model, CaptionGenerator))
     if one.name in entry.sets and not fits:
         kinds, tasks = ", ".join(sorted(model.kinds)), ", ".join(sorted(model.tasks))
         raise ValueError(

@@ -7,9 +7,11 @@ from typing import Any
 import torch
 
 from ..captions import media_names
-from ..fingerprints import listing_fingerprint, settings_fingerprint
+from ..fingerprints import listing_fingerprint, network_fingerprint, settings_fingerprint
 from ..interface import CaptionGenerator, EvaluationSet
 from ..sample_files import FoundFiles, read_reconstruction
+
+_OTHER_PARTS = ("vae", "text_encoder", "text_encoder_2")  # than the transformer
 
 
 class TextToMediaSamples(CaptionGenerator):
@@ -98,7 +100,9 @@ class TextToMediaSamples(CaptionGenerator):
 
     def fingerprints(self) -> dict[str, str]:
         # That of the transformer's weights is among the facts.
-        return {"scheduler": settings_fingerprint(self.loaded.pipeline.scheduler)}
+        parts = {name: getattr(self.loaded.pipeline, name) for name in _OTHER_PARTS}
+        found = {name: network_fingerprint(part) for name, part in parts.items() if part is not None}
+        return {**found, "scheduler": settings_fingerprint(self.loaded.pipeline.scheduler)}
 
 
 class StoredMedia(CaptionGenerator):

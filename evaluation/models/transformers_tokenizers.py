@@ -104,7 +104,6 @@ class ChameleonTokenizer(_VQTokenizer):
     """Wraps ChameleonVQVAE, of which transformers has the encoder alone: codes are counted, nothing comes back."""
 
     kinds = frozenset({"image"})
-    tasks = frozenset({"reconstruction"})
     class_name = "ChameleonVQVAE"
     decodes = False
     RESCALE = 0.0078  # of Chameleon's image processor, a little less than 1 / 127.5

@@ -7,6 +7,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from atoken.evaluation.captions import made_path
 from atoken.evaluation.metrics.prompt_scores import PromptScore
@@ -196,6 +197,39 @@ def test_captions_alone_go_to_generators_alone(folder, tmp_path):
     assert results[1].protocol["measures"] == ["clip-score", "pick-score"]
     table = (tmp_path / "out/results.md").read_text().partition("Table 13")[2]
     assert "ours on prompts" in table and "ours on image" in table
+
+
+def test_other_weights_of_the_autoencoder_do_not_go_on(folder, tmp_path):
+    pipeline = media_pipeline(image_sampling=SQUARE, video_sampling=SQUARE)
+    pipeline.save_pretrained(tmp_path / "generator")
+    prompts = {"prompts": {"set": "prompt-file", "file": str(folder / "prompts.txt"), "task": "captions"}}
+    generators = {"ours": {"adapter": "text-to-media", "model": str(tmp_path / "generator")}}
+    path = config(folder, "other", sets=prompts, tokenizers={}, generators=generators, measures=[])
+    evaluate(path, tmp_path / "out")
+    weights = tmp_path / "generator/vae/diffusion_pytorch_model.safetensors"
+    save_file({name: value + 1 for name, value in load_file(weights).items()}, weights)
+    with pytest.raises(ValueError, match="differs in fingerprints"):
+        evaluate(path, tmp_path / "out")
+
+
+CODES = """
+from atoken.evaluation.interface import Encoded, MediaTokenizer
+
+class Codes(MediaTokenizer):
+    kinds, name, decodes = frozenset({"image"}), "codes", False
+    def encode(self, media):
+        return Encoded(media, 8, (1,))
+    def decode(self, encoded):
+        raise AssertionError
+"""
+
+
+def test_a_tokenizer_that_does_not_decode_fits_no_captions(folder, tmp_path):
+    (tmp_path / "codes.py").write_text(CODES)
+    only = {"codes": {"adapter": "python", "target": f"{tmp_path / 'codes.py'}:Codes"}}
+    path = config(folder, "codes", tokenizers=only, generators={}, sets={"image": sets(folder)["image"]})
+    with pytest.raises(ValueError, match="codes fits none of the sets"):
+        evaluate(path, tmp_path / "out")
 
 
 def test_media_for_geneval_lie_as_it_reads_them(folder, tmp_path):
